@@ -1,2 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What everything that runs is owned by: the clock, tasks, threads and the orderly stop.
+//!
+//! Nothing here knows what the tasks and threads do. No other room spawns anything or asks the machine for the time.
+
+mod clock;
+mod owner;
+mod shutdown;
+
+pub use clock::{BoxFuture, Clock, ManualClock, Parker, SharedClock, SystemClock};
+pub use owner::{Runtime, Task};
+pub use shutdown::Shutdown;

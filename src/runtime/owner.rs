@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The owner of every task and thread: whoever starts one says its name, and `stop` waits for all of them.
+
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+use super::clock::{Parker, SharedClock};
+use super::shutdown::Shutdown;
+
+/// Cheap to clone; all clones own the same tasks and threads.
+#[derive(Clone, Debug)]
+pub struct Runtime(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned {
+    handle: tokio::runtime::Handle,
+    tasks: TaskTracker,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    /// Threads wait on these; a stop rings them all, so that no thread sleeps through it.
+    parkers: Mutex<Vec<Parker>>,
+    shutdown: Shutdown,
+    clock: SharedClock,
+}
+
+/// A spawned task; dropping it lets the task run on (the runtime owns it).
+#[derive(Debug)]
+pub struct Task<T>(tokio::task::JoinHandle<Option<T>>);
+
+impl<T> Task<T> {
+    /// Ends the task at its next `.await`.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// The task's result; `None` when it panicked (already logged) or was aborted.
+    pub async fn join(self) -> Option<T> {
+        self.0.await.ok().flatten()
+    }
+}
+
+impl Runtime {
+    /// Owns what will run on the tokio runtime behind `handle`.
+    pub fn new(handle: tokio::runtime::Handle, clock: SharedClock) -> Self {
+        Self(Arc::new(Owned {
+            handle,
+            tasks: TaskTracker::new(),
+            threads: Mutex::new(Vec::new()),
+            parkers: Mutex::new(Vec::new()),
+            shutdown: Shutdown::new(),
+            clock,
+        }))
+    }
+
+    /// On the tokio runtime that the caller runs in (tests, `main`).
+    pub fn current(clock: SharedClock) -> Self {
+        Self::new(tokio::runtime::Handle::current(), clock)
+    }
+
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.clock
+    }
+
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+
+    /// Starts a task. A panic in it is logged with its name and ends only the task.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Task(self.0.tasks.spawn_on(CaughtTask { name, future: Box::pin(future) }, &self.0.handle))
+    }
+
+    /// Runs something that may block (a cold read, a file) on the pool for that.
+    pub fn spawn_blocking<F, T>(&self, name: &'static str, work: F) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let caught = move || match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => Some(result),
+            Err(_) => {
+                error!(work = name, "blocking work panicked");
+                None
+            }
+        };
+        Task(self.0.tasks.spawn_blocking_on(caught, &self.0.handle))
+    }
+
+    /// Starts a named thread; it must end soon after `shutdown` begins.
+    pub fn thread<F>(&self, name: &str, work: F) -> io::Result<()>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let handle = thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        self.0.threads.lock().push(handle);
+        Ok(())
+    }
+
+    /// A bell for a thread, rung by the stop as well.
+    pub fn parker(&self) -> Parker {
+        let parker = Parker::new();
+        self.0.parkers.lock().push(parker.clone());
+        if self.0.shutdown.has_begun() {
+            parker.unpark();
+        }
+        parker
+    }
+
+    /// Says stop and waits until every task and thread has ended, for at most `patience`. False when something is left.
+    pub async fn stop(&self, patience: Duration) -> bool {
+        self.0.shutdown.begin();
+        self.0.parkers.lock().iter().for_each(Parker::unpark);
+        self.0.tasks.close();
+        let all_ended = async {
+            self.0.tasks.wait().await;
+            loop {
+                let next = self.0.threads.lock().pop();
+                let Some(thread) = next else { break };
+                let name = thread.thread().name().unwrap_or("unnamed").to_owned();
+                match self.0.handle.spawn_blocking(move || thread.join().is_err()).await {
+                    Ok(false) => {}
+                    _ => error!(thread = name, "a thread ended by a panic"),
+                }
+            }
+        };
+        let ended = tokio::time::timeout(patience, all_ended).await.is_ok();
+        if !ended {
+            warn!(tasks_left = self.0.tasks.len(), threads_left = self.0.threads.lock().len(), "stopped waiting");
+        }
+        ended
+    }
+}
+
+struct CaughtTask<F> {
+    name: &'static str,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for CaughtTask<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.future.as_mut();
+        match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => {
+                error!(task = self.name, "a task panicked");
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::SystemClock;
+
+    #[tokio::test]
+    async fn stop_waits_for_tasks_and_rings_parked_threads() {
+        let runtime = Runtime::current(SystemClock::shared());
+        let shutdown = runtime.shutdown().clone();
+        runtime.spawn("waits for the stop", async move { shutdown.begun().await });
+        let (parker, shutdown) = (runtime.parker(), runtime.shutdown().clone());
+        let clock = runtime.clock().clone();
+        runtime
+            .thread("parked", move || {
+                while !shutdown.has_begun() {
+                    clock.park(&parker, Duration::from_secs(600));
+                }
+            })
+            .unwrap();
+        assert!(runtime.stop(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn stop_gives_up_on_what_does_not_end() {
+        let runtime = Runtime::current(SystemClock::shared());
+        let stuck = runtime.spawn("stuck", std::future::pending::<()>());
+        assert!(!runtime.stop(Duration::from_millis(20)).await);
+        stuck.abort();
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_only_its_task() {
+        let runtime = Runtime::current(SystemClock::shared());
+        let panics = runtime.spawn("panics", async { panic!("on purpose") });
+        let panics: Option<()> = panics.join().await;
+        assert_eq!(panics, None);
+        assert_eq!(runtime.spawn("lives", async { 7 }).join().await, Some(7));
+        assert_eq!(runtime.spawn_blocking("blocks", || 8).join().await, Some(8));
+    }
+}
