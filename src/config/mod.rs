@@ -1,1 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Every key of `broker.conf` and `namesrv.conf`, declared once: name, type, default, meaning, and what a change of it does.
+//!
+//! Knows the words of the files and the values of the keys. Reads no file, listens on no port, and does not know what a
+//! broker does with a value: `server/` brings the text in, and hands the values out.
+
+mod broker;
+mod cell;
+mod declare;
+mod namesrv;
+mod others;
+mod properties;
+mod refuse;
+mod report;
+mod sample;
+mod value;
+mod why;
+
+pub use broker::BrokerConfig;
+pub use cell::{Cell, ConfigCell, NamesrvConfigCell, UpdateError};
+pub use declare::{Key, Keys, Standing};
+pub use namesrv::NamesrvConfig;
+pub use properties::{Entry, Properties, PropertiesError};
+pub use refuse::{refuse_broker, refuse_namesrv};
+pub use report::{Given, Report, Unreadable, read};
+pub use sample::annotated;
+pub use value::{BrokerRole, ConfigValue, FlushDiskType};

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A configuration that changes while the server runs: requests 25 and 26 of a broker, 318 and 319 of a name server.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+
+use super::{BrokerConfig, Keys, NamesrvConfig, Properties, properties};
+
+pub type ConfigCell = Cell<BrokerConfig>;
+pub type NamesrvConfigCell = Cell<NamesrvConfig>;
+
+/// Writes the file that the configuration came from; given its new bytes.
+type Save = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
+type Watcher<K> = Box<dyn Fn(&K) + Send + Sync>;
+
+/// The values that hold now, and the file they came from.
+pub struct Cell<K> {
+    now: ArcSwap<K>,
+    file: Mutex<File>,
+    watchers: Mutex<Vec<Watcher<K>>>,
+}
+
+struct File {
+    bytes: Vec<u8>,
+    save: Option<Save>,
+    version: Version,
+}
+
+/// How often the configuration was changed, and when last: the data version that 26 answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub timestamp_millis: i64,
+    pub counter: i64,
+}
+
+/// Why a change by command was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateError {
+    #[error("Can not update config in black list.")]
+    BlackListed,
+    #[error("{0}")]
+    Unreadable(String),
+    #[error("{key}={value} is wrong: it must be {kind}")]
+    Wrong { key: String, value: String, kind: &'static str },
+    #[error("{0}")]
+    Refused(String),
+    #[error("the configuration file could not be written: {0}")]
+    NotSaved(String),
+}
+
+impl<K: Keys> Cell<K> {
+    /// A configuration that no file backs: changes live as long as the process.
+    pub fn new(config: K) -> Self {
+        let file = File { bytes: Vec::new(), save: None, version: Version { timestamp_millis: 0, counter: 0 } };
+        Self { now: ArcSwap::from_pointee(config), file: Mutex::new(file), watchers: Mutex::new(Vec::new()) }
+    }
+
+    /// A configuration whose changes are written back into `bytes`, the text it was read from.
+    pub fn backed(config: K, bytes: Vec<u8>, started_millis: i64, save: Save) -> Self {
+        let cell = Self::new(config);
+        *cell.file.lock() = File { bytes, save: Some(save), version: Version { timestamp_millis: started_millis, counter: 0 } };
+        cell
+    }
+
+    /// The values that hold at this moment. Load once per request, and never keep the guard.
+    pub fn load(&self) -> Guard<Arc<K>> {
+        self.now.load()
+    }
+
+    /// Called with the new values after each change by command.
+    pub fn on_change(&self, watcher: Watcher<K>) {
+        self.watchers.lock().push(watcher);
+    }
+
+    pub fn version(&self) -> Version {
+        self.file.lock().version
+    }
+
+    /// The body of 25 or 318: Java properties. All of it is obeyed or none; keys that nobody knows are passed over, as in Java.
+    ///
+    /// Differs from Java on purpose: a wrong value is refused instead of passed over, and the file keeps the operator's
+    /// comments and order instead of being replaced by a list of every key.
+    pub fn update(&self, body: &[u8], now_millis: i64) -> Result<(), UpdateError> {
+        let wanted = Properties::parse(body).map_err(|error| UpdateError::Unreadable(error.to_string()))?;
+        let mut file = self.file.lock();
+        let mut config = K::clone(&self.now.load());
+        if config.black_list().iter().any(|key| wanted.get(key).is_some()) {
+            return Err(UpdateError::BlackListed);
+        }
+        let mut changes = Vec::new();
+        for entry in wanted.iter() {
+            let wrong = |kind| UpdateError::Wrong { key: entry.key.clone(), value: entry.value.trim().to_owned(), kind };
+            if config.set(&entry.key, &entry.value).map_err(wrong)? {
+                changes.push((entry.key.as_str(), entry.value.trim().to_owned()));
+            }
+        }
+        if let Some((_, why)) = config.refusal() {
+            return Err(UpdateError::Refused(why));
+        }
+        let bytes = properties::edit(&file.bytes, &changes).map_err(|error| UpdateError::NotSaved(error.to_string()))?;
+        if let Some(save) = &mut file.save {
+            save(&bytes).map_err(UpdateError::NotSaved)?;
+        }
+        file.bytes = bytes;
+        file.version = Version { timestamp_millis: now_millis, counter: file.version.counter + 1 };
+        for watcher in self.watchers.lock().iter() {
+            watcher(&config);
+        }
+        self.now.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// The body of 26 or 319: every key with its value, one per line, unset ones empty.
+    pub fn to_properties(&self) -> String {
+        let config = self.load();
+        let mut lines: Vec<String> =
+            K::KEYS.iter().map(|key| format!("{}={}\n", key.name, config.get(key.name).unwrap_or_default())).collect();
+        lines.sort_unstable();
+        lines.concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FlushDiskType, read};
+
+    fn backed(text: &str) -> (ConfigCell, Arc<Mutex<String>>) {
+        let mut config = BrokerConfig::default();
+        read(&mut config, text.as_bytes(), "broker.conf").unwrap();
+        let saved = Arc::new(Mutex::new(String::new()));
+        let into = Arc::clone(&saved);
+        let save = move |bytes: &[u8]| {
+            *into.lock() = String::from_utf8(bytes.to_vec()).unwrap();
+            Ok(())
+        };
+        (ConfigCell::backed(config, text.as_bytes().to_vec(), 1, Box::new(save)), saved)
+    }
+
+    #[test]
+    fn a_change_holds_at_once_and_is_in_the_file() {
+        let (cell, saved) = backed("# mine\nmaxMessageSize=100\nbrokerName=a\n");
+        cell.update(b"maxMessageSize=200\nfileReservedTime=48\nnobodyKnows=1", 7).unwrap();
+        assert_eq!((cell.load().max_message_size, cell.load().file_reserved_time), (200, 48));
+        assert_eq!(*saved.lock(), "# mine\nmaxMessageSize=200\nbrokerName=a\nfileReservedTime=48\n");
+        assert_eq!(cell.version(), Version { timestamp_millis: 7, counter: 1 });
+        let mut again = BrokerConfig::default();
+        read(&mut again, saved.lock().as_bytes(), "broker.conf").unwrap();
+        assert_eq!(again.max_message_size, 200);
+    }
+
+    /// AdminBrokerProcessor.java#updateBrokerConfig.
+    #[test]
+    fn keys_of_the_black_list_are_refused_with_everything_beside_them() {
+        let (cell, saved) = backed("configBlackList=brokerName\n");
+        for key in ["brokerName", "brokerConfigPath", "rocketmqHome", "configBlackList"] {
+            let body = format!("maxMessageSize=1\n{key}=x");
+            assert_eq!(cell.update(body.as_bytes(), 7), Err(UpdateError::BlackListed), "{key}");
+        }
+        assert_eq!(cell.load().max_message_size, 4_194_304);
+        assert_eq!(*saved.lock(), "");
+    }
+
+    #[test]
+    fn a_wrong_or_unsafe_value_changes_nothing() {
+        let (cell, saved) = backed("");
+        let wrong = cell.update(b"fileReservedTime=1\nmaxMessageSize=big", 7).unwrap_err();
+        assert_eq!(wrong.to_string(), "maxMessageSize=big is wrong: it must be a whole number between -2147483648 and 2147483647");
+        assert!(matches!(cell.update(b"brokerRole=SLAVE", 7), Err(UpdateError::Refused(_))));
+        assert_eq!(cell.load().file_reserved_time, 72);
+        assert_eq!(*saved.lock(), "");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_the_old_values() {
+        let cell = ConfigCell::backed(BrokerConfig::default(), Vec::new(), 1, Box::new(|_| Err("read-only".into())));
+        assert_eq!(cell.update(b"maxMessageSize=1", 7), Err(UpdateError::NotSaved("read-only".into())));
+        assert_eq!(cell.load().max_message_size, 4_194_304);
+    }
+
+    #[test]
+    fn watchers_see_the_new_values() {
+        let (cell, _) = backed("");
+        let seen = Arc::new(Mutex::new(FlushDiskType::AsyncFlush));
+        let into = Arc::clone(&seen);
+        cell.on_change(Box::new(move |config| *into.lock() = config.flush_disk_type));
+        cell.update(b"flushDiskType=SYNC_FLUSH", 7).unwrap();
+        assert_eq!(*seen.lock(), FlushDiskType::SyncFlush);
+    }
+
+    #[test]
+    fn every_key_is_listed_with_its_value() {
+        let text = ConfigCell::new(BrokerConfig::default()).to_properties();
+        let listed = Properties::parse(text.as_bytes()).unwrap();
+        assert_eq!(listed.iter().count(), BrokerConfig::KEYS.len());
+        for (key, value) in [("listenPort", "10911"), ("flushDiskType", "ASYNC_FLUSH"), ("brokerIP1", ""), ("maxMessageSize", "4194304")] {
+            assert_eq!(listed.get(key), Some(value), "{key}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Values that cannot be obeyed safely: starting all the same would lose, duplicate or expose messages.
+
+use super::{BrokerConfig, BrokerRole, NamesrvConfig};
+
+/// The first such key and why it stops the start.
+pub fn refuse_broker(config: &BrokerConfig) -> Option<(&'static str, String)> {
+    let on = |key, is_on: bool, why: &str| is_on.then(|| (key, format!("{key}=true cannot be obeyed: {why}")));
+    let open = "access control is not served yet, and a broker that ignored it would be open to everyone; remove the key to run without it";
+    on("aclEnable", config.acl_enable, open)
+        .or_else(|| on("authenticationEnabled", config.authentication_enabled, open))
+        .or_else(|| on("authorizationEnabled", config.authorization_enabled, open))
+        .or_else(|| {
+            let why = "brokerRole=SLAVE cannot be obeyed: replication is not served yet; run this broker as ASYNC_MASTER, or leave the slave to the original";
+            (config.broker_role == BrokerRole::Slave).then(|| ("brokerRole", why.to_owned()))
+        })
+        .or_else(|| {
+            let why = format!("brokerId={} cannot be obeyed: replication is not served yet, so a broker is a master, whose brokerId is 0", config.broker_id);
+            (config.broker_id != 0).then_some(("brokerId", why))
+        })
+        .or_else(|| {
+            let copies = config.in_sync_replicas;
+            let why = format!(
+                "inSyncReplicas={copies} with brokerRole=SYNC_MASTER cannot be obeyed: replication is not served yet, so no slave would ever confirm; use 1, or ASYNC_MASTER"
+            );
+            (config.broker_role == BrokerRole::SyncMaster && copies > 1).then_some(("inSyncReplicas", why))
+        })
+        .or_else(|| on("enableControllerMode", config.enable_controller_mode, "the controller mode is not served yet"))
+        .or_else(|| on("enableDLegerCommitLog", config.enable_dleger_commit_log, "DLedger keeps messages in another format, which is not served"))
+        .or_else(|| {
+            let why = format!("storeType={} cannot be obeyed: only default is served, RocksDB ConsumeQueues are another format", config.store_type);
+            (config.store_type != "default").then_some(("storeType", why))
+        })
+        .or_else(|| {
+            let version = &config.config_manager_version;
+            let why = format!("configManagerVersion={version} cannot be obeyed: only v1 is served, v2 keeps topics, groups and offsets in RocksDB");
+            (version != "v1").then_some(("configManagerVersion", why))
+        })
+}
+
+/// A name server has nothing that it could not obey safely.
+pub fn refuse_namesrv(_: &NamesrvConfig) -> Option<(&'static str, String)> {
+    None
+}
+
+/// `tls.server.mode` is a system property of the original; here it may stand in the file or in the environment.
+pub(super) fn refuse_tls(mode: &str) -> Option<String> {
+    let why = "tls.server.mode=enforcing cannot be obeyed: TLS is not served yet, and clients would be heard in the clear; remove it to run without";
+    mode.trim().eq_ignore_ascii_case("enforcing").then(|| why.to_owned())
+}
