@@ -183,11 +183,7 @@ impl Fs for RealFs {
     fn disk_usage(&self, path: &Path) -> io::Result<DiskUsage> {
         let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
         let stat = rustix::fs::statvfs(path.as_c_str())?;
-        Ok(DiskUsage {
-            total: stat.f_blocks * stat.f_frsize,
-            free: stat.f_bfree * stat.f_frsize,
-            usable: stat.f_bavail * stat.f_frsize,
-        })
+        Ok(DiskUsage { total: stat.f_blocks * stat.f_frsize, free: stat.f_bfree * stat.f_frsize, usable: stat.f_bavail * stat.f_frsize })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FsLock>> {
