@@ -65,9 +65,7 @@ impl ConfigFile {
                 Err(why) => {
                     let kept = beside(&path, "unreadable");
                     error!(path = %path.display(), kept = %kept.display(), %why, "the file cannot be understood");
-                    self.fs
-                        .rename(&path, &kept)
-                        .map_err(|source| PersistError { what: "set aside", path: path.clone(), source })?;
+                    self.fs.rename(&path, &kept).map_err(|source| PersistError { what: "set aside", path: path.clone(), source })?;
                 }
             }
         }

@@ -46,9 +46,7 @@ impl PutCounters {
     pub fn messages_per_second(&self) -> f64 {
         let samples = self.samples.lock();
         match (samples.front(), samples.back()) {
-            (Some(first), Some(last)) if last.0 > first.0 => {
-                (last.1 - first.1) as f64 * 1e9 / (last.0 - first.0) as f64
-            }
+            (Some(first), Some(last)) if last.0 > first.0 => (last.1 - first.1) as f64 * 1e9 / (last.0 - first.0) as f64,
             _ => 0.0,
         }
     }
