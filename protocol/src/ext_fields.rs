@@ -147,7 +147,10 @@ impl ExtFields {
 
     /// The pairs as an encoder wants them.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.entries.iter().filter(|entry| entry.value.home != Home::Null).map(|entry| (self.bytes_of(entry.key), self.bytes_of(entry.value)))
+        self.entries
+            .iter()
+            .filter(|entry| entry.value.home != Home::Null)
+            .map(|entry| (self.bytes_of(entry.key), self.bytes_of(entry.value)))
     }
 
     fn find(&self, key: &str) -> Option<Span> {

@@ -48,8 +48,7 @@ fn the_json_vector_reads_and_writes() {
 
 #[test]
 fn the_binary_vectors_read_and_write() {
-    let vector =
-        hex("00000025 01000021 0069 00 01df 00000001 00000000 00000000 0000000c 0005 746f706963 00000001 54");
+    let vector = hex("00000025 01000021 0069 00 01df 00000001 00000000 00000000 0000000c 0005 746f706963 00000001 54");
     let request = RemotingCommand { serialize_type: SerializeType::RocketMq, ..route_request() };
     assert_eq!(read(&vector), request);
     assert_eq!(written(&request), vector);
@@ -84,7 +83,10 @@ fn the_cpp_client_is_read() {
 /// What only the tolerant reader knows gives the same command.
 #[test]
 fn unusual_spellings_read_the_same() {
-    let usual = RemotingCommand::decode(json_frame(r#"{"code":34,"extFields":{"a":"1","p":"k\u0001v\u0002"},"flag":0,"language":"GO","opaque":7,"remark":"r\n","version":317}"#)).unwrap();
+    let usual = RemotingCommand::decode(json_frame(
+        r#"{"code":34,"extFields":{"a":"1","p":"k\u0001v\u0002"},"flag":0,"language":"GO","opaque":7,"remark":"r\n","version":317}"#,
+    ))
+    .unwrap();
     assert_eq!(usual.ext_fields.get("p").as_deref(), Some("k\u{1}v\u{2}"));
     for header in [
         r#"{"code":"34","extFields":{"a":1,"p":"k\u0001v\u0002"},"flag":0,"language":"GO","opaque":7,"remark":"r\n","version":317,"other":{"deep":[1]}}"#,

@@ -35,13 +35,11 @@ fn record(message: &MessageInner, queue_offset: i64, physical_offset: i64, store
 
 #[test]
 fn the_store_vector_writes_and_reads() {
-    let vector = hex(
-        "0000009adaa320a73610a6860000000100000000000000000000000500000000
+    let vector = hex("0000009adaa320a73610a6860000000100000000000000000000000500000000
          000003e8000000000000018bcfe568007f0000010000d4310000018bcfe5687b
          7f00000100002a9f0000000000000000000000000000000568656c6c6f09546f
          70696354657374003154414753015461674102554e49515f4b45590137463030
-         30303031024b455953016b31206b320257414954017472756502",
-    );
+         30303031024b455953016b31206b320257414954017472756502");
     assert_eq!(record(&inner(), 5, 1000, 1_700_000_000_123), vector);
     let view = MessageView::decode(&vector).unwrap();
     assert_eq!((view.topic, view.queue_id, view.queue_offset, view.physical_offset), ("TopicTest", 1, 5, 1000));
@@ -70,7 +68,8 @@ fn ipv6_hosts_and_long_topics_keep_their_places() {
         ("[2001:db8::1]:5000", "[2001:db8::2]:10911", "%RETRY%".to_owned() + &"g".repeat(248)),
         ("[::ffff:127.0.0.1]:5000", "127.0.0.1:10911", "T".to_owned()),
     ] {
-        let message = MessageInner { born_host: born.parse().unwrap(), store_host: store.parse().unwrap(), topic: topic.clone().into(), ..inner() };
+        let message =
+            MessageInner { born_host: born.parse().unwrap(), store_host: store.parse().unwrap(), topic: topic.clone().into(), ..inner() };
         let record = record(&message, 1, 2, 3);
         let view = MessageView::decode(&record).unwrap();
         assert_eq!(view.magic, if topic.len() > 127 { layout::MAGIC_V2 } else { layout::MAGIC_V1 });

@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 
 use super::ReadError;
 use super::parse::{self, Value};
@@ -241,7 +243,12 @@ impl<'de> Deserializer<'de> for Node<'_, '_> {
         visitor.visit_map(Members { node, members: node.members()?.iter(), value: None })
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _name: &'static str, _fields: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         let node = self.resolved()?;
         let members = node.members()?;
         // A name that came twice has the value that came last; null is as good as missing. Each is then told once.
@@ -259,7 +266,12 @@ impl<'de> Deserializer<'de> for Node<'_, '_> {
         visitor.visit_map(Members { node, members: chosen.into_iter(), value: None })
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _name: &'static str, variants: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         let node = self.resolved()?;
         let name = match node.value {
             Value::Text(name) => name.as_ref(),
@@ -327,7 +339,12 @@ impl<'de> Deserializer<'de> for Key<'_, '_> {
         self.0.deserialize_any(visitor)
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, name: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         let Value::Text(text) = self.0.value else { return self.0.deserialize_struct(name, fields, visitor) };
         let root = parse::parse(text)?;
         let document = Document { root: &root, referenced: Cell::new(0) };
@@ -349,7 +366,12 @@ impl<'de> Deserializer<'de> for Key<'_, '_> {
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.0.deserialize_string(visitor)
     }
-    fn deserialize_enum<V: Visitor<'de>>(self, name: &'static str, variants: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         self.0.deserialize_enum(name, variants, visitor)
     }
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, ReadError> {

@@ -219,7 +219,13 @@ impl<'w> Serializer for &'w mut Writer {
     fn serialize_tuple_struct(self, _name: &'static str, _length: usize) -> Result<Members<'w>, Impossible> {
         Ok(Members::open(self, b'[', b']'))
     }
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeTupleVariant, Impossible> {
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Impossible> {
         Err(ser::Error::custom("enums of the protocol carry no data"))
     }
     fn serialize_map(self, _length: Option<usize>) -> Result<Members<'w>, Impossible> {
@@ -228,7 +234,13 @@ impl<'w> Serializer for &'w mut Writer {
     fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Members<'w>, Impossible> {
         Ok(Members::open(self, b'{', b'}'))
     }
-    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeStructVariant, Impossible> {
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Impossible> {
         Err(ser::Error::custom("enums of the protocol carry no data"))
     }
 }

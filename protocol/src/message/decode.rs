@@ -69,11 +69,7 @@ impl<'a> Reader<'a> {
     }
 
     fn host(&mut self, what: &'static str, is_v6: bool) -> Result<SocketAddr, DecodeError> {
-        let ip = if is_v6 {
-            IpAddr::V6(Ipv6Addr::from(self.take::<16>(what)?))
-        } else {
-            IpAddr::V4(Ipv4Addr::from(self.take::<4>(what)?))
-        };
+        let ip = if is_v6 { IpAddr::V6(Ipv6Addr::from(self.take::<16>(what)?)) } else { IpAddr::V4(Ipv4Addr::from(self.take::<4>(what)?)) };
         // Ports are written as four bytes; the upper two are never set.
         Ok(SocketAddr::new(ip, self.u32(what)? as u16))
     }
