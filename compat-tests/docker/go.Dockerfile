@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+FROM scratch
+COPY agent /agent
+ENV HOME=/ TMPDIR=/
+ENTRYPOINT ["/agent"]

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Official RocketMQ clients and tools, in containers, against Ferrocket and against the original (the oracle).
+//!
+//! The rooms: `scenario` reads the files, `interpreter` does their steps through an `agent`, `pattern` compares,
+//! `images` and `cluster` bring up containers, `suite` runs it all, `report` tells, `oracle_results` remembers.
+#![allow(clippy::print_stdout, reason = "a command line tool")]
+#![allow(clippy::disallowed_methods, reason = "a test driver: real time, its own tasks, plain files")]
+
+pub mod agent;
+pub mod cluster;
+pub mod images;
+pub mod interpreter;
+pub mod oracle_results;
+pub mod pattern;
+pub mod report;
+pub mod scenario;
+pub mod suite;
