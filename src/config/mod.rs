@@ -4,6 +4,7 @@
 //! Knows the words of the files and the values of the keys. Reads no file, listens on no port, and does not know what a
 //! broker does with a value: `server/` brings the text in, and hands the values out.
 
+mod advertise;
 mod broker;
 mod cell;
 mod declare;
@@ -16,8 +17,9 @@ mod sample;
 mod value;
 mod why;
 
+pub use advertise::{AdvertiseRules, Advertised};
 pub use broker::BrokerConfig;
-pub use cell::{Cell, ConfigCell, NamesrvConfigCell, UpdateError};
+pub use cell::{Cell, ConfigCell, NamesrvConfigCell, UpdateError, Version};
 pub use declare::{Key, Keys, Standing};
 pub use namesrv::NamesrvConfig;
 pub use properties::{Entry, Properties, PropertiesError};

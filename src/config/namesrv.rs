@@ -26,10 +26,10 @@ config! {
         default_thread_pool_queue_capacity "defaultThreadPoolQueueCapacity": i32 = 10_000 => Inert(why::POOLS);
         /// Drop the topics that a registration no longer names.
         delete_topic_with_broker_registration "deleteTopicWithBrokerRegistration": bool = false => Live;
-        /// Answer requests for all topics (206) and for the topics of a cluster (224).
+        /// Answer requests for all topics (206).
         enable_all_topic_list "enableAllTopicList": bool = true => Live;
         enable_controller_in_namesrv "enableControllerInNamesrv": bool = false => Inert(why::REPLICATION);
-        /// Answer requests for unit topics (311 to 313).
+        /// Answer requests for the topics of a cluster (224) and for unit topics (311 to 313).
         enable_topic_list "enableTopicList": bool = true => Live;
         /// The file of the key-value configuration; namesrv/kvConfig.json in the home directory when unset.
         kv_config_path "kvConfigPath": String = unset() => Restart;

@@ -4,9 +4,11 @@
 //! Nothing here knows what the tasks and threads do. No other room spawns anything or asks the machine for the time.
 
 mod clock;
+mod local_time;
 mod owner;
 mod shutdown;
 
 pub use clock::{BoxFuture, Clock, ManualClock, Parker, SharedClock, SystemClock};
+pub use local_time::local_time;
 pub use owner::{Runtime, Task};
 pub use shutdown::Shutdown;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The compact header (`ROCKETMQ`): fixed numbers, then length-prefixed text.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{RemotingCommand, SerializeType};
+use crate::error::DecodeError;
+use crate::ext_fields::{ExtFields, Span};
+use crate::language::LanguageCode;
+use crate::str::Str;
+
+/// A cursor that knows where it is and how much is left.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+        let rest = &self.bytes[self.at..];
+        let Some(chunk) = rest.first_chunk::<N>() else {
+            return Err(DecodeError::Truncated { what, at: self.at, needed: N, available: rest.len() });
+        };
+        self.at += N;
+        Ok(*chunk)
+    }
+
+    fn i16(&mut self, what: &'static str) -> Result<i16, DecodeError> {
+        self.take(what).map(i16::from_be_bytes)
+    }
+
+    fn i32(&mut self, what: &'static str) -> Result<i32, DecodeError> {
+        self.take(what).map(i32::from_be_bytes)
+    }
+
+    /// The span of the next `length` bytes.
+    fn span(&mut self, what: &'static str, length: i64) -> Result<(usize, usize), DecodeError> {
+        let available = self.bytes.len() - self.at;
+        let fits = usize::try_from(length).ok().filter(|length| *length <= available);
+        let Some(length) = fits else { return Err(DecodeError::Length { what, length, available }) };
+        let start = self.at;
+        self.at += length;
+        Ok((start, self.at))
+    }
+}
+
+pub(super) fn decode(header: Bytes) -> Result<RemotingCommand, DecodeError> {
+    let mut reader = Reader { bytes: &header, at: 0 };
+    let code = i32::from(reader.i16("code")?);
+    let [language] = reader.take("language")?;
+    let version = i32::from(reader.i16("version")?);
+    let opaque = reader.i32("opaque")?;
+    let flag = reader.i32("flag")?;
+    let remark_length = reader.i32("remark length")?;
+    let (remark_start, remark_end) = reader.span("remark", i64::from(remark_length))?;
+    let ext_length = reader.i32("ext length")?;
+    let (ext_start, ext_end) = reader.span("ext fields", i64::from(ext_length))?;
+
+    let text = checked(&header[remark_start..remark_end], "remark")?;
+    // Nothing written and nothing to say look the same: both read as null.
+    let remark = if text { Some(Str::from_checked(header.slice(remark_start..remark_end))) } else { None };
+    let ext_fields = if ext_start == ext_end { ExtFields::default() } else { decode_fields(&header, ext_start, ext_end)? };
+    Ok(RemotingCommand {
+        code,
+        language: LanguageCode::from_code(language),
+        version,
+        opaque,
+        flag,
+        remark,
+        ext_fields,
+        body: Bytes::new(),
+        serialize_type: SerializeType::RocketMq,
+    })
+}
+
+fn decode_fields(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, DecodeError> {
+    let mut reader = Reader { bytes: &header[..end], at: start };
+    let mut fields = ExtFields::builder();
+    while reader.at < end {
+        let length = reader.i16("ext key length")?;
+        let key = reader.span("ext key", i64::from(length))?;
+        let length = reader.i32("ext value length")?;
+        let value = reader.span("ext value", i64::from(length))?;
+        // A key without letters is Java's null key: nobody asks for it.
+        if checked(&header[key.0..key.1], "ext key")? {
+            let value = checked(&header[value.0..value.1], "ext value")?.then(|| Span::of_frame(value.0, value.1));
+            fields.push(Span::of_frame(key.0, key.1), value)?;
+        }
+    }
+    Ok(fields.finish(header.clone(), Vec::new()))
+}
+
+/// Whether there is text; that it is UTF-8 is made sure.
+fn checked(bytes: &[u8], what: &'static str) -> Result<bool, DecodeError> {
+    std::str::from_utf8(bytes).map(|text| !text.is_empty()).map_err(|_| DecodeError::Utf8 { what })
+}
+
+pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
+    // The original writes the low 16 bits of code and version and so do we.
+    out.put_i16(command.code as i16);
+    out.put_u8(command.language.code());
+    out.put_i16(command.version as i16);
+    out.put_i32(command.opaque);
+    out.put_i32(command.flag);
+    let remark = command.remark.as_ref().map_or(&[][..], Str::as_bytes);
+    out.put_u32(remark.len() as u32);
+    out.extend_from_slice(remark);
+
+    let length_at = out.len();
+    out.put_u32(0);
+    for (key, value) in command.ext_fields.pairs() {
+        put_field(out, key, value);
+    }
+    let length = (out.len() - length_at - 4) as u32;
+    out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+pub(super) fn put_field(out: &mut BytesMut, key: &[u8], value: &[u8]) {
+    // The form has no room for a longer name, and no field of the protocol has one.
+    let Ok(length) = i16::try_from(key.len()) else { return };
+    out.put_i16(length);
+    out.extend_from_slice(key);
+    out.put_u32(value.len() as u32);
+    out.extend_from_slice(value);
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ExtFields`: the string pairs of a command's header, kept as spans of the frame they came in. Knows no field's name or type.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::error::DecodeError;
+use crate::str::Str;
+
+/// Pairs in one header. The original has no limit; 24 bytes are kept for each, and no client sends more than a few dozen.
+pub const EXT_FIELDS_MAX: usize = 4096;
+
+/// Where the bytes of a span lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Home {
+    /// In the frame, as they came.
+    Frame,
+    /// Unescaped beside the frame: JSON text with `\u0001` in it.
+    Unescaped,
+    /// Inserted by us.
+    Added,
+    /// Java's null: the key is there and counts as absent.
+    Null,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    start: u32,
+    length: u32,
+    home: Home,
+}
+
+impl Span {
+    const NULL: Span = Span { start: 0, length: 0, home: Home::Null };
+
+    pub(crate) fn of_frame(start: usize, end: usize) -> Self {
+        Self { start: start as u32, length: (end - start) as u32, home: Home::Frame }
+    }
+
+    pub(crate) fn of_unescaped(start: usize, end: usize) -> Self {
+        Self { start: start as u32, length: (end - start) as u32, home: Home::Unescaped }
+    }
+
+    /// The text of a span that a decoder made, for a string that is no field.
+    pub(crate) fn cut(self, frame: &Bytes, unescaped: &[u8]) -> Str {
+        let range = self.start as usize..(self.start + self.length) as usize;
+        match self.home {
+            Home::Frame => Str::from_checked(frame.slice(range)),
+            _ => Str::from_checked(Bytes::copy_from_slice(&unescaped[range])),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    key: Span,
+    value: Span,
+}
+
+/// The pairs of one header, in their order. A key that came twice has the value that came last.
+///
+/// Absent (`default()`) and empty differ on the wire: the JSON header leaves `extFields` out or writes `{}`.
+#[derive(Clone, Default)]
+pub struct ExtFields {
+    frame: Bytes,
+    unescaped: Bytes,
+    added: Vec<u8>,
+    entries: Vec<Entry>,
+    present: bool,
+}
+
+impl ExtFields {
+    /// Present and without pairs.
+    pub fn empty() -> Self {
+        Self { present: true, ..Self::default() }
+    }
+
+    /// For the decoders: spans into `frame` (checked as UTF-8) and into `unescaped` (valid by construction).
+    pub(crate) fn builder() -> Builder {
+        Builder { entries: Vec::new() }
+    }
+
+    /// False when the command had no `extFields` at all: Java's null map.
+    pub fn is_present(&self) -> bool {
+        self.present
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn contains(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    pub fn get(&self, key: &str) -> Option<Str> {
+        self.find(key).map(|value| self.str_of(value))
+    }
+
+    /// As `get`, without sharing the frame.
+    pub fn get_str(&self, key: &str) -> Option<&str> {
+        self.find(key).map(|value| self.text_of(value))
+    }
+
+    /// Every pair in its order; a key that came twice is there twice, nulls are not.
+    pub fn iter(&self) -> impl Iterator<Item = (Str, Str)> + '_ {
+        self.entries.iter().filter(|entry| entry.value.home != Home::Null).map(|entry| (self.str_of(entry.key), self.str_of(entry.value)))
+    }
+
+    /// Sets `key`, in place of the value it had.
+    pub fn insert(&mut self, key: impl AsRef<str>, value: impl AsRef<str>) {
+        let value = self.add(value.as_ref().as_bytes());
+        self.place(key.as_ref(), value);
+    }
+
+    /// Sets `key` to what `value` displays as: numbers and booleans travel as text.
+    pub fn insert_display(&mut self, key: &str, value: impl fmt::Display) {
+        let start = self.added.len();
+        {
+            use std::io::Write;
+            write!(self.added, "{value}").expect("a Vec takes every byte");
+        }
+        let value = Span { start: start as u32, length: (self.added.len() - start) as u32, home: Home::Added };
+        self.place(key, value);
+    }
+
+    /// An empty header is still written as `{}`.
+    pub fn mark_present(&mut self) {
+        self.present = true;
+    }
+
+    pub fn remove(&mut self, key: &str) {
+        let doomed: Vec<bool> = self.entries.iter().map(|entry| self.bytes_of(entry.key) == key.as_bytes()).collect();
+        let mut at = doomed.iter();
+        self.entries.retain(|_| !at.next().expect("one verdict per entry"));
+    }
+
+    /// The pairs as a header's decoder walks them: raw keys, values that may be null.
+    pub(crate) fn walk(&self) -> impl Iterator<Item = (&[u8], FieldValue<'_>)> {
+        self.entries.iter().map(|entry| (self.bytes_of(entry.key), FieldValue { fields: self, span: entry.value }))
+    }
+
+    /// The pairs as an encoder wants them.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.value.home != Home::Null)
+            .map(|entry| (self.bytes_of(entry.key), self.bytes_of(entry.value)))
+    }
+
+    fn find(&self, key: &str) -> Option<Span> {
+        let found = self.entries.iter().rev().find(|entry| self.bytes_of(entry.key) == key.as_bytes())?;
+        (found.value.home != Home::Null).then_some(found.value)
+    }
+
+    fn place(&mut self, key: &str, value: Span) {
+        self.present = true;
+        if let Some(at) = self.entries.iter().rposition(|entry| self.bytes_of(entry.key) == key.as_bytes()) {
+            self.entries[at].value = value;
+            return;
+        }
+        let key = self.add(key.as_bytes());
+        self.entries.push(Entry { key, value });
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Span {
+        let start = self.added.len();
+        self.added.extend_from_slice(bytes);
+        Span { start: start as u32, length: bytes.len() as u32, home: Home::Added }
+    }
+
+    fn bytes_of(&self, span: Span) -> &[u8] {
+        let range = span.start as usize..(span.start + span.length) as usize;
+        match span.home {
+            Home::Frame => &self.frame[range],
+            Home::Unescaped => &self.unescaped[range],
+            Home::Added => &self.added[range],
+            Home::Null => &[],
+        }
+    }
+
+    fn text_of(&self, span: Span) -> &str {
+        std::str::from_utf8(self.bytes_of(span)).expect("the decoder checked the whole and cut at ASCII")
+    }
+
+    fn str_of(&self, span: Span) -> Str {
+        let range = span.start as usize..(span.start + span.length) as usize;
+        match span.home {
+            Home::Frame => Str::from_checked(self.frame.slice(range)),
+            Home::Unescaped => Str::from_checked(self.unescaped.slice(range)),
+            Home::Added => Str::copy_from(self.text_of(span)),
+            Home::Null => Str::EMPTY,
+        }
+    }
+}
+
+/// One value while a header reads itself.
+#[derive(Clone, Copy)]
+pub struct FieldValue<'a> {
+    fields: &'a ExtFields,
+    span: Span,
+}
+
+impl<'a> FieldValue<'a> {
+    pub fn is_null(self) -> bool {
+        self.span.home == Home::Null
+    }
+    pub fn text(self) -> &'a str {
+        self.fields.text_of(self.span)
+    }
+    pub fn bytes(self) -> &'a [u8] {
+        self.fields.bytes_of(self.span)
+    }
+    pub fn to_str(self) -> Str {
+        self.fields.str_of(self.span)
+    }
+}
+
+/// Gathers spans while a header is parsed; the storage joins when it is whole.
+pub(crate) struct Builder {
+    entries: Vec<Entry>,
+}
+
+impl Builder {
+    /// `None` is Java's null.
+    pub(crate) fn push(&mut self, key: Span, value: Option<Span>) -> Result<(), DecodeError> {
+        if self.entries.is_empty() {
+            self.entries.reserve(16);
+        }
+        if self.entries.len() == EXT_FIELDS_MAX {
+            return Err(DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX });
+        }
+        self.entries.push(Entry { key, value: value.unwrap_or(Span::NULL) });
+        Ok(())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub(crate) fn finish(self, frame: Bytes, unescaped: Vec<u8>) -> ExtFields {
+        ExtFields { frame, unescaped: Bytes::from(unescaped), added: Vec::new(), entries: self.entries, present: true }
+    }
+}
+
+impl fmt::Debug for ExtFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.present {
+            return f.write_str("absent");
+        }
+        f.debug_map().entries(self.pairs().map(|(key, value)| (String::from_utf8_lossy(key), String::from_utf8_lossy(value)))).finish()
+    }
+}
+
+/// Equal when they say the same, wherever the bytes lie.
+impl PartialEq for ExtFields {
+    fn eq(&self, other: &Self) -> bool {
+        self.present == other.present && self.pairs().eq(other.pairs())
+    }
+}
+impl Eq for ExtFields {}
+
+impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for ExtFields {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut fields = ExtFields::empty();
+        for (key, value) in pairs {
+            fields.insert(key, value);
+        }
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_two_counts_and_a_null_hides_both() {
+        let frame = Bytes::from_static(b"key12");
+        let mut builder = ExtFields::builder();
+        builder.push(Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
+        builder.push(Span::of_frame(0, 3), Some(Span::of_frame(4, 5))).unwrap();
+        let twice = builder.finish(frame.clone(), Vec::new());
+        assert_eq!(twice.get("key").as_deref(), Some("2"));
+
+        let mut builder = ExtFields::builder();
+        builder.push(Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
+        builder.push(Span::of_frame(0, 3), None).unwrap();
+        let hidden = builder.finish(frame, Vec::new());
+        assert_eq!((hidden.get("key"), hidden.contains("key")), (None, false));
+    }
+
+    #[test]
+    fn insert_replaces_and_remove_removes() {
+        let mut fields = ExtFields::default();
+        assert!(!fields.is_present());
+        fields.insert("a", "1");
+        fields.insert_display("a", 22);
+        fields.insert("b", "3");
+        assert_eq!(fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["a=22", "b=3"]);
+        fields.remove("a");
+        assert_eq!((fields.get("a"), fields.len()), (None, 1));
+    }
+}

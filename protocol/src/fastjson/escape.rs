@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Text inside quotes: escapes in both directions.
+
+use bytes::BufMut;
+
+/// Writes `text` (valid UTF-8) in double quotes as the original does: control characters escaped, everything else raw.
+pub(crate) fn write_text(text: &[u8], out: &mut impl BufMut) {
+    out.put_u8(b'"');
+    let mut from = 0;
+    for (at, &byte) in text.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.put_slice(&text[from..at]);
+        write_escape(byte, out);
+        from = at + 1;
+    }
+    out.put_slice(&text[from..]);
+    out.put_u8(b'"');
+}
+
+/// As `write_text`, with everything beyond ASCII as UTF-16 escapes and the slash escaped too: fastjson's BrowserCompatible.
+pub(crate) fn write_text_ascii(text: &str, out: &mut impl BufMut) {
+    out.put_u8(b'"');
+    for character in text.chars() {
+        match character {
+            '/' => out.put_slice(b"\\/"),
+            '"' | '\\' | '\0'..='\x1f' => write_escape(character as u8, out),
+            ' '..='~' => out.put_u8(character as u8),
+            _ => {
+                let mut units = [0; 2];
+                for unit in character.encode_utf16(&mut units) {
+                    write_unit(*unit, out);
+                }
+            }
+        }
+    }
+    out.put_u8(b'"');
+}
+
+fn write_escape(byte: u8, out: &mut impl BufMut) {
+    match byte {
+        b'"' => out.put_slice(b"\\\""),
+        b'\\' => out.put_slice(b"\\\\"),
+        b'\n' => out.put_slice(b"\\n"),
+        b'\r' => out.put_slice(b"\\r"),
+        b'\t' => out.put_slice(b"\\t"),
+        0x08 => out.put_slice(b"\\b"),
+        0x0c => out.put_slice(b"\\f"),
+        other => write_unit(u16::from(other), out),
+    }
+}
+
+fn write_unit(unit: u16, out: &mut impl BufMut) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |shift: u16| HEX[(unit >> shift & 0xF) as usize];
+    out.put_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+}
+
+/// Reads the escape that `bytes` begin with (at the backslash) and appends what it means; tells how many bytes it took.
+///
+/// Half of a surrogate pair becomes U+FFFD, as when Java encodes it.
+pub(crate) fn unescape(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let plain = match bytes.get(1)? {
+        b'u' => return unescape_unicode(bytes, out),
+        b'x' => {
+            let code = hex(bytes.get(2..4)?)?;
+            push(char::from_u32(code)?, out);
+            return Some(4);
+        }
+        byte @ (b'"' | b'\\' | b'/' | b'\'') => *byte,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'f' | b'F' => 0x0c,
+        b'v' => 0x0b,
+        digit @ b'0'..=b'7' => digit - b'0',
+        _ => return None,
+    };
+    out.push(plain);
+    Some(2)
+}
+
+fn unescape_unicode(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let first = hex(bytes.get(2..6)?)?;
+    if first < 0x80 {
+        out.push(first as u8);
+        return Some(6);
+    }
+    if (0xD800..0xDC00).contains(&first)
+        && bytes.get(6..8) == Some(b"\\u")
+        && let Some(second) = bytes.get(8..12).and_then(hex)
+        && (0xDC00..0xE000).contains(&second)
+    {
+        let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        push(char::from_u32(code)?, out);
+        return Some(12);
+    }
+    push(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), out);
+    Some(6)
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, digit| Some(value << 4 | (*digit as char).to_digit(16)?))
+}
+
+fn push(character: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<(usize, String)> {
+        let mut out = Vec::new();
+        let took = unescape(text.as_bytes(), &mut out)?;
+        Some((took, String::from_utf8(out).unwrap()))
+    }
+
+    #[test]
+    fn escapes_read_as_java_means_them() {
+        assert_eq!(read("\\u0001x"), Some((6, "\u{1}".into())));
+        assert_eq!(read("\\uD83D\\uDE00"), Some((12, "😀".into())));
+        assert_eq!(read("\\uD83Dx"), Some((6, "\u{FFFD}".into())));
+        assert_eq!(read("\\u00e9"), Some((6, "é".into())));
+        assert_eq!(read("\\u00"), None);
+        assert_eq!(read("\\"), None);
+        assert_eq!(read("\\q"), None);
+    }
+
+    /// wire-protocol golden: the same text in both forms.
+    #[test]
+    fn both_forms_write_as_the_original() {
+        let text = "中\u{1}\u{2}/'\"<é";
+        let mut out = Vec::new();
+        write_text(text.as_bytes(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "\"中\\u0001\\u0002/'\\\"<é\"");
+        let mut out = Vec::new();
+        write_text_ascii(text, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "\"\\u4E2D\\u0001\\u0002\\/'\\\"<\\u00E9\"");
+    }
+}

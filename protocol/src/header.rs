@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the ext fields of each code are called and what type they have. One room per family of codes; `header!` is the table's form.
+
+use crate::error::HeaderError;
+use crate::ext_fields::{ExtFields, FieldValue};
+use crate::str::Str;
+
+pub mod client;
+pub mod lock;
+pub mod offset;
+pub mod pull;
+pub mod send;
+pub mod transaction;
+
+/// The fields of one code, read from and written to a command.
+pub trait Header: Sized + Default {
+    /// As tolerant as the original: what is missing, null or cannot be parsed keeps its default.
+    fn decode(ext: &ExtFields) -> Self;
+
+    /// Writes every field but the absent optional ones.
+    fn encode(&self, ext: &mut ExtFields);
+
+    /// For the few that the original refuses by their values.
+    fn check(&self) -> Result<(), HeaderError> {
+        Ok(())
+    }
+}
+
+/// For codes without fields.
+impl Header for () {
+    fn decode(_ext: &ExtFields) -> Self {}
+    fn encode(&self, _ext: &mut ExtFields) {}
+}
+
+/// A type that a field can have.
+pub trait Field: Sized {
+    /// `None` when the text cannot be parsed.
+    fn read(value: FieldValue<'_>) -> Option<Self>;
+    fn write(&self, name: &str, ext: &mut ExtFields);
+}
+
+impl Field for Str {
+    fn read(value: FieldValue<'_>) -> Option<Self> {
+        Some(value.to_str())
+    }
+    fn write(&self, name: &str, ext: &mut ExtFields) {
+        ext.insert(name, self);
+    }
+}
+
+impl Field for i32 {
+    fn read(value: FieldValue<'_>) -> Option<Self> {
+        value.text().parse().ok()
+    }
+    fn write(&self, name: &str, ext: &mut ExtFields) {
+        ext.insert_display(name, self);
+    }
+}
+
+impl Field for i64 {
+    fn read(value: FieldValue<'_>) -> Option<Self> {
+        value.text().parse().ok()
+    }
+    fn write(&self, name: &str, ext: &mut ExtFields) {
+        ext.insert_display(name, self);
+    }
+}
+
+impl Field for bool {
+    /// `Boolean.parseBoolean`: what is not `true` is false.
+    fn read(value: FieldValue<'_>) -> Option<Self> {
+        Some(value.bytes().eq_ignore_ascii_case(b"true"))
+    }
+    fn write(&self, name: &str, ext: &mut ExtFields) {
+        ext.insert(name, if *self { "true" } else { "false" });
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn read(value: FieldValue<'_>) -> Option<Self> {
+        T::read(value).map(Some)
+    }
+    fn write(&self, name: &str, ext: &mut ExtFields) {
+        if let Some(value) = self {
+            value.write(name, ext);
+        }
+    }
+}
+
+/// Declares a header: `"wireName" => field: Type`. `!` marks what the original declares as not null (it only says so in its log);
+/// `Option` is where null must be told apart; `= value` is the default where it is not zero, false or empty.
+macro_rules! header {
+    (@default) => { Default::default() };
+    (@default $value:expr) => { $value };
+    ($(
+        $(#[$about:meta])*
+        pub struct $name:ident {
+            $($(#[$field_about:meta])* $wire:literal => $field:ident : $kind:ident $(< $inner:ident >)? $(!)? $(= $value:expr)?),* $(,)?
+        }
+        $(check $check:path;)?
+    )*) => {$(
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name {
+            $($(#[$field_about])* pub $field: $kind $(< $inner >)?,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: header!(@default $($value)?),)* }
+            }
+        }
+
+        impl $crate::header::Header for $name {
+            /// One walk over the pairs: a name that comes twice ends with its last value.
+            fn decode(ext: &$crate::ext_fields::ExtFields) -> Self {
+                let mut header = Self::default();
+                for (name, value) in ext.walk() {
+                    match name {
+                        $(name if name == $wire.as_bytes() => {
+                            if !value.is_null() && let Some(read) = $crate::header::Field::read(value) {
+                                header.$field = read;
+                            }
+                        })*
+                        _ => {}
+                    }
+                }
+                header
+            }
+
+            fn encode(&self, ext: &mut $crate::ext_fields::ExtFields) {
+                ext.mark_present();
+                $($crate::header::Field::write(&self.$field, $wire, ext);)*
+            }
+
+            $(fn check(&self) -> Result<(), $crate::error::HeaderError> {
+                $check(self)
+            })?
+        }
+    )*};
+}
+pub(crate) use header;

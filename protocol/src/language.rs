@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The language that a peer says it is written in.
+
+use serde::{Deserialize, Serialize};
+
+/// By its byte in a binary header, by its name in a JSON header. What neither list knows reads as `Other`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[repr(u8)]
+pub enum LanguageCode {
+    #[default]
+    Java = 0,
+    Cpp = 1,
+    Dotnet = 2,
+    Python = 3,
+    Delphi = 4,
+    Erlang = 5,
+    Ruby = 6,
+    Other = 7,
+    Http = 8,
+    Go = 9,
+    Php = 10,
+    Oms = 11,
+    Rust = 12,
+    NodeJs = 13,
+}
+
+impl LanguageCode {
+    const ALL: [(LanguageCode, &'static str); 14] = [
+        (Self::Java, "JAVA"),
+        (Self::Cpp, "CPP"),
+        (Self::Dotnet, "DOTNET"),
+        (Self::Python, "PYTHON"),
+        (Self::Delphi, "DELPHI"),
+        (Self::Erlang, "ERLANG"),
+        (Self::Ruby, "RUBY"),
+        (Self::Other, "OTHER"),
+        (Self::Http, "HTTP"),
+        (Self::Go, "GO"),
+        (Self::Php, "PHP"),
+        (Self::Oms, "OMS"),
+        (Self::Rust, "RUST"),
+        (Self::NodeJs, "NODE_JS"),
+    ];
+
+    pub fn from_code(code: u8) -> Self {
+        Self::ALL.get(code as usize).map_or(Self::Other, |(language, _)| *language)
+    }
+
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, known)| *known == name).map_or(Self::Other, |(language, _)| *language)
+    }
+
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_and_name_lead_back() {
+        for (at, (language, name)) in LanguageCode::ALL.into_iter().enumerate() {
+            assert_eq!((language.code() as usize, language.name()), (at, name));
+            assert_eq!((LanguageCode::from_code(at as u8), LanguageCode::from_name(name)), (language, language));
+            assert_eq!(serde_json::to_string(&language).unwrap(), format!("\"{name}\""));
+        }
+        assert_eq!(LanguageCode::from_code(200), LanguageCode::Other);
+        assert_eq!(LanguageCode::from_name("COBOL"), LanguageCode::Other);
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The property string, read and edited as the bytes it is: `name 1 value 2 name 1 value 2`. Knows no name.
+//!
+//! The reader's rules are the original's: a pair runs to the next separator (2) or the end, its first 1 splits it, pairs without name or
+//! value do not count, and of two pairs with one name the last one does.
+
+/// Between a name and its value.
+pub const NAME_VALUE_SEPARATOR: u8 = 1;
+/// Behind a pair; some clients leave out the last one.
+pub const PROPERTY_SEPARATOR: u8 = 2;
+
+/// The pairs that count, in their order.
+pub fn iter(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    properties.split(|byte| *byte == PROPERTY_SEPARATOR).filter_map(split_pair)
+}
+
+/// The value of `name`: of its last pair.
+pub fn find<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let name = name.as_bytes();
+    let mut rest = properties;
+    let mut found = None;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == PROPERTY_SEPARATOR).unwrap_or(rest.len());
+        let pair = &rest[..end];
+        if pair.len() > name.len() + 1 && pair[name.len()] == NAME_VALUE_SEPARATOR && &pair[..name.len()] == name {
+            found = Some(&pair[name.len() + 1..]);
+        }
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    found
+}
+
+/// As `find`, when the value is text.
+pub fn find_str<'a>(properties: &'a [u8], name: &str) -> Option<&'a str> {
+    std::str::from_utf8(find(properties, name)?).ok()
+}
+
+/// Whether `name` has exactly the value `true`, in any case.
+pub fn is_true(properties: &[u8], name: &str) -> bool {
+    find(properties, name).is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
+}
+
+/// Appends a pair, and the separator before it when the last one is missing.
+pub fn push(properties: &mut Vec<u8>, name: &str, value: impl AsRef<[u8]>) {
+    if properties.last().is_some_and(|last| *last != PROPERTY_SEPARATOR) {
+        properties.push(PROPERTY_SEPARATOR);
+    }
+    properties.extend_from_slice(name.as_bytes());
+    properties.push(NAME_VALUE_SEPARATOR);
+    properties.extend_from_slice(value.as_ref());
+    properties.push(PROPERTY_SEPARATOR);
+}
+
+/// Gives `name` this value and no other; the rest stays byte for byte.
+pub fn set(properties: &mut Vec<u8>, name: &str, value: impl AsRef<[u8]>) {
+    remove(properties, name);
+    push(properties, name, value);
+}
+
+/// Takes every pair of `name` out; tells whether there was one.
+pub fn remove(properties: &mut Vec<u8>, name: &str) -> bool {
+    let before = properties.len();
+    let mut at = 0;
+    while at < properties.len() {
+        let end = properties[at..].iter().position(|byte| *byte == PROPERTY_SEPARATOR).map_or(properties.len(), |run| at + run + 1);
+        let pair = &properties[at..end];
+        if pair.starts_with(name.as_bytes()) && pair.get(name.len()) == Some(&NAME_VALUE_SEPARATOR) {
+            properties.drain(at..end);
+        } else {
+            at = end;
+        }
+    }
+    properties.len() != before
+}
+
+/// A new property string.
+pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+    let mut properties = Vec::new();
+    for (name, value) in pairs {
+        push(&mut properties, name, value);
+    }
+    properties
+}
+
+fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = pair.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
+    let (name, value) = (&pair[..at], &pair[at + 1..]);
+    (!name.is_empty() && !value.is_empty()).then_some((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// wire-protocol §5.9.
+    #[test]
+    fn writes_the_vector() {
+        assert_eq!(encode([("k1", "v1"), ("TAGS", "TagA")]), b"k1\x01v1\x02TAGS\x01TagA\x02");
+    }
+
+    #[test]
+    fn reads_what_every_client_writes() {
+        let unfinished = b"a\x011\x02TAGS\x01TagA";
+        assert_eq!(find(unfinished, "TAGS"), Some(&b"TagA"[..]), "4.9.1 to 5.1.4 drop the last separator");
+        assert_eq!(find(b"a\x01x\x01y\x02", "a"), Some(&b"x\x01y"[..]), "the first 1 splits");
+        assert_eq!(find(b"a\x011\x02a\x012\x02", "a"), Some(&b"2"[..]), "the last one counts");
+        assert_eq!(find(b"aa\x011\x02", "a"), None);
+        assert_eq!(find(b"a\x01\x02b\x02\x01c\x02", "a"), None, "a pair without value does not count");
+        assert_eq!(iter(b"a\x01\x02b\x02\x01c\x02d\x01e").collect::<Vec<_>>(), [(&b"d"[..], &b"e"[..])]);
+    }
+
+    #[test]
+    fn edits_leave_the_rest_alone() {
+        let mut properties = b"a\x011\x02b\x012\x02a\x013".to_vec();
+        assert!(remove(&mut properties, "a"));
+        assert_eq!(properties, b"b\x012\x02");
+        assert!(!remove(&mut properties, "a"));
+        let mut properties = b"b\x012".to_vec();
+        set(&mut properties, "CLUSTER", "c");
+        assert_eq!(properties, b"b\x012\x02CLUSTER\x01c\x02", "a missing last separator is added first");
+    }
+}

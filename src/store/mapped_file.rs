@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One file of the CommitLog: mapped for reading, appended by copy into the mapping or by `write_at`, never resized.
+//!
+//! The only file with `unsafe` in it. What keeps it sound: bytes below the published position are never stored to again,
+//! bytes above it are never read as a slice, and only one writer at a time stores above it (the append lock's holder, or
+//! recovery before anybody reads). Knows nothing of records.
+#![expect(unsafe_code, reason = "shared mappings, and two system calls that no safe crate wraps")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+use parking_lot::Mutex;
+
+use super::fs::{Fs, FsFile};
+
+/// Bytes shared with a file (or, for `MemoryFs`, with the image that stands for one).
+pub struct Mapping {
+    raw: MmapRaw,
+}
+
+impl Mapping {
+    pub fn of_file(file: &File, len: usize) -> io::Result<Arc<Self>> {
+        let writable = MmapOptions::new().len(len).map_raw(file);
+        let raw = match writable {
+            // A file on a read-only path.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => MmapOptions::new().len(len).map_raw_read_only(file)?,
+            other => other?,
+        };
+        Ok(Arc::new(Self { raw }))
+    }
+
+    /// Zeroed memory that belongs to no file.
+    pub fn anonymous(len: usize) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self { raw: MmapOptions::new().len(len.max(1)).map_anon()?.into() }))
+    }
+
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn copy_in(&self, at: usize, bytes: &[u8]) {
+        assert!(at.checked_add(bytes.len()).is_some_and(|end| end <= self.raw.len()), "a store outside the mapping");
+        // SAFETY: the range is inside the mapping (asserted). No slice of it exists: slices are made only below a MappedFile's
+        // published position, and its writer stores only above it.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(at), bytes.len()) }
+    }
+
+    pub(super) fn copy_out(&self, at: usize, bytes: &mut [u8]) {
+        assert!(at.checked_add(bytes.len()).is_some_and(|end| end <= self.raw.len()), "a load outside the mapping");
+        // SAFETY: the range is inside the mapping (asserted), and `bytes` is ordinary memory that cannot overlap it.
+        unsafe { std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len()) }
+    }
+
+    /// Faults a range in for writing, so that stores there take no page fault. Best effort: the first store would do the same.
+    pub(super) fn populate(&self, at: usize, len: usize) {
+        let start = at / PAGE_BYTES * PAGE_BYTES;
+        let end = (at + len).min(self.raw.len());
+        if start >= end {
+            return;
+        }
+        // SAFETY: the range is inside the mapping and starts on a page; populating changes no byte.
+        let result = unsafe { libc::madvise(self.raw.as_mut_ptr().add(start).cast(), end - start, libc::MADV_POPULATE_WRITE) };
+        // Kernels before 5.14 refuse; the page faults then happen at the stores.
+        let _refused_by_older_kernels = result;
+    }
+}
+
+const PAGE_BYTES: usize = 4096;
+
+/// Starts writing a range of a file to the disk without waiting for it.
+pub(super) fn start_writeback(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    // SAFETY: a plain system call on an open descriptor; no memory is passed.
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE) };
+    if result == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // Some file systems have no such call; the later fdatasync does all the work.
+        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE)) => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// How records reach the file, fixed at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendBy {
+    /// ASYNC_FLUSH: a copy into pages that were populated ahead.
+    Mapping,
+    /// SYNC_FLUSH: fdatasync of written pages is ten times cheaper than of pages dirtied through a mapping.
+    Write,
+}
+
+/// One CommitLog file.
+pub struct MappedFile {
+    path: PathBuf,
+    start_offset: i64,
+    file: Arc<dyn FsFile>,
+    mapping: Arc<Mapping>,
+    /// Bytes below are records (or a blank) and are never stored to again.
+    published: AtomicUsize,
+    /// Disk space below is ours.
+    reserved: AtomicUsize,
+    populated: AtomicUsize,
+    /// Held while zeroes are written ahead of the records.
+    ahead: Mutex<()>,
+    read_only: AtomicBool,
+}
+
+impl MappedFile {
+    /// Creates the file at its full length, sparse.
+    pub fn create(fs: &dyn Fs, path: &Path, start_offset: i64, file_bytes: usize) -> io::Result<Self> {
+        let file = fs.create(path)?;
+        file.set_len(file_bytes as u64)?;
+        if let Some(parent) = path.parent() {
+            fs.sync_dir(parent)?;
+        }
+        Self::of(file, path, start_offset, file_bytes, 0)
+    }
+
+    /// Opens an existing file; all of it counts as published until recovery says otherwise.
+    pub fn open(fs: &dyn Fs, path: &Path, start_offset: i64, file_bytes: usize, read_only: bool) -> io::Result<Self> {
+        let file = if read_only { fs.open_read_only(path)? } else { fs.open(path)? };
+        let mapped = Self::of(file, path, start_offset, file_bytes, file_bytes)?;
+        mapped.read_only.store(read_only, Ordering::Relaxed);
+        Ok(mapped)
+    }
+
+    fn of(file: Arc<dyn FsFile>, path: &Path, start_offset: i64, file_bytes: usize, published: usize) -> io::Result<Self> {
+        let mapping = file.map(file_bytes)?;
+        Ok(Self {
+            path: path.to_owned(),
+            start_offset,
+            file,
+            mapping,
+            published: AtomicUsize::new(published),
+            reserved: AtomicUsize::new(0),
+            populated: AtomicUsize::new(0),
+            ahead: Mutex::new(()),
+            read_only: AtomicBool::new(false),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn start_offset(&self) -> i64 {
+        self.start_offset
+    }
+
+    pub fn file_bytes(&self) -> usize {
+        self.mapping.len()
+    }
+
+    pub fn end_offset(&self) -> i64 {
+        self.start_offset + self.mapping.len() as i64
+    }
+
+    pub fn published(&self) -> usize {
+        self.published.load(Ordering::Acquire)
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// The published bytes of a range, cut at the published position.
+    pub fn read(&self, at: usize, len: usize) -> &[u8] {
+        let end = at.saturating_add(len).min(self.published());
+        if at >= end {
+            return &[];
+        }
+        // SAFETY: the range is below the published position, which is inside the mapping; those bytes are not stored to again
+        // (see the head of this file), and the mapping lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.mapping.raw.as_ptr().add(at), end - at) }
+    }
+
+    /// Reads through the file, not the mapping: `WouldBlock` when the bytes are not in memory and `waiting` is false.
+    pub fn read_file(&self, bytes: &mut [u8], at: usize, waiting: bool) -> io::Result<()> {
+        debug_assert!(at + bytes.len() <= self.published(), "a read beyond the published position");
+        let read = if waiting { self.file.read_at(bytes, at as u64)? } else { self.file.read_at_without_waiting(bytes, at as u64)? };
+        if read < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    /// Stores bytes at the published position or above it; they are not readable before `publish`.
+    pub fn append(&self, by: AppendBy, at: usize, bytes: &[u8]) -> io::Result<()> {
+        assert!(at >= self.published(), "a store below the published position");
+        match by {
+            AppendBy::Mapping => self.file.store(&self.mapping, at, bytes),
+            AppendBy::Write => {
+                let end = at + bytes.len();
+                if end > self.populated.load(Ordering::Acquire) {
+                    // The zeroes ahead are late: from here on this range is no longer theirs to overwrite.
+                    let _ahead = self.ahead.lock();
+                    self.populated.fetch_max(end, Ordering::AcqRel);
+                }
+                self.file.write_at(bytes, at as u64)
+            }
+        }
+    }
+
+    pub fn publish(&self, position: usize) {
+        debug_assert!(position >= self.published.load(Ordering::Relaxed), "publishing backwards");
+        self.published.store(position, Ordering::Release);
+    }
+
+    /// Recovery's word on where the records end. Nobody else may be reading yet.
+    pub(super) fn truncate(&self, position: usize) -> io::Result<()> {
+        if position < self.mapping.len() && !self.is_read_only() {
+            // What lies behind may look like records of an earlier life; a later recovery must not find them again.
+            self.file.zero(position as u64, (self.mapping.len() - position) as u64)?;
+        }
+        self.set_end(position);
+        Ok(())
+    }
+
+    /// As `truncate`, where what lies behind is known to be zero.
+    pub(super) fn set_end(&self, position: usize) {
+        self.published.store(position, Ordering::Release);
+        self.reserved.store(position, Ordering::Release);
+        self.populated.store(position, Ordering::Release);
+    }
+
+    pub fn reserved(&self) -> usize {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    /// Takes disk space up to `to` (cut at the end of the file).
+    pub fn reserve(&self, to: usize) -> io::Result<()> {
+        let (from, to) = (self.reserved(), to.min(self.mapping.len()));
+        if to > from {
+            self.file.reserve(from as u64, (to - from) as u64)?;
+            self.reserved.fetch_max(to, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Makes stores up to `to` free of page faults; only reserved space is touched.
+    pub fn populate(&self, to: usize) {
+        let (from, to) = (self.populated.load(Ordering::Acquire).max(self.published()), to.min(self.reserved()));
+        if to > from {
+            self.mapping.populate(from, to - from);
+            self.populated.fetch_max(to, Ordering::AcqRel);
+        }
+    }
+
+    /// Overwrites reserved space ahead with zeroes, so that a sync of later writes there changes no block map. Only with
+    /// `AppendBy::Write`; an append that overtakes takes the rest of the range for itself.
+    pub fn write_ahead(&self, to: usize) -> io::Result<()> {
+        const PART_BYTES: usize = 256 * 1024;
+        let zeroes = vec![0; PART_BYTES];
+        let to = to.min(self.reserved());
+        loop {
+            let _ahead = self.ahead.lock();
+            let from = self.populated.load(Ordering::Acquire).max(self.published());
+            if from >= to {
+                return Ok(());
+            }
+            let part = PART_BYTES.min(to - from);
+            self.file.write_at(&zeroes[..part], from as u64)?;
+            self.populated.store(from + part, Ordering::Release);
+        }
+    }
+
+    pub fn populated(&self) -> usize {
+        self.populated.load(Ordering::Acquire)
+    }
+
+    pub fn start_writeback(&self, from: usize, len: usize) -> io::Result<()> {
+        self.file.start_writeback(from as u64, len as u64)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
