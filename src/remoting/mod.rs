@@ -1,1 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
+//! RemotingCommands over TCP: one task per connection that reads, handles and answers without handing over.
+//!
+//! A request that can be answered at once is answered with the other replies of the same read, in one write. One that must
+//! wait leaves a `Completion` and the connection reads on. Nothing here knows a topic, a request code or a remark of RocketMQ.
+
+mod client;
+mod connection;
+mod limits;
+mod listener;
+mod outbound;
+mod peer;
+mod replies;
+
+pub use client::RemotingClient;
+pub use connection::RequestHandler;
+pub use limits::Limits;
+pub use listener::Listener;
+pub use peer::{CallError, Completion, Peer};
+pub use replies::Replies;

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One connection, one task: read, handle every whole frame of that read, write all replies at once.
+//!
+//! Every frame that arrived is handled, also those in front of an end or a reset of the stream; only then is the peer told
+//! closed. While idle a connection owns no buffer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use ferrocket_protocol::{RemotingCommand, frame, response_code};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio_util::io::poll_read_buf;
+use tracing::{debug, error, info, warn};
+
+use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
+use super::outbound::Turn;
+use super::peer::Peer;
+use super::replies::Replies;
+
+/// What is done with the requests of a connection.
+pub trait RequestHandler: Send + Sync + 'static {
+    /// One request, in the order of arrival on its connection. Must not block. Answer through `replies` (leaves with the
+    /// other replies of this read), or take a `peer.completion(&request)` and answer later.
+    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies);
+
+    fn connected(&self, peer: &Arc<Peer>);
+
+    /// Comes once, after every frame that was received has been handled.
+    fn closed(&self, peer: &Arc<Peer>);
+}
+
+/// First byte of a TLS hello; as the first byte of a frame length it would mean 369 MB.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A piece of a frame up to this size is moved out of its buffer when the connection goes idle.
+const KEPT_BYTES_MAX: usize = 4096;
+
+pub(super) struct Connection<H: ?Sized> {
+    stream: OwnedReadHalf,
+    peer: Arc<Peer>,
+    handler: Arc<H>,
+    /// Coarse time, moved by the listener's sweep.
+    tick: Arc<AtomicU32>,
+    input: BytesMut,
+    read_bytes: usize,
+    /// Whether frames may be left in `input` because a limit stopped us.
+    stopped_short: bool,
+    first_byte_seen: bool,
+    last_reply_bytes: usize,
+}
+
+impl<H: RequestHandler + ?Sized> Connection<H> {
+    pub(super) fn new(stream: OwnedReadHalf, peer: Arc<Peer>, handler: Arc<H>, tick: Arc<AtomicU32>) -> Self {
+        peer.touch(tick.load(Ordering::Relaxed));
+        Self {
+            stream,
+            peer,
+            handler,
+            tick,
+            input: BytesMut::new(),
+            read_bytes: READ_BYTES_MIN,
+            stopped_short: false,
+            first_byte_seen: false,
+            last_reply_bytes: 0,
+        }
+    }
+
+    /// Runs the connection to its end.
+    pub(super) async fn run(mut self) {
+        self.handler.connected(&self.peer);
+        let end = std::future::poll_fn(|context| self.poll(context)).await;
+        self.peer.end();
+        self.handler.closed(&self.peer);
+        let peer = &self.peer;
+        match end {
+            End::Stream => debug!(%peer, "connection closed by the peer"),
+            End::Reset(error) => debug!(%peer, %error, "connection lost"),
+            End::Ours(reason) => info!(%peer, reason, "closed a connection"),
+            End::Tls => warn!(%peer, "closed a connection that began with a TLS hello: TLS is not served yet"),
+            End::NotRocketMq(error) => warn!(%peer, %error, "closed a connection that does not speak RocketMQ"),
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let (turn, progress) = self.peer.outbound.turn(context);
+            if progress {
+                self.touch();
+            }
+            match turn {
+                Turn::Read => {}
+                Turn::Pause => return Poll::Pending,
+                Turn::Close(reason) => return Poll::Ready(End::Ours(reason)),
+            }
+            if self.stopped_short {
+                match self.handle_frames() {
+                    Ok(()) => continue,
+                    Err(end) => return Poll::Ready(end),
+                }
+            }
+            match ready!(self.poll_read(context)) {
+                Ok(0) => return Poll::Ready(End::Stream),
+                Ok(_) => {
+                    self.touch();
+                    if let Err(end) = self.handle_frames() {
+                        return Poll::Ready(end);
+                    }
+                }
+                Err(error) => return Poll::Ready(End::Reset(error)),
+            }
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        // A frame that is longer than what we would read grows the buffer as it comes, not when it is announced.
+        let room = self.read_bytes.max(self.input.len().min(frame::FRAME_BYTES_MAX));
+        if self.input.capacity() - self.input.len() < room.min(READ_BYTES_MIN) || self.input.is_empty() {
+            self.input.reserve(room);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input) else {
+            self.shrink();
+            return Poll::Pending;
+        };
+        if let Ok(bytes) = read {
+            if bytes == room {
+                self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
+            } else if bytes < self.read_bytes / 8 {
+                self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+            }
+        }
+        Poll::Ready(read)
+    }
+
+    /// Going idle: give the buffer back, keeping only the piece of a frame that is in it.
+    fn shrink(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        } else if self.input.len() <= KEPT_BYTES_MAX {
+            self.input = BytesMut::from(&self.input[..]);
+        }
+    }
+
+    /// Every whole frame in the buffer, then one write; stops between two frames when the peer has to read first.
+    fn handle_frames(&mut self) -> Result<(), End> {
+        if !self.first_byte_seen {
+            self.first_byte_seen = true;
+            if self.input.first() == Some(&TLS_HANDSHAKE) {
+                return Err(End::Tls);
+            }
+        }
+        self.stopped_short = false;
+        let mut replies = Replies::with_capacity(self.last_reply_bytes);
+        let mut failure = None;
+        loop {
+            match frame::split_frame(&mut self.input) {
+                Ok(Some(bytes)) => match RemotingCommand::decode(bytes) {
+                    Ok(command) => self.handle(command, &mut replies),
+                    Err(error) => failure = Some(End::NotRocketMq(error)),
+                },
+                Ok(None) => break,
+                Err(error) => failure = Some(End::NotRocketMq(error)),
+            }
+            if failure.is_some() {
+                break;
+            }
+            if replies.len() > READ_BYTES_MAX && !self.peer.outbound.reply(&mut replies) {
+                self.stopped_short = true;
+                break;
+            }
+        }
+        if !replies.is_empty() {
+            self.last_reply_bytes = replies.buffer().len().clamp(256, READ_BYTES_MAX);
+            self.peer.outbound.reply(&mut replies);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn handle(&mut self, command: RemotingCommand, replies: &mut Replies) {
+        if command.is_response() {
+            self.peer.responded(command);
+            return;
+        }
+        self.peer.saw(&command);
+        let (opaque, serialize_type, oneway) = (command.opaque, command.serialize_type, command.is_oneway());
+        let code = command.code;
+        let before = replies.len();
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handler.handle(&self.peer, command, replies)));
+        if handled.is_err() {
+            error!(peer = %self.peer, code, "handling a request panicked");
+            if replies.rewind(before) && !oneway {
+                let mut response = RemotingCommand::response(response_code::SYSTEM_ERROR).with_remark("internal error");
+                response.opaque = opaque;
+                response.serialize_type = serialize_type;
+                replies.push(response);
+            }
+        }
+    }
+
+    fn touch(&self) {
+        self.peer.touch(self.tick.load(Ordering::Relaxed));
+    }
+}
+
+enum End {
+    Stream,
+    Reset(std::io::Error),
+    Ours(&'static str),
+    Tls,
+    NotRocketMq(ferrocket_protocol::DecodeError),
+}

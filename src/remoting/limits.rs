@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Every limit of a connection, with its reason.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Connections of one listener. Each costs a descriptor and about 1 KiB while idle; one more waits in the accept backlog.
+pub(super) const CONNECTIONS_MAX: usize = 65_536;
+
+/// Neither read nor written for so long: closed, as `serverChannelMaxIdleTimeSeconds`.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(120);
+
+/// How often idle connections are looked for; the precision of `IDLE_MAX`.
+pub(super) const IDLE_SWEEP: Duration = Duration::from_secs(5);
+
+/// First read of a connection and every read after a quiet moment: a few small requests, or one send of 1 KiB.
+pub(super) const READ_BYTES_MIN: usize = 4 * KIB;
+
+/// One read of a busy connection. Larger reads bring no fewer system calls per message worth having.
+pub(super) const READ_BYTES_MAX: usize = 64 * KIB;
+
+/// Replies that a peer has left unread before we stop reading its requests: about 5,000 send replies, or 8 full pulls.
+pub(super) const OUTBOUND_PAUSE_BYTES: usize = 2 * MIB;
+
+/// Replies that a peer may leave unread at all. Only late answers (held pulls, fsyncs) can go past the pause: one full
+/// round of 256 held pulls of `maxTransferBytesOnMessageInMemory` (256 KiB). Then the peer does not read and is closed.
+pub(super) const OUTBOUND_BYTES_MAX: usize = 64 * MIB;
+
+/// Requests of one connection that wait for a late answer before we stop reading it. A client that consumes 2,048 queues
+/// through one connection holds as many pulls; a held request costs about half a KiB.
+pub(super) const COMPLETIONS_MAX: usize = 16_384;
+
+/// Slices in one `writev`: the kernel's UIO_MAXIOV is 1024, 64 slices already hold eight full pulls.
+pub(super) const WRITE_SLICES_MAX: usize = 64;
+
+/// A body up to this size is copied beside its header: cheaper than a slice of its own in a `writev`.
+pub(super) const COPIED_BODY_BYTES_MAX: usize = 4 * KIB;
+
+/// How long an outgoing connection may take, as the original's client.
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// Wait after the machine refused to accept (no descriptors left), so that the refusal does not burn a core.
+pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The limits that one listener or client enforces; tests make them small.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub connections: usize,
+    pub idle: Duration,
+    pub idle_sweep: Duration,
+    pub outbound_pause_bytes: usize,
+    pub outbound_bytes: usize,
+    pub completions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS_MAX,
+            idle: IDLE_MAX,
+            idle_sweep: IDLE_SWEEP,
+            outbound_pause_bytes: OUTBOUND_PAUSE_BYTES,
+            outbound_bytes: OUTBOUND_BYTES_MAX,
+            completions: COMPLETIONS_MAX,
+        }
+    }
+}

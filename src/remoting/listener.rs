@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Accepts connections, bounds their number, starts a task for each, and closes those that say nothing for too long.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use super::connection::{Connection, RequestHandler};
+use super::limits::{ACCEPT_RETRY, Limits};
+use super::peer::Peer;
+use crate::runtime::{Runtime, Shutdown};
+
+pub struct Listener {
+    local_addr: SocketAddr,
+    accepting: Shutdown,
+    connections: Arc<Connections>,
+    runtime: Runtime,
+}
+
+#[derive(Default)]
+struct Connections {
+    peers: Mutex<HashMap<u64, Arc<Peer>>>,
+    /// Sweeps so far: the coarse time in which idleness is counted, so that a message costs no clock call.
+    tick: Arc<AtomicU32>,
+}
+
+impl Listener {
+    /// Binds and begins to accept. Port 0 takes a free one: see `local_addr`.
+    pub async fn bind<H: RequestHandler + ?Sized>(
+        addr: SocketAddr,
+        handler: Arc<H>,
+        limits: Limits,
+        runtime: &Runtime,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::bind(addr).await?;
+        let listener = Self {
+            local_addr: socket.local_addr()?,
+            accepting: runtime.shutdown().child(),
+            connections: Arc::default(),
+            runtime: runtime.clone(),
+        };
+        let sweep = sweep(Arc::clone(&listener.connections), limits.clone(), runtime.clone());
+        runtime.spawn("idle sweep", sweep);
+        let accept = Accept {
+            socket,
+            handler,
+            limits,
+            accepting: listener.accepting.clone(),
+            connections: Arc::clone(&listener.connections),
+            runtime: runtime.clone(),
+        };
+        runtime.spawn("accept", accept.run());
+        Ok(listener)
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.connections.peers.lock().len()
+    }
+
+    /// First step of a stop: no new connections; those that live go on.
+    pub fn stop_accepting(&self) {
+        self.accepting.begin();
+    }
+
+    /// Second step: waits until every late answer was given and read, for at most `patience`. False when some were not.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        let clock = self.runtime.clock();
+        let deadline = clock.nanos() + patience.as_nanos() as u64;
+        loop {
+            let busy = self.connections.any(|peer| peer.outstanding_count() > 0 || peer.unread_bytes() > 0);
+            if !busy || clock.nanos() >= deadline {
+                return !busy;
+            }
+            clock.sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Last step: every connection ends.
+    pub fn close_all(&self, reason: &'static str) {
+        self.connections.close_all(reason);
+    }
+}
+
+impl Connections {
+    fn close_all(&self, reason: &'static str) {
+        let peers: Vec<Arc<Peer>> = self.peers.lock().values().cloned().collect();
+        peers.iter().for_each(|peer| peer.close(reason));
+    }
+
+    fn any(&self, mut test: impl FnMut(&Peer) -> bool) -> bool {
+        self.peers.lock().values().any(|peer| test(peer))
+    }
+}
+
+struct Accept<H: ?Sized> {
+    socket: TcpListener,
+    handler: Arc<H>,
+    limits: Limits,
+    accepting: Shutdown,
+    connections: Arc<Connections>,
+    runtime: Runtime,
+}
+
+impl<H: RequestHandler + ?Sized> Accept<H> {
+    async fn run(self) {
+        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let accepting = self.accepting.clone();
+        let accept_all = async {
+            loop {
+                if permits.available_permits() == 0 {
+                    warn!(connections = self.limits.connections, "no more connections: new ones wait");
+                }
+                // Never closed, so a permit always comes.
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+                match self.socket.accept().await {
+                    Ok((stream, remote_addr)) => self.start(stream, remote_addr, permit),
+                    Err(error) => {
+                        warn!(%error, "accept failed");
+                        self.runtime.clock().sleep(ACCEPT_RETRY).await;
+                    }
+                }
+            }
+        };
+        accepting.or(accept_all).await;
+        drop(self.socket);
+        // A stop of the whole runtime, not only of accepting, ends the connections too.
+        self.runtime.shutdown().begun().await;
+        self.connections.close_all("the server stops");
+    }
+
+    fn start(&self, stream: TcpStream, remote_addr: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
+        let local_addr = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+            Ok(local_addr) => local_addr,
+            Err(error) => {
+                debug!(%remote_addr, %error, "a connection ended before it began");
+                return;
+            }
+        };
+        let (read, write) = stream.into_split();
+        let clock = self.runtime.clock().clone();
+        let peer = Arc::new(Peer::new(remote_addr, local_addr, write, &self.limits, clock));
+        self.connections.peers.lock().insert(peer.id(), Arc::clone(&peer));
+        let tick = Arc::clone(&self.connections.tick);
+        let connection = Connection::new(read, Arc::clone(&peer), Arc::clone(&self.handler), tick);
+        let connections = Arc::clone(&self.connections);
+        self.runtime.spawn("connection", async move {
+            connection.run().await;
+            connections.peers.lock().remove(&peer.id());
+            drop(permit);
+        });
+    }
+}
+
+async fn sweep(connections: Arc<Connections>, limits: Limits, runtime: Runtime) {
+    let idle_ticks = limits.idle.as_nanos().div_ceil(limits.idle_sweep.as_nanos().max(1)) as u32;
+    while runtime.shutdown().or(runtime.clock().sleep(limits.idle_sweep)).await.is_some() {
+        let tick = connections.tick.fetch_add(1, Ordering::Relaxed) + 1;
+        for peer in connections.peers.lock().values() {
+            if tick.wrapping_sub(peer.last_tick()) >= idle_ticks {
+                peer.close("idle");
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What waits to be written to one peer, and the only place that writes to it.
+//!
+//! The connection's task writes the replies of each read; late answers come from other threads. Both write under one short
+//! lock, so frames never mix. What the socket does not take stays here, and the task writes it when the socket has room.
+
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::limits::Limits;
+use super::replies::Replies;
+
+#[derive(Debug)]
+pub(super) struct Outbound {
+    limits: OutboundLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OutboundLimits {
+    pause_bytes: usize,
+    bytes: usize,
+    completions: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: Replies,
+    /// The connection's task, when it sleeps.
+    task: Option<Waker>,
+    /// `None` when the peer's socket takes nothing more; what it sent before is still read.
+    stream: Option<OwnedWriteHalf>,
+    close: Option<&'static str>,
+    /// Requests that wait for a late answer.
+    completions: usize,
+    /// The task stopped reading because of a limit and wants to hear when it is kept again.
+    paused: bool,
+}
+
+/// What the connection's task may do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Read,
+    /// A limit is reached: read nothing until woken.
+    Pause,
+    Close(&'static str),
+}
+
+/// Whether a late answer is written by the thread that gives it, or by the connection's task together with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    Now,
+    WithOthers,
+}
+
+impl Outbound {
+    pub(super) fn new(stream: OwnedWriteHalf, limits: &Limits) -> Self {
+        Self {
+            limits: OutboundLimits {
+                pause_bytes: limits.outbound_pause_bytes,
+                bytes: limits.outbound_bytes,
+                completions: limits.completions,
+            },
+            state: Mutex::new(State {
+                waiting: Replies::default(),
+                task: None,
+                stream: Some(stream),
+                close: None,
+                completions: 0,
+                paused: false,
+            }),
+        }
+    }
+
+    /// Called by the connection's task before it reads: registers it, writes what waits and says how to go on.
+    /// True beside it when something was written.
+    pub(super) fn turn(&self, context: &mut Context<'_>) -> (Turn, bool) {
+        let mut state = self.state.lock();
+        match &state.task {
+            Some(task) if task.will_wake(context.waker()) => {}
+            _ => state.task = Some(context.waker().clone()),
+        }
+        let mut progress = false;
+        while !state.waiting.is_empty() {
+            progress |= state.write() > 0;
+            if state.waiting.is_empty() || state.poll_write_ready(context).is_pending() {
+                break;
+            }
+        }
+        if let Some(reason) = state.close {
+            return (Turn::Close(reason), progress);
+        }
+        state.paused = self.is_over(&state);
+        (if state.paused { Turn::Pause } else { Turn::Read }, progress)
+    }
+
+    /// The replies of one read. True while more may be read at once.
+    pub(super) fn reply(&self, replies: &mut Replies) -> bool {
+        let mut state = self.state.lock();
+        state.waiting.append(replies);
+        state.write();
+        !self.is_over(&state)
+    }
+
+    /// An answer or a command from any thread.
+    pub(super) fn push(&self, urgency: Urgency, ends_completion: bool, encode: impl FnOnce(&mut Replies)) {
+        let task = {
+            let mut state = self.state.lock();
+            if ends_completion {
+                state.completions -= 1;
+            }
+            let was_empty = state.waiting.is_empty();
+            if state.stream.is_some() {
+                encode(&mut state.waiting);
+                if urgency == Urgency::Now && was_empty {
+                    state.write();
+                }
+                if state.waiting.len() > self.limits.bytes && state.close.is_none() {
+                    state.close = Some("it does not read its answers");
+                }
+            }
+            let resumes = state.paused && !self.is_over(&state);
+            if resumes || !state.waiting.is_empty() || state.close.is_some() { state.task.take() } else { None }
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    pub(super) fn begin_completion(&self) {
+        self.state.lock().completions += 1;
+    }
+
+    pub(super) fn completions(&self) -> usize {
+        self.state.lock().completions
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
+    pub(super) fn close(&self, reason: &'static str) {
+        let task = {
+            let mut state = self.state.lock();
+            state.close.get_or_insert(reason);
+            state.task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// The connection has ended: nothing is kept or written any more, and the socket is let go.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.break_off();
+        state.task = None;
+    }
+
+    fn is_over(&self, state: &State) -> bool {
+        state.stream.is_some()
+            && (state.waiting.len() > self.limits.pause_bytes || state.completions >= self.limits.completions)
+    }
+}
+
+impl State {
+    /// Returns the bytes that the socket took.
+    fn write(&mut self) -> usize {
+        let Some(stream) = &self.stream else {
+            self.waiting = Replies::default();
+            return 0;
+        };
+        let written = self.waiting.write(|slices| match slices {
+            [one] => stream.try_write(one),
+            many => stream.try_write_vectored(many),
+        });
+        match written {
+            Ok(written) => written,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                // The reading side tells the end, after what the peer sent before it.
+                self.break_off();
+                0
+            }
+        }
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.stream {
+            // An error shows at the next write.
+            Some(stream) => stream.as_ref().poll_write_ready(context).map(|_| ()),
+            None => Poll::Ready(()),
+        }
+    }
+
+    fn break_off(&mut self) {
+        self.waiting = Replies::default();
+        if let Some(stream) = self.stream.take() {
+            // Dropping would say "end of stream" to the peer although its requests are still being read.
+            stream.forget();
+        }
+    }
+}

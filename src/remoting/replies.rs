@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Encoded bytes on their way out: small frames share one buffer, big bodies travel as slices beside it.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes, BytesMut};
+use ferrocket_protocol::RemotingCommand;
+
+use super::limits::{COPIED_BODY_BYTES_MAX, WRITE_SLICES_MAX};
+
+/// The replies of one read, in the order in which they were given. They leave in one write after the last request of that read.
+#[derive(Debug, Default)]
+pub struct Replies {
+    /// Closed pieces, before `open`.
+    pieces: VecDeque<Bytes>,
+    pieces_bytes: usize,
+    open: BytesMut,
+}
+
+impl Replies {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { open: BytesMut::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// Answers `request` with `response`: its opaque, its serialisation. A oneway request gets no answer.
+    pub fn answer(&mut self, request: &RemotingCommand, response: RemotingCommand) {
+        if !request.is_oneway() {
+            self.push(response.answering(request));
+        }
+    }
+
+    /// Appends a command as it is.
+    pub(super) fn push(&mut self, command: RemotingCommand) {
+        if command.body.len() <= COPIED_BODY_BYTES_MAX {
+            command.encode(&mut self.open);
+        } else {
+            command.encode_header(command.body.len(), &mut self.open);
+            self.chain(command.body);
+        }
+    }
+
+    /// For writers of whole frames from templates: append here, nothing else.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.open
+    }
+
+    /// Appends bytes without copying them.
+    pub fn chain(&mut self, bytes: Bytes) {
+        if !self.open.is_empty() {
+            let closed = self.open.split().freeze();
+            self.pieces_bytes += closed.len();
+            self.pieces.push_back(closed);
+        }
+        self.pieces_bytes += bytes.len();
+        self.pieces.push_back(bytes);
+    }
+
+    pub fn len(&self) -> usize {
+        self.pieces_bytes + self.open.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.open.is_empty()
+    }
+
+    /// Forgets what was added since the length was `len`; only possible while that is still in the open buffer.
+    pub(super) fn rewind(&mut self, len: usize) -> bool {
+        match len.checked_sub(self.pieces_bytes) {
+            Some(open) => {
+                self.open.truncate(open);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Moves everything out of `other` behind what is here.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        if self.is_empty() {
+            std::mem::swap(self, other);
+            return;
+        }
+        for piece in std::mem::take(&mut other.pieces) {
+            self.chain(piece);
+        }
+        other.pieces_bytes = 0;
+        self.open.extend_from_slice(&other.open);
+        other.open.clear();
+    }
+
+    /// Gives everything to `write` until it takes less than it is offered.
+    pub(super) fn write(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
+    ) -> std::io::Result<usize> {
+        let mut written = 0;
+        while !self.is_empty() {
+            let (offered, taken) = if self.pieces.is_empty() {
+                (self.open.len(), write(&[IoSlice::new(&self.open)])?)
+            } else {
+                let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+                let mut count = 0;
+                let mut offered = 0;
+                for piece in self.pieces.iter().map(|piece| &piece[..]).chain([&self.open[..]]).take(WRITE_SLICES_MAX) {
+                    slices[count] = IoSlice::new(piece);
+                    count += 1;
+                    offered += piece.len();
+                }
+                (offered, write(&slices[..count])?)
+            };
+            self.advance(taken);
+            written += taken;
+            if taken < offered {
+                break;
+            }
+        }
+        Ok(written)
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        while let Some(piece) = self.pieces.front_mut() {
+            if bytes < piece.len() {
+                piece.advance(bytes);
+                self.pieces_bytes -= bytes;
+                return;
+            }
+            bytes -= piece.len();
+            self.pieces_bytes -= piece.len();
+            self.pieces.pop_front();
+        }
+        self.open.advance(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(replies: &mut Replies, bytes_per_write: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while !replies.is_empty() {
+            let mut budget = bytes_per_write;
+            replies
+                .write(|slices| {
+                    let before = out.len();
+                    for slice in slices {
+                        let take = slice.len().min(budget);
+                        out.extend_from_slice(&slice[..take]);
+                        budget -= take;
+                    }
+                    Ok(out.len() - before)
+                })
+                .unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn pieces_and_buffer_leave_in_order_however_little_the_socket_takes() {
+        for bytes_per_write in [1, 2, 3, 7, 1000] {
+            let mut replies = Replies::default();
+            replies.buffer().extend_from_slice(b"ab");
+            replies.chain(Bytes::from_static(b"cdef"));
+            replies.chain(Bytes::from_static(b"gh"));
+            replies.buffer().extend_from_slice(b"ij");
+            let mut more = Replies::default();
+            more.buffer().extend_from_slice(b"kl");
+            more.chain(Bytes::from_static(b"mn"));
+            more.buffer().extend_from_slice(b"op");
+            replies.append(&mut more);
+            assert!(more.is_empty());
+            assert_eq!(replies.len(), 16);
+            assert_eq!(written(&mut replies, bytes_per_write), b"abcdefghijklmnop");
+            assert_eq!(replies.len(), 0);
+        }
+    }
+
+    #[test]
+    fn more_pieces_than_one_writev_holds() {
+        let mut replies = Replies::default();
+        for _ in 0..3 * WRITE_SLICES_MAX {
+            replies.chain(Bytes::from_static(b"x"));
+        }
+        replies.buffer().extend_from_slice(b"y");
+        let out = written(&mut replies, usize::MAX);
+        assert_eq!(out.len(), 3 * WRITE_SLICES_MAX + 1);
+        assert_eq!(out.last(), Some(&b'y'));
+    }
+}
