@@ -41,12 +41,7 @@ impl RemotingClient {
     }
 
     /// Sends a request to `addr` ("host:port") and waits for its response; connecting counts in `timeout`.
-    pub async fn invoke(
-        &self,
-        addr: &str,
-        request: RemotingCommand,
-        timeout: Duration,
-    ) -> Result<RemotingCommand, CallError> {
+    pub async fn invoke(&self, addr: &str, request: RemotingCommand, timeout: Duration) -> Result<RemotingCommand, CallError> {
         let started = self.0.runtime.clock().nanos();
         let peer = self.peer(addr, timeout).await?;
         let spent = Duration::from_nanos(self.0.runtime.clock().nanos() - started);

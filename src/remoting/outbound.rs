@@ -160,8 +160,7 @@ impl Outbound {
     }
 
     fn is_over(&self, state: &State) -> bool {
-        state.stream.is_some()
-            && (state.waiting.len() > self.limits.pause_bytes || state.completions >= self.limits.completions)
+        state.stream.is_some() && (state.waiting.len() > self.limits.pause_bytes || state.completions >= self.limits.completions)
     }
 }
 

@@ -90,10 +90,7 @@ impl Replies {
     }
 
     /// Gives everything to `write` until it takes less than it is offered.
-    pub(super) fn write(
-        &mut self,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
-    ) -> std::io::Result<usize> {
+    pub(super) fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>) -> std::io::Result<usize> {
         let mut written = 0;
         while !self.is_empty() {
             let (offered, taken) = if self.pieces.is_empty() {
