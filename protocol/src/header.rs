@@ -5,10 +5,15 @@ use crate::error::HeaderError;
 use crate::ext_fields::{ExtFields, FieldValue};
 use crate::str::Str;
 
+pub mod admin;
 pub mod client;
 pub mod lock;
 pub mod offset;
+pub mod pop;
 pub mod pull;
+pub mod query;
+pub mod relay;
+pub mod route;
 pub mod send;
 pub mod transaction;
 

@@ -4,6 +4,7 @@
 //! `frame` cuts the stream, `command` reads and writes one frame, `header` and `body` hold what a request code means,
 //! `message` is the record that travels and is stored, `fastjson` is the dialect of the JSON bodies.
 
+pub mod body;
 pub mod command;
 pub mod data_version;
 pub mod error;
