@@ -155,7 +155,16 @@ fn nulls_and_missing_members_keep_the_defaults() {
 
 #[test]
 fn bodies_that_are_none_are_refused() {
-    for text in ["", "[]", "null,", "{\"perm\":\"x\"}", "{\"perm\":99999999999}", "{\"topicFilterType\":\"X\"}", "{\"topicFilterType\":7}", "{\"attributes\":5}"] {
+    for text in [
+        "",
+        "[]",
+        "null,",
+        "{\"perm\":\"x\"}",
+        "{\"perm\":99999999999}",
+        "{\"topicFilterType\":\"X\"}",
+        "{\"topicFilterType\":7}",
+        "{\"attributes\":5}",
+    ] {
         assert!(fastjson::from_slice::<TopicConfig>(text.as_bytes()).is_err(), "{text}");
     }
     assert!(fastjson::from_slice::<TopicConfig>(b"{\"topicName\":\"\xff\"}").is_err());

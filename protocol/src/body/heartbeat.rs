@@ -132,7 +132,10 @@ mod tests {
         let consumer = fastjson::from_slice::<HeartbeatData>(text).unwrap().consumer_data_set.remove(0);
         assert_eq!(consumer.consume_from_where, ConsumeFromWhere::ConsumeFromFirstOffset);
         assert_eq!((consumer.consume_type, consumer.message_model), (ConsumeType::ConsumePassively, MessageModel::Broadcasting));
-        assert_eq!((consumer.subscription_data_set[0].sub_version, consumer.subscription_data_set[0].expression_type.as_str()), (12, "TAG"));
+        assert_eq!(
+            (consumer.subscription_data_set[0].sub_version, consumer.subscription_data_set[0].expression_type.as_str()),
+            (12, "TAG")
+        );
     }
 
     #[test]

@@ -221,7 +221,10 @@ mod tests {
         let text = r#"T 4 4 6 SINGLE_TAG {"message.type":"NORMAL"}"#;
         let config = TopicConfig::from_text(text).unwrap();
         assert_eq!(config.to_text(), text);
-        assert_eq!(TopicConfig::from_text("T 4 8 6 MULTI_TAG").map(|config| (config.write_queue_nums, config.topic_filter_type)), Some((8, TopicFilterType::MultiTag)));
+        assert_eq!(
+            TopicConfig::from_text("T 4 8 6 MULTI_TAG").map(|config| (config.write_queue_nums, config.topic_filter_type)),
+            Some((8, TopicFilterType::MultiTag))
+        );
         assert_eq!(TopicConfig::from_text("T 4 4"), None);
     }
 }
