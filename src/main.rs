@@ -1,2 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-fn main() {}
+//! The binary: everything is in the library.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ferrocket::cli::main()
+}

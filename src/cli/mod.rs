@@ -1,1 +1,104 @@
 // SPDX-License-Identifier: Apache-2.0
+//! The words of the command line, one file per sub-command. Decides nothing about how servers run.
+
+mod broker;
+mod health;
+mod log;
+mod namesrv;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::server::{ConfigFile, Fs, Plan, StartError, plan};
+
+/// A drop-in RocketMQ name server and broker.
+///
+/// Without a command: both in one process, ready for clients at 127.0.0.1:9876, with the data in ./ferrocket-data.
+#[derive(Debug, Parser)]
+#[command(name = "ferrocket", version, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    all_in_one: server::AllInOne,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a name server alone, as mqnamesrv does.
+    Namesrv(namesrv::Namesrv),
+    /// Run a broker alone, as mqbroker does.
+    Broker(broker::Broker),
+    /// Ask the servers of this machine whether they serve; exit 0 when they do.
+    Health(health::Health),
+}
+
+/// Flags of every command that runs a server.
+#[derive(Debug, Args)]
+struct Common {
+    /// Set one key of the configuration, over the file; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// How log lines are written: text for people, json for machines.
+    #[arg(long, value_name = "FORMAT", env = "FERROCKET_LOG_FORMAT", value_enum, default_value_t = log::Format::Text)]
+    log_format: log::Format,
+    /// What is logged: a level, or directives as in RUST_LOG (which counts when this is not given).
+    #[arg(long = "log", value_name = "LEVEL")]
+    log_filter: Option<String>,
+    /// Print every key of the configuration with its value, and exit.
+    #[arg(short = 'p', long = "printConfigItem")]
+    print_all: bool,
+}
+
+/// Reads the command line and runs what it says.
+pub fn main() -> ExitCode {
+    let line = Line::parse();
+    let outcome = match line.command {
+        None => line.all_in_one.run(),
+        Some(Command::Namesrv(namesrv)) => namesrv.run(),
+        Some(Command::Broker(broker)) => broker.run(),
+        Some(Command::Health(health)) => health.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::from(1)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one sentence of a failed start")]
+fn say_error(error: &StartError) {
+    eprintln!("ferrocket: {error}");
+}
+
+#[expect(clippy::print_stdout, reason = "answers of the command line, and the lines that tools wait for")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Runs what was planned until a signal ends it; or only prints it.
+fn run(plan: Plan, common: &Common, print_important: bool) -> Result<(), StartError> {
+    if common.print_all || print_important {
+        for config in [
+            plan.broker.as_ref().map(|broker| plan::printed(&broker.config, print_important)),
+            plan.namesrv.as_ref().map(|namesrv| plan::printed(&namesrv.config, print_important)),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            say(config.trim_end());
+        }
+        return Ok(());
+    }
+    log::start(common.log_format, common.log_filter.as_deref())?;
+    crate::server::run(plan, &say)
+}
+
+/// The file of -c; a file that is named must be there.
+fn config_file(path: Option<&str>) -> Result<Option<ConfigFile>, StartError> {
+    path.map(|path| Fs::machine().read_config(path)).transpose()
+}

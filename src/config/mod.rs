@@ -23,7 +23,7 @@ pub use cell::{Cell, ConfigCell, NamesrvConfigCell, UpdateError, Version};
 pub use declare::{Key, Keys, Standing};
 pub use namesrv::NamesrvConfig;
 pub use properties::{Entry, Properties, PropertiesError};
-pub use refuse::{refuse_broker, refuse_namesrv};
+pub use refuse::{refuse_broker, refuse_namesrv, refuse_tls};
 pub use report::{Given, Report, Unreadable, read};
 pub use sample::annotated;
 pub use value::{BrokerRole, ConfigValue, FlushDiskType};

@@ -44,7 +44,7 @@ pub fn refuse_namesrv(_: &NamesrvConfig) -> Option<(&'static str, String)> {
 }
 
 /// `tls.server.mode` is a system property of the original; here it may stand in the file or in the environment.
-pub(super) fn refuse_tls(mode: &str) -> Option<String> {
+pub fn refuse_tls(mode: &str) -> Option<String> {
     let why = "tls.server.mode=enforcing cannot be obeyed: TLS is not served yet, and clients would be heard in the clear; remove it to run without";
     mode.trim().eq_ignore_ascii_case("enforcing").then(|| why.to_owned())
 }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ferrocket broker`: the flags of mqbroker.
+
+use clap::Args;
+
+use super::{Common, config_file};
+use crate::server::{Machine, StartError, Wanted, plan};
+
+#[derive(Debug, Args)]
+pub(super) struct Broker {
+    /// A broker.conf.
+    #[arg(short = 'c', long = "configFile", value_name = "FILE")]
+    file: Option<String>,
+    /// Name servers to register with: 127.0.0.1:9876;192.168.0.1:9876. Also NAMESRV_ADDR.
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
+    namesrv_addr: Option<String>,
+    /// Print the important keys of the configuration with their values, and exit.
+    #[arg(short = 'm', long = "printImportantConfig")]
+    print_important: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Broker {
+    pub(super) fn run(self) -> Result<(), StartError> {
+        let wanted = Wanted {
+            file: config_file(self.file.as_deref())?,
+            namesrv_addr: self.namesrv_addr,
+            data_dir: None,
+            namesrv_port: None,
+            settings: self.common.settings.clone(),
+        };
+        super::run(plan::broker(wanted, &Machine::read())?, &self.common, self.print_important)
+    }
+}

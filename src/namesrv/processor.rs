@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The requests of a name server: decode, ask the tables, answer in the original's codes and words.
+//!
+//! Follows DefaultRequestProcessor.java and ClientRequestProcessor.java. Answers at once, always; knows no file and no port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::wire::{BrokerData, GetBrokerMemberGroupResponseBody, TopicList, TopicRouteData};
+use ferrocket_protocol::data_version::DataVersion;
+use super::wire::{
+    AddWritePermOfBrokerResponseHeader, GetKvConfigResponseHeader, NotifyMinBrokerIdChangeRequestHeader, QueryDataVersionResponseHeader,
+    RegisterBrokerRequestHeader, RegisterBrokerResponseHeader, WipeWritePermOfBrokerResponseHeader,
+};
+use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
+use tracing::{info, warn};
+
+use super::register_body::{self, RegisterBody};
+use super::route_info::{Departure, MinIdChange, Registration};
+use super::{NameServer, kv_config};
+use crate::config::UpdateError;
+use crate::remoting::Peer;
+
+/// Since this version a client is answered in JSON that any parser reads.
+const STANDARD_JSON_SINCE: i32 = version::V4_9_4;
+/// Since this version a registration carries filter servers beside the topics.
+const REGISTER_BODY_SINCE: i32 = version::V3_0_11;
+const NOTIFY_TIMEOUT: Duration = Duration::from_millis(300);
+const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
+/// Does a name server answer this request?
+pub fn serves(code: i32) -> bool {
+    matches!(
+        code,
+        request_code::PUT_KV_CONFIG
+            | request_code::GET_KV_CONFIG
+            | request_code::DELETE_KV_CONFIG
+            | request_code::REGISTER_BROKER
+            | request_code::UNREGISTER_BROKER
+            | request_code::GET_ROUTEINFO_BY_TOPIC
+            | request_code::GET_BROKER_CLUSTER_INFO
+            | request_code::WIPE_WRITE_PERM_OF_BROKER
+            | request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
+            | request_code::DELETE_TOPIC_IN_NAMESRV
+            | request_code::REGISTER_TOPIC_IN_NAMESRV
+            | request_code::GET_KVLIST_BY_NAMESPACE
+            | request_code::GET_TOPICS_BY_CLUSTER
+            | request_code::GET_SYSTEM_TOPIC_LIST_FROM_NS
+            | request_code::GET_UNIT_TOPIC_LIST
+            | request_code::GET_HAS_UNIT_SUB_TOPIC_LIST
+            | request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST
+            | request_code::UPDATE_NAMESRV_CONFIG
+            | request_code::GET_NAMESRV_CONFIG
+            | request_code::QUERY_DATA_VERSION
+            | request_code::ADD_WRITE_PERM_OF_BROKER
+            | request_code::GET_BROKER_MEMBER_GROUP
+            | request_code::BROKER_HEARTBEAT
+    )
+}
+
+pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
+    let ext = &request.ext_fields;
+    match request.code {
+        request_code::GET_ROUTEINFO_BY_TOPIC => route(server, peer, request),
+        request_code::REGISTER_BROKER => register_broker(server, peer, request),
+        request_code::UNREGISTER_BROKER => unregister_broker(server, ext),
+        request_code::QUERY_DATA_VERSION => query_data_version(server, request),
+        request_code::BROKER_HEARTBEAT => {
+            server.routes.touch(text(ext, "clusterName"), text(ext, "brokerAddr"), server.now_millis());
+            success()
+        }
+        request_code::GET_BROKER_CLUSTER_INFO => {
+            let mut info = server.routes.cluster_info();
+            for broker in info.broker_addr_table.iter_mut().flat_map(|brokers| brokers.values_mut()) {
+                broker.broker_addrs.values_mut().for_each(|addr| server.show(addr, peer));
+            }
+            success().with_body(fastjson::to_vec(&info))
+        }
+        request_code::GET_BROKER_MEMBER_GROUP => {
+            let group = server.routes.member_group(text(ext, "clusterName"), text(ext, "brokerName"));
+            success().with_body(fastjson::to_vec(&GetBrokerMemberGroupResponseBody { broker_member_group: Some(group) }))
+        }
+        request_code::WIPE_WRITE_PERM_OF_BROKER => {
+            let (broker, header) = (text(ext, "brokerName"), |wipe_topic_count| WipeWritePermOfBrokerResponseHeader { wipe_topic_count: Some(wipe_topic_count) });
+            let count = server.routes.wipe_write_perm(broker);
+            info!(%peer, broker, topics = count, "write permission taken from a broker");
+            success_with(&header(count))
+        }
+        request_code::ADD_WRITE_PERM_OF_BROKER => {
+            let broker = text(ext, "brokerName");
+            let count = server.routes.add_write_perm(broker);
+            info!(%peer, broker, topics = count, "write permission given to a broker");
+            success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count: Some(count) })
+        }
+        request_code::REGISTER_TOPIC_IN_NAMESRV => {
+            if let Ok(route) = fastjson::from_slice::<TopicRouteData>(&request.body) {
+                server.routes.register_topic(text(ext, "topic"), route.queue_datas);
+            }
+            success()
+        }
+        request_code::DELETE_TOPIC_IN_NAMESRV => {
+            let cluster = ext.get_str("clusterName").filter(|cluster| !cluster.is_empty());
+            server.routes.delete_topic(text(ext, "topic"), cluster);
+            success()
+        }
+        request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => {
+            topics_if(server.config.load().enable_all_topic_list, || server.routes.all_topics())
+        }
+        request_code::GET_TOPICS_BY_CLUSTER => {
+            topics_if(server.config.load().enable_topic_list, || server.routes.topics_of_cluster(text(ext, "cluster")))
+        }
+        request_code::GET_UNIT_TOPIC_LIST => topics_if(server.config.load().enable_topic_list, || server.routes.unit_topics()),
+        request_code::GET_HAS_UNIT_SUB_TOPIC_LIST => {
+            topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics())
+        }
+        request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
+            topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics_without_unit())
+        }
+        request_code::GET_SYSTEM_TOPIC_LIST_FROM_NS => {
+            let mut list = server.routes.system_topics();
+            if let Some(addr) = &mut list.broker_addr {
+                server.show(addr, peer);
+            }
+            success().with_body(fastjson::to_vec(&list))
+        }
+        request_code::PUT_KV_CONFIG => match (ext.get_str("namespace"), ext.get_str("key")) {
+            (Some(namespace), Some(key)) => {
+                server.kv.put(namespace, key, ext.get_str("value"));
+                success()
+            }
+            _ => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
+        },
+        request_code::GET_KV_CONFIG => {
+            let (namespace, key) = (ext.get_str("namespace"), ext.get_str("key"));
+            match namespace.zip(key).and_then(|(namespace, key)| server.kv.get(namespace, key)) {
+                Some(value) => success_with(&GetKvConfigResponseHeader { value: Some(Str::from(value)) }),
+                None => {
+                    let remark = format!("No config item, Namespace: {} Key: {}", namespace.unwrap_or("null"), key.unwrap_or("null"));
+                    refused(response_code::QUERY_NOT_FOUND, remark)
+                }
+            }
+        }
+        request_code::DELETE_KV_CONFIG => {
+            server.kv.delete(text(ext, "namespace"), text(ext, "key"));
+            success()
+        }
+        request_code::GET_KVLIST_BY_NAMESPACE => {
+            let namespace = ext.get_str("namespace").unwrap_or("null");
+            match server.kv.list(namespace) {
+                Some(table) => success().with_body(fastjson::to_vec(&table)),
+                None => refused(response_code::QUERY_NOT_FOUND, format!("No config item, Namespace: {namespace}")),
+            }
+        }
+        request_code::UPDATE_NAMESRV_CONFIG => match server.config.update(&request.body, server.now_millis()) {
+            Ok(()) => {
+                info!(%peer, "configuration changed by command");
+                success()
+            }
+            Err(error @ UpdateError::BlackListed) => refused(response_code::NO_PERMISSION, error.to_string()),
+            Err(error) => refused(response_code::SYSTEM_ERROR, error.to_string()),
+        },
+        request_code::GET_NAMESRV_CONFIG => success().with_body(server.config.to_properties()),
+        code => refused(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported")),
+    }
+}
+
+fn route(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
+    let config = server.config.load();
+    let topic = text(&request.ext_fields, "topic");
+    if config.need_wait_for_service && server.now_millis() - server.started_millis < i64::from(config.wait_seconds_for_service) * 1000 {
+        warn!(topic, "name server not ready");
+        return refused(response_code::SYSTEM_ERROR, "name server not ready");
+    }
+    let Some(mut route) = server.routes.topic_route(topic, server.rules()) else {
+        return refused(response_code::TOPIC_NOT_EXIST, format!("No topic route info in name server for the topic: {topic}{FAQ}"));
+    };
+    if config.order_message_enable {
+        route.order_topic_conf = server.kv.get(kv_config::ORDER_TOPIC_CONFIG, topic);
+    }
+    let mut standard = request.version >= STANDARD_JSON_SINCE || is_true(&request.ext_fields, "acceptStandardJsonOnly");
+    let zone = request.ext_fields.get_str("__ZONE_NAME").filter(|zone| !zone.trim().is_empty());
+    if let Some(zone) = zone.filter(|_| is_true(&request.ext_fields, "__ZONE_MODE")) {
+        keep_zone(&mut route, zone);
+        // The original's filter writes the answer again, and forgets which form it had.
+        standard = false;
+    }
+    for addr in route.broker_datas.iter_mut().flat_map(|broker| broker.broker_addrs.values_mut()) {
+        let before = addr.clone();
+        server.show(addr, peer);
+        if let Some(servers) = route.filter_server_table.remove(&before) {
+            route.filter_server_table.insert(addr.clone(), servers);
+        }
+    }
+    success().with_body(if standard { fastjson::to_vec_standard(&route) } else { fastjson::to_vec(&route) })
+}
+
+/// ZoneRouteRPCHook.java: broker sets of other zones go, unless they have lost their master.
+fn keep_zone(route: &mut TopicRouteData, zone: &str) {
+    let stays = |broker: &BrokerData| {
+        !broker.broker_addrs.contains_key(&0) || broker.zone_name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(zone))
+    };
+    let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut route.broker_datas).into_iter().partition(stays);
+    route.queue_datas.retain(|queue| !gone.iter().any(|broker| broker.broker_name.as_deref() == Some(queue.broker_name.as_str())));
+    for addr in gone.iter().flat_map(|broker| broker.broker_addrs.values()) {
+        route.filter_server_table.remove(addr);
+    }
+    route.broker_datas = kept;
+}
+
+fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
+    let header = RegisterBrokerRequestHeader::decode(&request.ext_fields);
+    if header.body_crc32 != 0 && register_body::crc32(&request.body) != header.body_crc32 {
+        warn!(%peer, "a registration came damaged");
+        return refused(response_code::SYSTEM_ERROR, "crc32 not match");
+    }
+    let body = if request.body.is_empty() {
+        Ok(RegisterBody::default())
+    } else if request.version < REGISTER_BODY_SINCE {
+        register_body::read_topics(&request.body)
+    } else if header.compressed {
+        register_body::read_compressed(&request.body, request.version)
+    } else {
+        register_body::read(&request.body)
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(why) => {
+            warn!(%peer, broker = %header.broker_name, why, "a registration cannot be read");
+            let remark = "org.apache.rocketmq.remoting.exception.RemotingCommandException: Failed to decode RegisterBrokerBody";
+            return refused(response_code::SYSTEM_ERROR, remark);
+        }
+    };
+    let registration = Registration {
+        cluster: header.cluster_name.to_string(),
+        addr: header.broker_addr.to_string(),
+        name: header.broker_name.to_string(),
+        id: header.broker_id,
+        ha_server_addr: header.ha_server_addr.to_string(),
+        zone: request.ext_fields.get_str("__ZONE_NAME").map(str::to_owned),
+        expiry_millis: header.heartbeat_timeout_millis,
+        acting_master: header.enable_acting_master,
+        data_version: body.data_version,
+        topics: body.topics,
+        mapping_infos: body.mapping_infos,
+        filter_servers: body.filter_servers,
+        connection: peer.id(),
+    };
+    server.remember(peer);
+    let Some(registered) = server.routes.register(registration, server.rules(), server.now_millis()) else {
+        return refused(response_code::SYSTEM_ERROR, "register broker failed");
+    };
+    notify(server, registered.notice);
+    let response = success_with(&RegisterBrokerResponseHeader {
+        ha_server_addr: registered.ha_server_addr.map(Str::from),
+        master_addr: registered.master_addr.map(Str::from),
+    });
+    let order_topics = server.config.load().return_order_topic_config_to_broker.then(|| server.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
+    match order_topics {
+        Some(table) => response.with_body(fastjson::to_vec(&table)),
+        None => response,
+    }
+}
+
+fn unregister_broker(server: &NameServer, ext: &ExtFields) -> RemotingCommand {
+    let departure = Departure {
+        cluster: text(ext, "clusterName").to_owned(),
+        addr: text(ext, "brokerAddr").to_owned(),
+        name: text(ext, "brokerName").to_owned(),
+        id: text(ext, "brokerId").parse().unwrap_or(0),
+    };
+    notify(server, server.routes.unregister(&[departure], server.rules()));
+    success()
+}
+
+fn query_data_version(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    let (cluster, addr) = (text(&request.ext_fields, "clusterName"), text(&request.ext_fields, "brokerAddr"));
+    let theirs: Option<DataVersion> = fastjson::from_slice(&request.body).ok();
+    let ours = server.routes.data_version(cluster, addr);
+    server.routes.touch(cluster, addr, server.now_millis());
+    let changed = ours.is_none() || ours != theirs;
+    let response = success_with(&QueryDataVersionResponseHeader { changed: Some(changed) });
+    match ours {
+        Some(version) => response.with_body(fastjson::to_vec(&version)),
+        None => response,
+    }
+}
+
+/// NOTIFY_MIN_BROKER_ID_CHANGE to the brokers that a change concerns; nobody waits for it.
+pub(super) fn notify(server: &NameServer, changes: impl IntoIterator<Item = MinIdChange>) {
+    for change in changes {
+        info!(min_id = change.min_id, min_addr = change.min_addr, tell = ?change.tell, "a broker set has another smallest id");
+        let header = NotifyMinBrokerIdChangeRequestHeader {
+            min_broker_id: Some(change.min_id),
+            min_broker_addr: Some(Str::from(change.min_addr)),
+            offline_broker_addr: change.offline_addr.map(Str::from),
+            ha_broker_addr: change.ha_server_addr.map(Str::from),
+            ..NotifyMinBrokerIdChangeRequestHeader::default()
+        };
+        for addr in change.tell {
+            let (client, header) = (server.client.clone(), header.clone());
+            server.runtime.spawn("notify min broker id", async move {
+                let request = RemotingCommand::request_with(request_code::NOTIFY_MIN_BROKER_ID_CHANGE, &header);
+                if let Err(error) = client.invoke_oneway(&addr, request, NOTIFY_TIMEOUT).await {
+                    warn!(addr, %error, "a broker could not be told of the smallest id");
+                }
+            });
+        }
+    }
+}
+
+fn topics_if(enabled: bool, topics: impl FnOnce() -> TopicList) -> RemotingCommand {
+    if enabled { success().with_body(fastjson::to_vec(&topics())) } else { refused(response_code::SYSTEM_ERROR, "disable") }
+}
+
+fn text<'a>(ext: &'a ExtFields, key: &str) -> &'a str {
+    ext.get_str(key).unwrap_or_default()
+}
+
+fn is_true(ext: &ExtFields, key: &str) -> bool {
+    ext.get_str(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+fn success() -> RemotingCommand {
+    RemotingCommand::response(response_code::SUCCESS)
+}
+
+fn success_with(header: &impl Header) -> RemotingCommand {
+    let mut response = success();
+    header.encode(&mut response.ext_fields);
+    response
+}
+
+fn refused(code: i32, remark: impl Into<Str>) -> RemotingCommand {
+    RemotingCommand::response(code).with_remark(remark)
+}

@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who is there and what it serves: brokers by name, cluster and address, and the queues of each topic.
+//!
+//! Follows RouteInfoManager.java step by step, because brokers and clients of all versions rely on its small print. Knows
+//! neither sockets nor request codes; a connection is a number.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::wire::{
+    BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicConfig, TopicList, TopicQueueMappingInfo, TopicRouteData,
+};
+use ferrocket_protocol::data_version::DataVersion;
+use ferrocket_protocol::perm;
+use parking_lot::RwLock;
+use tracing::{info, warn};
+
+/// Silence after which a broker is forgotten, when it did not say its own.
+pub(super) const BROKER_EXPIRY_MILLIS: i64 = 120_000;
+const MASTER_ID: i64 = 0;
+/// Topics by which brokers of one set find each other; their routes never show a slave as master.
+const MEMBER_GROUP_TOPIC_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
+
+/// Bits of a topic's sysFlag.
+const UNIT: i32 = 1;
+const UNIT_SUB: i32 = 2;
+
+#[derive(Default)]
+pub(super) struct RouteInfo(RwLock<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    /// Topic, then broker name.
+    topics: HashMap<String, BTreeMap<String, QueueData>>,
+    brokers: BTreeMap<String, BrokerData>,
+    clusters: BTreeMap<String, BTreeSet<String>>,
+    live: HashMap<BrokerAddress, Live>,
+    filter_servers: HashMap<BrokerAddress, Vec<String>>,
+    /// Static topics: topic, then broker name.
+    mapping_infos: HashMap<String, BTreeMap<String, TopicQueueMappingInfo>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct BrokerAddress {
+    cluster: String,
+    addr: String,
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    last_update_millis: i64,
+    expiry_millis: i64,
+    data_version: DataVersion,
+    connection: u64,
+    ha_server_addr: String,
+}
+
+/// REGISTER_BROKER as it came.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registration {
+    pub cluster: String,
+    pub addr: String,
+    pub name: String,
+    pub id: i64,
+    pub ha_server_addr: String,
+    pub zone: Option<String>,
+    pub expiry_millis: Option<i64>,
+    /// `None`: a broker of 4.x, which knows nothing of acting masters.
+    pub acting_master: Option<bool>,
+    pub data_version: DataVersion,
+    pub topics: Vec<TopicConfig>,
+    pub mapping_infos: BTreeMap<String, TopicQueueMappingInfo>,
+    pub filter_servers: Option<Vec<String>>,
+    pub connection: u64,
+}
+
+/// What a broker learns from its registration: a slave learns its master.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Registered {
+    pub ha_server_addr: Option<String>,
+    pub master_addr: Option<String>,
+    pub notice: Option<MinIdChange>,
+}
+
+/// A broker set has another smallest id than before: its members are told, if the name server is so configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MinIdChange {
+    pub min_id: i64,
+    pub min_addr: String,
+    pub offline_addr: Option<String>,
+    pub ha_server_addr: Option<String>,
+    pub tell: Vec<String>,
+}
+
+/// Switches of the name server that decide about registrations and routes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rules {
+    pub delete_topics_not_registered: bool,
+    pub acting_master: bool,
+    pub notify_min_id: bool,
+}
+
+/// A broker that is to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Departure {
+    pub cluster: String,
+    pub addr: String,
+    pub name: String,
+    pub id: i64,
+}
+
+impl RouteInfo {
+    /// `None`: refused. The first registration of a broker must bring all of its topics; a single one would be taken for all.
+    pub(super) fn register(&self, wanted: Registration, rules: Rules, now_millis: i64) -> Option<Registered> {
+        self.0.write().register(wanted, rules, now_millis)
+    }
+
+    /// REGISTER_TOPIC_IN_NAMESRV: queues of brokers that are all known.
+    pub(super) fn register_topic(&self, topic: &str, queues: Vec<QueueData>) {
+        let mut tables = self.0.write();
+        let is_new = !tables.topics.contains_key(topic);
+        if queues.is_empty() {
+            return;
+        }
+        let strangers = queues.iter().position(|queue| !tables.brokers.contains_key(&queue.broker_name));
+        if let Some(at) = strangers {
+            warn!(topic, broker = queues[at].broker_name, "a topic names a broker that is not registered");
+            // As the original: a new topic is dropped, an existing one has taken what came before the stranger.
+            if is_new {
+                return;
+            }
+        }
+        let known = strangers.unwrap_or(queues.len());
+        let table = tables.topics.entry(topic.to_owned()).or_default();
+        for queue in queues.into_iter().take(known) {
+            table.insert(queue.broker_name.clone(), queue);
+        }
+    }
+
+    pub(super) fn delete_topic(&self, topic: &str, cluster: Option<&str>) {
+        let mut tables = self.0.write();
+        let Some(cluster) = cluster else {
+            tables.topics.remove(topic);
+            return;
+        };
+        let names = tables.clusters.get(cluster).cloned().unwrap_or_default();
+        if let Some(queues) = tables.topics.get_mut(topic) {
+            queues.retain(|name, _| !names.contains(name));
+            if queues.is_empty() {
+                tables.topics.remove(topic);
+            }
+        }
+    }
+
+    pub(super) fn topic_route(&self, topic: &str, rules: Rules) -> Option<TopicRouteData> {
+        self.0.read().topic_route(topic, rules)
+    }
+
+    pub(super) fn cluster_info(&self) -> ClusterInfo {
+        let tables = self.0.read();
+        ClusterInfo {
+            broker_addr_table: Some(tables.brokers.clone()),
+            cluster_addr_table: Some(tables.clusters.clone()),
+        }
+    }
+
+    pub(super) fn member_group(&self, cluster: &str, name: &str) -> BrokerMemberGroup {
+        let tables = self.0.read();
+        let addrs = tables.brokers.get(name).map(|broker| broker.broker_addrs.clone()).unwrap_or_default();
+        BrokerMemberGroup { broker_addrs: addrs, broker_name: Some(name.to_owned()), cluster: Some(cluster.to_owned()) }
+    }
+
+    pub(super) fn all_topics(&self) -> TopicList {
+        topic_list(self.0.read().topics.keys().cloned())
+    }
+
+    pub(super) fn topics_of_cluster(&self, cluster: &str) -> TopicList {
+        let tables = self.0.read();
+        let names = tables.clusters.get(cluster).cloned().unwrap_or_default();
+        let serves = |queues: &BTreeMap<String, QueueData>| names.iter().any(|name| queues.contains_key(name));
+        topic_list(tables.topics.iter().filter(|(_, queues)| serves(queues)).map(|(topic, _)| topic.clone()))
+    }
+
+    /// Names of clusters and brokers, which are topics too, and one broker's address.
+    pub(super) fn system_topics(&self) -> TopicList {
+        let tables = self.0.read();
+        let names = tables.clusters.iter().flat_map(|(cluster, names)| std::iter::once(cluster).chain(names)).cloned();
+        let mut list = topic_list(names);
+        list.broker_addr = tables.brokers.values().find_map(|broker| broker.broker_addrs.values().next().cloned());
+        list
+    }
+
+    pub(super) fn unit_topics(&self) -> TopicList {
+        self.topics_by_flag(|flag| flag & UNIT != 0)
+    }
+
+    pub(super) fn unit_sub_topics(&self) -> TopicList {
+        self.topics_by_flag(|flag| flag & UNIT_SUB != 0)
+    }
+
+    pub(super) fn unit_sub_topics_without_unit(&self) -> TopicList {
+        self.topics_by_flag(|flag| flag & UNIT == 0 && flag & UNIT_SUB != 0)
+    }
+
+    fn topics_by_flag(&self, wanted: impl Fn(i32) -> bool) -> TopicList {
+        let tables = self.0.read();
+        let first = |queues: &BTreeMap<String, QueueData>| queues.values().next().is_some_and(|queue| wanted(queue.topic_sys_flag));
+        topic_list(tables.topics.iter().filter(|(_, queues)| first(queues)).map(|(topic, _)| topic.clone()))
+    }
+
+    /// Takes the write permission from every topic of the broker; how many those are.
+    pub(super) fn wipe_write_perm(&self, broker: &str) -> i32 {
+        self.change_perm(broker, |perm| perm & !perm::WRITE)
+    }
+
+    pub(super) fn add_write_perm(&self, broker: &str) -> i32 {
+        self.change_perm(broker, |_| perm::READ | perm::WRITE)
+    }
+
+    fn change_perm(&self, broker: &str, change: impl Fn(i32) -> i32) -> i32 {
+        let mut tables = self.0.write();
+        let queues = tables.topics.values_mut().filter_map(|queues| queues.get_mut(broker));
+        queues.map(|queue| queue.perm = change(queue.perm)).count() as i32
+    }
+
+    /// The data version that the broker last registered with.
+    pub(super) fn data_version(&self, cluster: &str, addr: &str) -> Option<DataVersion> {
+        self.0.read().live.get(&address(cluster, addr)).map(|live| live.data_version.clone())
+    }
+
+    /// A sign of life; a broker that is not known stays unknown.
+    pub(super) fn touch(&self, cluster: &str, addr: &str, now_millis: i64) {
+        if let Some(live) = self.0.write().live.get_mut(&address(cluster, addr)) {
+            live.last_update_millis = now_millis;
+        }
+    }
+
+    /// Forgets brokers; whom to tell about it.
+    pub(super) fn unregister(&self, departures: &[Departure], rules: Rules) -> Vec<MinIdChange> {
+        self.0.write().unregister(departures, rules)
+    }
+
+    /// The brokers whose last registration came over this connection.
+    pub(super) fn brokers_on(&self, connection: u64) -> Vec<Departure> {
+        let tables = self.0.read();
+        tables.live.iter().filter(|(_, live)| live.connection == connection).filter_map(|(at, _)| tables.departure(at)).collect()
+    }
+
+    /// The brokers that have been silent for too long, with the connections they registered over.
+    pub(super) fn silent_brokers(&self, now_millis: i64) -> Vec<(Departure, u64)> {
+        let tables = self.0.read();
+        let silent = tables.live.iter().filter(|(_, live)| live.last_update_millis + live.expiry_millis < now_millis);
+        silent
+            .filter_map(|(at, live)| {
+                warn!(cluster = at.cluster, addr = at.addr, expiry_millis = live.expiry_millis, "a broker has gone silent");
+                tables.departure(at).map(|departure| (departure, live.connection))
+            })
+            .collect()
+    }
+}
+
+impl Tables {
+    fn register(&mut self, wanted: Registration, rules: Rules, now_millis: i64) -> Option<Registered> {
+        let Registration { cluster, addr, name, id, .. } = &wanted;
+        self.clusters.entry(cluster.clone()).or_default().insert(name.clone());
+        let mut first = !self.brokers.contains_key(name);
+        let broker = self.brokers.entry(name.clone()).or_insert_with(|| BrokerData {
+            cluster: Some(cluster.clone()),
+            broker_name: Some(name.clone()),
+            ..BrokerData::default()
+        });
+        broker.enable_acting_master = wanted.acting_master.unwrap_or(false);
+        broker.zone_name.clone_from(&wanted.zone);
+
+        // In the original the smallest id of an empty set is 0, so the first registration is never a change.
+        let min_id_before = broker.broker_addrs.keys().next().copied().unwrap_or(0);
+        let min_id_changes = *id < min_id_before;
+        // A slave that became master keeps one record: its address moves to the new id.
+        broker.broker_addrs.retain(|other_id, other| other != addr || other_id == id);
+
+        if let Some(old) = broker.broker_addrs.get(id).filter(|old| *old != addr) {
+            let newer = self.live.get(&address(cluster, old)).is_some_and(|live| live.data_version.state_version > wanted.data_version.state_version);
+            if newer {
+                warn!(broker = name, id, old, new = addr, "a broker with an older epoch wants the place of another; ignored");
+                self.live.remove(&address(cluster, addr));
+                return Some(Registered::default());
+            }
+        }
+        if !broker.broker_addrs.contains_key(id) && wanted.topics.len() == 1 {
+            warn!(broker = name, id, addr, "a broker that is not registered brings a single topic; refused");
+            return None;
+        }
+        let old = broker.broker_addrs.insert(*id, addr.clone());
+        first |= old.is_none_or(|old| old.is_empty());
+        let is_master = *id == MASTER_ID;
+        let is_smallest = broker.broker_addrs.keys().next() == Some(id);
+        let is_prime_slave = wanted.acting_master.is_some() && !is_master && is_smallest;
+        let reads_only = is_prime_slave && broker.enable_acting_master;
+
+        if is_master || is_prime_slave {
+            self.take_topics(&wanted, first, reads_only, rules);
+        }
+
+        let at = address(cluster, addr);
+        let live = Live {
+            last_update_millis: now_millis,
+            expiry_millis: wanted.expiry_millis.unwrap_or(BROKER_EXPIRY_MILLIS),
+            data_version: wanted.data_version.clone(),
+            connection: wanted.connection,
+            ha_server_addr: wanted.ha_server_addr.clone(),
+        };
+        if self.live.insert(at.clone(), live).is_none() {
+            info!(cluster, broker = name, id, addr, "a broker registered");
+        }
+        match &wanted.filter_servers {
+            Some(servers) if servers.is_empty() => drop(self.filter_servers.remove(&at)),
+            Some(servers) => drop(self.filter_servers.insert(at, servers.clone())),
+            None => {}
+        }
+
+        let mut registered = Registered::default();
+        let addrs = &self.brokers[name].broker_addrs;
+        if !is_master && let Some(master) = addrs.get(&MASTER_ID) {
+            if let Some(live) = self.live.get(&address(cluster, master)) {
+                registered.ha_server_addr = Some(live.ha_server_addr.clone());
+                registered.master_addr = Some(master.clone());
+            }
+        }
+        if min_id_changes && rules.notify_min_id {
+            registered.notice = Some(min_id_change(addrs, None, Some(wanted.ha_server_addr.clone())));
+        }
+        Some(registered)
+    }
+
+    fn take_topics(&mut self, wanted: &Registration, first: bool, reads_only: bool, rules: Rules) {
+        let name = &wanted.name;
+        if rules.delete_topics_not_registered && wanted.mapping_infos.is_empty() {
+            let kept: BTreeSet<&str> = wanted.topics.iter().map(|topic| topic.topic_name.as_str()).collect();
+            self.topics.retain(|topic, queues| {
+                if !kept.contains(topic.as_str()) {
+                    queues.remove(name);
+                }
+                !queues.is_empty()
+            });
+        }
+        // The same version says that nothing changed, whatever the body says.
+        let before = self.live.get(&address(&wanted.cluster, &wanted.addr)).map(|live| &live.data_version);
+        let changed = first || before != Some(&wanted.data_version);
+        for topic in &wanted.topics {
+            let queues = self.topics.entry(topic.topic_name.clone()).or_default();
+            if changed || !queues.contains_key(name) {
+                let perm = if reads_only { topic.perm & !perm::WRITE } else { topic.perm };
+                queues.insert(
+                    name.clone(),
+                    QueueData {
+                        broker_name: name.clone(),
+                        read_queue_nums: topic.read_queue_nums,
+                        write_queue_nums: topic.write_queue_nums,
+                        perm,
+                        topic_sys_flag: topic.topic_sys_flag,
+                    },
+                );
+            }
+        }
+        if changed {
+            for (topic, info) in &wanted.mapping_infos {
+                let owner = info.bname.clone().unwrap_or_default();
+                self.mapping_infos.entry(topic.clone()).or_default().insert(owner, info.clone());
+            }
+        }
+    }
+
+    fn topic_route(&self, topic: &str, rules: Rules) -> Option<TopicRouteData> {
+        let queues = self.topics.get(topic)?;
+        let mut brokers: Vec<BrokerData> = queues.keys().filter_map(|name| self.brokers.get(name)).cloned().collect();
+        if brokers.is_empty() {
+            return None;
+        }
+        let mut filter_servers = BTreeMap::new();
+        if !self.filter_servers.is_empty() {
+            for broker in &brokers {
+                for addr in broker.broker_addrs.values() {
+                    if let Some(servers) = self.filter_servers.get(&address(broker.cluster.as_deref().unwrap_or_default(), addr)) {
+                        filter_servers.insert(addr.clone(), servers.clone());
+                    }
+                }
+            }
+        }
+        if rules.acting_master && !topic.starts_with(MEMBER_GROUP_TOPIC_PREFIX) {
+            for broker in brokers.iter_mut().filter(|broker| broker.enable_acting_master) {
+                let queue = broker.broker_name.as_ref().and_then(|name| queues.get(name));
+                let without_master = !broker.broker_addrs.contains_key(&MASTER_ID);
+                if without_master && queue.is_some_and(|queue| !perm::is_writable(queue.perm)) {
+                    if let Some((_, addr)) = broker.broker_addrs.pop_first() {
+                        broker.broker_addrs.insert(MASTER_ID, addr);
+                    }
+                }
+            }
+        }
+        Some(TopicRouteData {
+            order_topic_conf: None,
+            queue_datas: queues.values().cloned().collect(),
+            broker_datas: brokers,
+            filter_server_table: filter_servers,
+            topic_queue_mapping_by_broker: self.mapping_infos.get(topic).cloned(),
+        })
+    }
+
+    fn departure(&self, at: &BrokerAddress) -> Option<Departure> {
+        let of_cluster = self.brokers.iter().filter(|(_, broker)| broker.cluster.as_deref() == Some(at.cluster.as_str()));
+        of_cluster.flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |entry| (name, entry))).find(|(_, (_, addr))| **addr == at.addr).map(
+            |(name, (id, addr))| Departure { cluster: at.cluster.clone(), addr: addr.clone(), name: name.clone(), id: *id },
+        )
+    }
+
+    fn unregister(&mut self, departures: &[Departure], rules: Rules) -> Vec<MinIdChange> {
+        let (mut removed, mut reduced) = (BTreeSet::new(), BTreeSet::new());
+        let mut changes: BTreeMap<String, String> = BTreeMap::new();
+        for Departure { cluster, addr, name, id } in departures {
+            let at = address(cluster, addr);
+            let was_live = self.live.remove(&at).is_some();
+            self.filter_servers.remove(&at);
+            info!(cluster, broker = name, id, addr, was_live, "a broker left");
+            let mut is_gone = false;
+            if let Some(broker) = self.brokers.get_mut(name) {
+                let was_smallest = broker.broker_addrs.keys().next() == Some(id);
+                broker.broker_addrs.retain(|_, other| other != addr);
+                is_gone = broker.broker_addrs.is_empty();
+                if !is_gone && was_smallest {
+                    changes.insert(name.clone(), addr.clone());
+                }
+            }
+            if !is_gone {
+                reduced.insert(name.clone());
+                continue;
+            }
+            self.brokers.remove(name);
+            removed.insert(name.clone());
+            if let Some(names) = self.clusters.get_mut(cluster) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.clusters.remove(cluster);
+                }
+            }
+        }
+        let masterless: BTreeSet<&String> = reduced
+            .iter()
+            .filter(|name| {
+                let broker = self.brokers.get(*name);
+                broker.is_some_and(|broker| broker.enable_acting_master && broker.broker_addrs.keys().next() > Some(&MASTER_ID))
+            })
+            .collect();
+        self.topics.retain(|_, queues| {
+            queues.retain(|name, _| !removed.contains(name));
+            for (name, queue) in queues.iter_mut() {
+                if masterless.contains(name) {
+                    queue.perm &= !perm::WRITE;
+                }
+            }
+            !queues.is_empty()
+        });
+        if !rules.notify_min_id {
+            return Vec::new();
+        }
+        let set = |name: &String| self.brokers.get(name).filter(|broker| broker.enable_acting_master);
+        let change = |(name, offline): (&String, &String)| set(name).map(|broker| min_id_change(&broker.broker_addrs, Some(offline.clone()), None));
+        changes.iter().filter_map(change).collect()
+    }
+}
+
+/// A broker that left is told to all who stay; a new one only to the others.
+fn min_id_change(addrs: &BTreeMap<i64, String>, offline_addr: Option<String>, ha_server_addr: Option<String>) -> MinIdChange {
+    let (min_id, min_addr) = addrs.first_key_value().map(|(id, addr)| (*id, addr.clone())).unwrap_or_default();
+    let everyone = offline_addr.is_some() || addrs.len() == 1;
+    let tell = addrs.iter().filter(|(id, _)| everyone || **id != min_id).map(|(_, addr)| addr.clone()).collect();
+    MinIdChange { min_id, min_addr, offline_addr, ha_server_addr, tell }
+}
+
+fn address(cluster: &str, addr: &str) -> BrokerAddress {
+    BrokerAddress { cluster: cluster.to_owned(), addr: addr.to_owned() }
+}
+
+fn topic_list(topics: impl Iterator<Item = String>) -> TopicList {
+    let topics: BTreeSet<String> = topics.collect();
+    TopicList { topic_list: topics.into_iter().collect(), ..TopicList::default() }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the original takes from the machine when a key is unset: the host's name, its address, the home directory, the environment.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+/// The machine and the environment of this process, read once.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub host_name: String,
+    pub address: IpAddr,
+    pub home: String,
+    pub namesrv_addr: Option<String>,
+    pub rocketmq_home: Option<String>,
+    pub tls_server_mode: Option<String>,
+}
+
+impl Machine {
+    pub fn read() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        Self {
+            host_name: host_name(),
+            address: address(),
+            home: variable("HOME").unwrap_or_else(|| "/".to_owned()),
+            namesrv_addr: variable("NAMESRV_ADDR"),
+            rocketmq_home: variable("ROCKETMQ_HOME"),
+            tls_server_mode: variable("TLS_SERVER_MODE").or_else(|| variable("tls.server.mode")),
+        }
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "DEFAULT_BROKER".to_owned() } else { name }
+}
+
+/// The first address that the world can reach, else the first of a private network; bridges and loopback are passed over.
+fn address() -> IpAddr {
+    let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.retain(|interface| {
+        let is_bridge = Path::new("/sys/class/net").join(&interface.name).join("bridge").exists();
+        !interface.is_loopback() && !interface.is_link_local() && !is_bridge
+    });
+    interfaces.sort_by_key(|interface| interface.index);
+    pick(&interfaces.iter().map(|interface| interface.ip()).collect::<Vec<_>>())
+}
+
+fn pick(addresses: &[IpAddr]) -> IpAddr {
+    let first = |wanted: &dyn Fn(&IpAddr) -> bool| addresses.iter().copied().find(|address| wanted(address));
+    first(&|address| matches!(address, IpAddr::V4(v4) if !v4.is_private()))
+        .or_else(|| first(&IpAddr::is_ipv4))
+        .or_else(|| first(&|_| true))
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NetworkUtil.java#getLocalInetAddress.
+    #[test]
+    fn an_outside_ipv4_address_goes_before_a_private_one_and_that_before_ipv6() {
+        let picked = |texts: &[&str]| pick(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>()).to_string();
+        assert_eq!(picked(&["10.0.0.5", "fd00::1", "8.8.4.4"]), "8.8.4.4");
+        assert_eq!(picked(&["fd00::1", "10.0.0.5", "192.168.1.2"]), "10.0.0.5");
+        assert_eq!(picked(&["fd00::1"]), "fd00::1");
+        assert_eq!(picked(&[]), "127.0.0.1");
+    }
+}

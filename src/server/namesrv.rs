@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The name server of this process: its files, its port, its boot line.
+
+use std::sync::Arc;
+
+use super::files::Fs;
+use super::plan::NamesrvPlan;
+use super::{StartError, listen, say_report};
+use crate::config::NamesrvConfigCell;
+use crate::namesrv::{KvConfig, NameServer};
+use crate::remoting::{Listener, RequestHandler};
+use crate::runtime::Runtime;
+
+pub(super) struct Namesrv {
+    pub server: Arc<NameServer>,
+    listener: Option<Listener>,
+    bind_address: String,
+    wanted_port: u16,
+}
+
+impl Namesrv {
+    /// Everything but the port.
+    pub(super) fn open(plan: NamesrvPlan, fs: &Fs, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
+        say_report(&plan.report, &plan.file.path, say);
+        let (bind_address, wanted_port) = (plan.config.bind_address.clone(), plan.config.listen_port as u16);
+        let kv_path = plan.config.kv_config_path.clone();
+        let kv_text = fs.read_table(&kv_path)?;
+        let kv = KvConfig::load(kv_text.as_deref(), fs.saver(&kv_path))
+            .map_err(|why| StartError::Sentence(format!("{kv_path} cannot be read: {why}; repair it, or move it away to begin without")))?;
+        let save = fs.saver(&plan.file.path);
+        let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save);
+        let server = NameServer::new(Arc::new(config), kv, plan.rules, runtime);
+        Ok(Self { server, listener: None, bind_address, wanted_port })
+    }
+
+    /// Binds the port; requests go to `handler`, which may serve more than the name server's own.
+    pub(super) async fn listen<H: RequestHandler>(&mut self, handler: Arc<H>, runtime: &Runtime) -> Result<u16, StartError> {
+        let listener = listen(&self.bind_address, self.wanted_port, "listenPort (all in one: --namesrv-port)", handler, runtime).await?;
+        let port = listener.local_addr().port();
+        self.listener = Some(listener);
+        self.server.start();
+        Ok(port)
+    }
+
+    pub(super) fn boot_line(&self, port: u16) -> String {
+        format!("The Name Server boot success. serializeType=JSON, address {}:{port}", self.bind_address)
+    }
+
+    /// `ferrocket namesrv`: opened and bound on its own.
+    pub(super) async fn start(plan: NamesrvPlan, fs: &Fs, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
+        let mut namesrv = Self::open(plan, fs, runtime, say)?;
+        let server = Arc::clone(&namesrv.server);
+        let port = namesrv.listen(server, runtime).await?;
+        say(&namesrv.boot_line(port));
+        Ok(namesrv)
+    }
+
+    pub(super) fn stop_accepting(&self) {
+        if let Some(listener) = &self.listener {
+            listener.stop_accepting();
+        }
+    }
+}
