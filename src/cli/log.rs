@@ -16,7 +16,9 @@ pub(super) enum Format {
 
 /// Starts logging for the whole process. `filter` goes before RUST_LOG, and that before info.
 pub(super) fn start(format: Format, filter: Option<&str>) -> Result<(), StartError> {
-    let wrong = |why: &dyn std::fmt::Display| StartError::Sentence(format!("the log filter is wrong: {why}; use a level such as info, or directives as in RUST_LOG"));
+    let wrong = |why: &dyn std::fmt::Display| {
+        StartError::Sentence(format!("the log filter is wrong: {why}; use a level such as info, or directives as in RUST_LOG"))
+    };
     let filter = match filter {
         Some(filter) => EnvFilter::try_new(filter).map_err(|error| wrong(&error))?,
         None => match std::env::var("RUST_LOG") {

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::wire::{BrokerData, GetBrokerMemberGroupResponseBody, TopicList, TopicRouteData};
-use ferrocket_protocol::data_version::DataVersion;
 use super::wire::{
     AddWritePermOfBrokerResponseHeader, GetKvConfigResponseHeader, NotifyMinBrokerIdChangeRequestHeader, QueryDataVersionResponseHeader,
     RegisterBrokerRequestHeader, RegisterBrokerResponseHeader, WipeWritePermOfBrokerResponseHeader,
 };
+use super::wire::{BrokerData, GetBrokerMemberGroupResponseBody, TopicList, TopicRouteData};
+use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
 use tracing::{info, warn};
 
@@ -81,7 +81,9 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             success().with_body(fastjson::to_vec(&GetBrokerMemberGroupResponseBody { broker_member_group: Some(group) }))
         }
         request_code::WIPE_WRITE_PERM_OF_BROKER => {
-            let (broker, header) = (text(ext, "brokerName"), |wipe_topic_count| WipeWritePermOfBrokerResponseHeader { wipe_topic_count: Some(wipe_topic_count) });
+            let (broker, header) = (text(ext, "brokerName"), |wipe_topic_count| WipeWritePermOfBrokerResponseHeader {
+                wipe_topic_count: Some(wipe_topic_count),
+            });
             let count = server.routes.wipe_write_perm(broker);
             info!(%peer, broker, topics = count, "write permission taken from a broker");
             success_with(&header(count))
@@ -110,9 +112,7 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             topics_if(server.config.load().enable_topic_list, || server.routes.topics_of_cluster(text(ext, "cluster")))
         }
         request_code::GET_UNIT_TOPIC_LIST => topics_if(server.config.load().enable_topic_list, || server.routes.unit_topics()),
-        request_code::GET_HAS_UNIT_SUB_TOPIC_LIST => {
-            topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics())
-        }
+        request_code::GET_HAS_UNIT_SUB_TOPIC_LIST => topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics()),
         request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
             topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics_without_unit())
         }
@@ -254,7 +254,8 @@ fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingComm
         ha_server_addr: registered.ha_server_addr.map(Str::from),
         master_addr: registered.master_addr.map(Str::from),
     });
-    let order_topics = server.config.load().return_order_topic_config_to_broker.then(|| server.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
+    let order_topics =
+        server.config.load().return_order_topic_config_to_broker.then(|| server.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
     match order_topics {
         Some(table) => response.with_body(fastjson::to_vec(&table)),
         None => response,

@@ -6,9 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::wire::{
-    BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicConfig, TopicList, TopicQueueMappingInfo, TopicRouteData,
-};
+use super::wire::{BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicConfig, TopicList, TopicQueueMappingInfo, TopicRouteData};
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::perm;
 use parking_lot::RwLock;
@@ -157,10 +155,7 @@ impl RouteInfo {
 
     pub(super) fn cluster_info(&self) -> ClusterInfo {
         let tables = self.0.read();
-        ClusterInfo {
-            broker_addr_table: Some(tables.brokers.clone()),
-            cluster_addr_table: Some(tables.clusters.clone()),
-        }
+        ClusterInfo { broker_addr_table: Some(tables.brokers.clone()), cluster_addr_table: Some(tables.clusters.clone()) }
     }
 
     pub(super) fn member_group(&self, cluster: &str, name: &str) -> BrokerMemberGroup {
@@ -278,7 +273,10 @@ impl Tables {
         broker.broker_addrs.retain(|other_id, other| other != addr || other_id == id);
 
         if let Some(old) = broker.broker_addrs.get(id).filter(|old| *old != addr) {
-            let newer = self.live.get(&address(cluster, old)).is_some_and(|live| live.data_version.state_version > wanted.data_version.state_version);
+            let newer = self
+                .live
+                .get(&address(cluster, old))
+                .is_some_and(|live| live.data_version.state_version > wanted.data_version.state_version);
             if newer {
                 warn!(broker = name, id, old, new = addr, "a broker with an older epoch wants the place of another; ignored");
                 self.live.remove(&address(cluster, addr));
@@ -407,9 +405,10 @@ impl Tables {
 
     fn departure(&self, at: &BrokerAddress) -> Option<Departure> {
         let of_cluster = self.brokers.iter().filter(|(_, broker)| broker.cluster.as_deref() == Some(at.cluster.as_str()));
-        of_cluster.flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |entry| (name, entry))).find(|(_, (_, addr))| **addr == at.addr).map(
-            |(name, (id, addr))| Departure { cluster: at.cluster.clone(), addr: addr.clone(), name: name.clone(), id: *id },
-        )
+        of_cluster
+            .flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |entry| (name, entry)))
+            .find(|(_, (_, addr))| **addr == at.addr)
+            .map(|(name, (id, addr))| Departure { cluster: at.cluster.clone(), addr: addr.clone(), name: name.clone(), id: *id })
     }
 
     fn unregister(&mut self, departures: &[Departure], rules: Rules) -> Vec<MinIdChange> {
@@ -462,7 +461,8 @@ impl Tables {
             return Vec::new();
         }
         let set = |name: &String| self.brokers.get(name).filter(|broker| broker.enable_acting_master);
-        let change = |(name, offline): (&String, &String)| set(name).map(|broker| min_id_change(&broker.broker_addrs, Some(offline.clone()), None));
+        let change =
+            |(name, offline): (&String, &String)| set(name).map(|broker| min_id_change(&broker.broker_addrs, Some(offline.clone()), None));
         changes.iter().filter_map(change).collect()
     }
 }

@@ -31,7 +31,9 @@ pub fn ask(namesrv: Option<&str>, broker: Option<&str>) -> Result<String, StartE
         }
     }
     if answered.is_empty() {
-        return Err(StartError::Sentence("neither 127.0.0.1:9876 nor 127.0.0.1:10911 is listened on; name the ports with --namesrv and --broker".to_owned()));
+        return Err(StartError::Sentence(
+            "neither 127.0.0.1:9876 nor 127.0.0.1:10911 is listened on; name the ports with --namesrv and --broker".to_owned(),
+        ));
     }
     Ok(answered.join(", "))
 }

@@ -88,7 +88,9 @@ async fn listen<H: RequestHandler + ?Sized>(
     handler: std::sync::Arc<H>,
     runtime: &Runtime,
 ) -> Result<Listener, StartError> {
-    let host = bind_address.parse().map_err(|_| StartError::Sentence(format!("bindAddress={bind_address} is wrong: it must be an IP address of this machine")))?;
+    let host = bind_address
+        .parse()
+        .map_err(|_| StartError::Sentence(format!("bindAddress={bind_address} is wrong: it must be an IP address of this machine")))?;
     let addr = SocketAddr::new(host, port);
     Listener::bind(addr, handler, Limits::default(), runtime).await.map_err(|error| {
         let remedy = match error.kind() {

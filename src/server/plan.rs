@@ -62,7 +62,10 @@ pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -
         differences.push(format!("storePathRootDir={root} (original: {}/store)", machine.home));
     }
     if wanted.file.is_none() {
-        differences.push(format!("changes by command are kept in {} and read again at the next start (original: not read again)", broker.file.path));
+        differences.push(format!(
+            "changes by command are kept in {} and read again at the next start (original: not read again)",
+            broker.file.path
+        ));
     }
     let namesrv = if elsewhere && wanted.namesrv_port.is_none() {
         None
@@ -81,7 +84,10 @@ pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -
         plan.file = ConfigFile { path: plan.config.config_store_path.clone(), bytes: Vec::new() };
         if !elsewhere {
             broker.registers_here = true;
-            differences.push("a name server runs in this process and the broker registers with it (original: mqnamesrv is a process of its own)".to_owned());
+            differences.push(
+                "a name server runs in this process and the broker registers with it (original: mqnamesrv is a process of its own)"
+                    .to_owned(),
+            );
         }
         Some(plan)
     };
@@ -235,11 +241,33 @@ fn rules(text: &str) -> Result<AdvertiseRules, Unreadable> {
 /// `-p` and `-m`: keys with their values, as the original logs them.
 pub fn printed<K: Keys>(config: &K, important_only: bool) -> String {
     const IMPORTANT: &[&str] = &[
-        "namesrvAddr", "brokerIP1", "brokerIP2", "brokerName", "brokerClusterName", "brokerId", "autoCreateTopicEnable",
-        "autoCreateSubscriptionGroup", "msgTraceTopicName", "traceTopicEnable", "rejectTransactionMessage", "fetchNamesrvAddrByAddressServer",
-        "fetchNameSrvAddrByDnsLookup", "transactionTimeOut", "transactionCheckMax", "transactionCheckInterval", "aclEnable",
-        "storePathRootDir", "storePathCommitLog", "deleteWhen", "fileReservedTime", "flushIntervalCommitLog", "brokerRole",
-        "flushDiskType", "haListenPort", "brokerPermission", "defaultTopicQueueNums",
+        "namesrvAddr",
+        "brokerIP1",
+        "brokerIP2",
+        "brokerName",
+        "brokerClusterName",
+        "brokerId",
+        "autoCreateTopicEnable",
+        "autoCreateSubscriptionGroup",
+        "msgTraceTopicName",
+        "traceTopicEnable",
+        "rejectTransactionMessage",
+        "fetchNamesrvAddrByAddressServer",
+        "fetchNameSrvAddrByDnsLookup",
+        "transactionTimeOut",
+        "transactionCheckMax",
+        "transactionCheckInterval",
+        "aclEnable",
+        "storePathRootDir",
+        "storePathCommitLog",
+        "deleteWhen",
+        "fileReservedTime",
+        "flushIntervalCommitLog",
+        "brokerRole",
+        "flushDiskType",
+        "haListenPort",
+        "brokerPermission",
+        "defaultTopicQueueNums",
     ];
     let keys = K::KEYS.iter().filter(|key| !important_only || IMPORTANT.contains(&key.name));
     keys.map(|key| format!("{}={}\n", key.name, config.get(key.name).unwrap_or_default())).collect()
