@@ -5,3 +5,4 @@ pub mod attributes;
 pub mod flow_control;
 pub mod persist;
 pub mod stats;
+pub mod topics;

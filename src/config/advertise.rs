@@ -96,6 +96,21 @@ impl Advertised {
         &self.registered
     }
 
+    /// As `for_peer`, as an address; `None` where a rule or `brokerIP1` is a name.
+    pub fn socket_for_peer(&self, peer: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
+        if let Some(rule) = self.rules.matching(plain(peer.ip())) {
+            return Some(SocketAddr::new(rule.host.parse().ok()?, rule.port.unwrap_or(self.listen_port)));
+        }
+        if self.fixed {
+            return self.registered.parse().ok();
+        }
+        Some(SocketAddr::new(self.host_without_rules(peer, local), self.listen_port))
+    }
+
+    fn host_without_rules(&self, peer: SocketAddr, local: SocketAddr) -> IpAddr {
+        if plain(peer.ip()).is_loopback() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { plain(local.ip()) }
+    }
+
     /// The address for a client at `peer` that came in on `local`.
     pub fn for_peer(&self, peer: SocketAddr, local: SocketAddr) -> String {
         if let Some(rule) = self.rules.matching(plain(peer.ip())) {
@@ -104,8 +119,7 @@ impl Advertised {
         if self.fixed {
             return self.registered.clone();
         }
-        let host = if plain(peer.ip()).is_loopback() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { plain(local.ip()) };
-        SocketAddr::new(host, self.listen_port).to_string()
+        SocketAddr::new(self.host_without_rules(peer, local), self.listen_port).to_string()
     }
 }
 
