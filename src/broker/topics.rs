@@ -195,21 +195,13 @@ impl Topics {
     }
 
     /// Automatic creation after `template`, when that topic exists and passes its permission on.
-    pub fn find_or_create(
-        &self,
-        name: &str,
-        template: &str,
-        queue_count: i32,
-        sys_flag: i32,
-        auto_create: bool,
-    ) -> Option<Found> {
+    pub fn find_or_create(&self, name: &str, template: &str, queue_count: i32, sys_flag: i32, auto_create: bool) -> Option<Found> {
         self.change(|table| {
             if let Some(existing) = table.get(name) {
                 return (Some(Found::Existing(existing)), false);
             }
             let Some(template) = table.get(template) else { return (None, false) };
-            let inherits = perm::is_inherited(template.perm)
-                && (auto_create || template.topic_name != topic_names::AUTO_CREATE);
+            let inherits = perm::is_inherited(template.perm) && (auto_create || template.topic_name != topic_names::AUTO_CREATE);
             if !inherits {
                 return (None, false);
             }
@@ -273,8 +265,7 @@ impl Topics {
     pub fn mark_ordered<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Arc<Topic>> {
         self.change(|table| {
             let unordered = names.filter_map(|name| table.get(name)).filter(|topic| !topic.order);
-            let marked: Vec<Arc<Topic>> =
-                unordered.map(|topic| table.set(TopicConfig { order: true, ..topic.config.clone() })).collect();
+            let marked: Vec<Arc<Topic>> = unordered.map(|topic| table.set(TopicConfig { order: true, ..topic.config.clone() })).collect();
             let changed = !marked.is_empty();
             (marked, changed)
         })
