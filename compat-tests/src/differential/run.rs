@@ -212,6 +212,11 @@ impl Talk {
         let now = now_millis();
         Volatile {
             names,
+            words: vec![
+                (self.broker.port().to_string(), "<broker port>".to_owned()),
+                ((self.broker.port() + 1).to_string(), "<ha port>".to_owned()),
+                (self.namesrv.port().to_string(), "<namesrv port>".to_owned()),
+            ],
             id_prefix: format!("7F000001{:08X}", self.broker.port()),
             time_from: now - NOW_MILLIS,
             time_to: now + NOW_MILLIS,
