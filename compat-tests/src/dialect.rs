@@ -112,10 +112,8 @@ impl Reader<'_> {
         }
         let literal = &self.rest()[..=end];
         // fastjson writes U+007F and other controls raw or escaped; serde_json refuses raw ones.
-        let escaped: String = literal
-            .chars()
-            .map(|c| if (c as u32) < 0x20 { format!("\\u{:04x}", c as u32) } else { c.to_string() })
-            .collect();
+        let escaped: String =
+            literal.chars().map(|c| if (c as u32) < 0x20 { format!("\\u{:04x}", c as u32) } else { c.to_string() }).collect();
         let text = serde_json::from_str(&escaped).with_context(|| format!("string {literal}"))?;
         self.at += end + 1;
         Ok(text)

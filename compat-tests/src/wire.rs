@@ -193,9 +193,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-const LANGUAGES: [&str; 14] = [
-    "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST", "NODE_JS",
-];
+const LANGUAGES: [&str; 14] =
+    ["JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST", "NODE_JS"];
 
 fn language_byte(name: &str) -> u8 {
     LANGUAGES.iter().position(|known| *known == name).unwrap_or(7) as u8
@@ -330,12 +329,8 @@ mod tests {
     #[test]
     fn both_serialisations_read_back() {
         for binary in [false, true] {
-            let frame = Frame {
-                opaque: 7,
-                remark: Some("r\u{1}".to_owned()),
-                binary,
-                ..Frame::request(310).with("a", "group").with_body("hello")
-            };
+            let frame =
+                Frame { opaque: 7, remark: Some("r\u{1}".to_owned()), binary, ..Frame::request(310).with("a", "group").with_body("hello") };
             assert_eq!(Frame::decode(&frame.encode()[4..]).expect("decodes"), frame);
         }
     }

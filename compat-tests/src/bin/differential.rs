@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use compat_tests::differential::compare::{self, Answers, Explained};
-use compat_tests::differential::script::{self, Family};
 use compat_tests::differential::run;
+use compat_tests::differential::script::{self, Family};
 use compat_tests::servers::{self, Make};
 use serde::{Deserialize, Serialize};
 

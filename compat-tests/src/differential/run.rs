@@ -35,12 +35,7 @@ pub fn run(family: &Family, make: &Make, home: &Path) -> Result<Answers> {
     let broker = servers::start_broker(
         make,
         &home.join("broker"),
-        &BrokerSettings {
-            name: "broker-a",
-            port: broker_port,
-            namesrv: Some(namesrv.addr.to_string()),
-            lines: &family.broker_lines,
-        },
+        &BrokerSettings { name: "broker-a", port: broker_port, namesrv: Some(namesrv.addr.to_string()), lines: &family.broker_lines },
     )?;
     wait_registered(namesrv.addr)?;
     let mut talk = Talk::new(namesrv.addr, broker.addr, home);
