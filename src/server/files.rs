@@ -55,6 +55,8 @@ impl Fs {
 
     /// Replaces the file so that no crash can halve it.
     pub fn saver(&self, path: &str) -> Box<dyn FnMut(&[u8]) -> Result<(), String> + Send> {
+        // The directory is synced too, so it must have a name.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
         let file = persist::ConfigFile::new(self.shared(), path);
         Box::new(move |bytes| file.store(bytes).map_err(|error| error.to_string()))
     }
