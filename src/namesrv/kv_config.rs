@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::wire::KvTable;
+use ferrocket_protocol::body::kv::{KvConfigSerializeWrapper, KvTable};
 use ferrocket_protocol::fastjson;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tracing::error;
 
 /// The namespace of the ordered-topic configuration: topic to `broker-a:4;broker-b:4`.
@@ -23,19 +22,12 @@ struct Kept {
     save: Save,
 }
 
-/// `{"configTable":{namespace:{key:value}}}`
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct File {
-    config_table: Table,
-}
-
 impl KvConfig {
     /// From the file's text; `None` when there is no file yet. `Err` says what is wrong with it.
     pub fn load(text: Option<&[u8]>, save: Save) -> Result<Self, String> {
-        let file: File = match text.filter(|text| !text.is_empty()) {
+        let file: KvConfigSerializeWrapper = match text.filter(|text| !text.is_empty()) {
             Some(text) => fastjson::from_slice(text).map_err(|error| error.to_string())?,
-            None => File::default(),
+            None => KvConfigSerializeWrapper::default(),
         };
         Ok(Self(Mutex::new(Kept { table: file.config_table, save })))
     }
@@ -72,7 +64,7 @@ impl KvConfig {
 impl Kept {
     /// A table that cannot be written stays in memory and is written with the next change; the administrator was answered by then.
     fn persist(&mut self) {
-        let file = File { config_table: self.table.clone() };
+        let file = KvConfigSerializeWrapper { config_table: self.table.clone() };
         let written = (self.save)(&fastjson::to_vec(&file));
         if let Err(why) = written {
             error!(why, "kvConfig.json could not be written");

@@ -6,9 +6,7 @@
 
 mod kv_config;
 mod processor;
-mod register_body;
 mod route_info;
-mod wire;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

@@ -6,16 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::wire::{
+use ferrocket_protocol::body::register::RegisterBrokerBody;
+use ferrocket_protocol::body::route::{BrokerData, GetBrokerMemberGroupResponseBody, TopicRouteData};
+use ferrocket_protocol::body::topic::{TopicConfigSerializeWrapper, TopicList};
+use ferrocket_protocol::data_version::DataVersion;
+use ferrocket_protocol::header::route::{
     AddWritePermOfBrokerResponseHeader, GetKvConfigResponseHeader, NotifyMinBrokerIdChangeRequestHeader, QueryDataVersionResponseHeader,
     RegisterBrokerRequestHeader, RegisterBrokerResponseHeader, WipeWritePermOfBrokerResponseHeader,
 };
-use super::wire::{BrokerData, GetBrokerMemberGroupResponseBody, TopicList, TopicRouteData};
-use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
 use tracing::{info, warn};
 
-use super::register_body::{self, RegisterBody};
 use super::route_info::{Departure, MinIdChange, Registration};
 use super::{NameServer, kv_config};
 use crate::config::UpdateError;
@@ -71,7 +72,7 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
         }
         request_code::GET_BROKER_CLUSTER_INFO => {
             let mut info = server.routes.cluster_info();
-            for broker in info.broker_addr_table.iter_mut().flat_map(|brokers| brokers.values_mut()) {
+            for broker in info.broker_addr_table.values_mut() {
                 broker.broker_addrs.values_mut().for_each(|addr| server.show(addr, peer));
             }
             success().with_body(fastjson::to_vec(&info))
@@ -81,9 +82,7 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             success().with_body(fastjson::to_vec(&GetBrokerMemberGroupResponseBody { broker_member_group: Some(group) }))
         }
         request_code::WIPE_WRITE_PERM_OF_BROKER => {
-            let (broker, header) = (text(ext, "brokerName"), |wipe_topic_count| WipeWritePermOfBrokerResponseHeader {
-                wipe_topic_count: Some(wipe_topic_count),
-            });
+            let (broker, header) = (text(ext, "brokerName"), |wipe_topic_count| WipeWritePermOfBrokerResponseHeader { wipe_topic_count });
             let count = server.routes.wipe_write_perm(broker);
             info!(%peer, broker, topics = count, "write permission taken from a broker");
             success_with(&header(count))
@@ -92,7 +91,7 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             let broker = text(ext, "brokerName");
             let count = server.routes.add_write_perm(broker);
             info!(%peer, broker, topics = count, "write permission given to a broker");
-            success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count: Some(count) })
+            success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count: count })
         }
         request_code::REGISTER_TOPIC_IN_NAMESRV => {
             if let Ok(route) = fastjson::from_slice::<TopicRouteData>(&request.body) {
@@ -200,7 +199,7 @@ fn keep_zone(route: &mut TopicRouteData, zone: &str) {
         !broker.broker_addrs.contains_key(&0) || broker.zone_name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(zone))
     };
     let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut route.broker_datas).into_iter().partition(stays);
-    route.queue_datas.retain(|queue| !gone.iter().any(|broker| broker.broker_name.as_deref() == Some(queue.broker_name.as_str())));
+    route.queue_datas.retain(|queue| !gone.iter().any(|broker| broker.broker_name == queue.broker_name));
     for addr in gone.iter().flat_map(|broker| broker.broker_addrs.values()) {
         route.filter_server_table.remove(addr);
     }
@@ -209,40 +208,40 @@ fn keep_zone(route: &mut TopicRouteData, zone: &str) {
 
 fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
     let header = RegisterBrokerRequestHeader::decode(&request.ext_fields);
-    if header.body_crc32 != 0 && register_body::crc32(&request.body) != header.body_crc32 {
+    if header.body_crc32 != 0 && body_crc32(&request.body) != header.body_crc32 {
         warn!(%peer, "a registration came damaged");
         return refused(response_code::SYSTEM_ERROR, "crc32 not match");
     }
     let body = if request.body.is_empty() {
-        Ok(RegisterBody::default())
+        Ok(RegisterBrokerBody::default())
     } else if request.version < REGISTER_BODY_SINCE {
-        register_body::read_topics(&request.body)
-    } else if header.compressed {
-        register_body::read_compressed(&request.body, request.version)
+        fastjson::from_slice(&request.body).map(only_topics)
     } else {
-        register_body::read(&request.body)
+        RegisterBrokerBody::decode(&request.body, header.compressed, request.version)
     };
     let body = match body {
         Ok(body) => body,
-        Err(why) => {
-            warn!(%peer, broker = %header.broker_name, why, "a registration cannot be read");
+        Err(error) => {
+            warn!(%peer, broker = %header.broker_name, %error, "a registration cannot be read");
             let remark = "org.apache.rocketmq.remoting.exception.RemotingCommandException: Failed to decode RegisterBrokerBody";
             return refused(response_code::SYSTEM_ERROR, remark);
         }
     };
+    let wrapper = body.topic_config_serialize_wrapper;
     let registration = Registration {
         cluster: header.cluster_name.to_string(),
         addr: header.broker_addr.to_string(),
         name: header.broker_name.to_string(),
         id: header.broker_id,
         ha_server_addr: header.ha_server_addr.to_string(),
-        zone: request.ext_fields.get_str("__ZONE_NAME").map(str::to_owned),
+        zone: header.zone_name.map(|zone| zone.to_string()),
         expiry_millis: header.heartbeat_timeout_millis,
         acting_master: header.enable_acting_master,
-        data_version: body.data_version,
-        topics: body.topics,
-        mapping_infos: body.mapping_infos,
-        filter_servers: body.filter_servers,
+        data_version: wrapper.data_version,
+        topics: wrapper.topic_config_table.into_values().collect(),
+        mapping_infos: wrapper.topic_queue_mapping_info_map,
+        // Brokers of before 3.0.11 say nothing of filter servers.
+        filter_servers: (request.version >= REGISTER_BODY_SINCE).then_some(body.filter_server_list),
         connection: peer.id(),
     };
     server.remember(peer);
@@ -262,6 +261,19 @@ fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingComm
     }
 }
 
+/// The body of brokers before 3.0.11.
+fn only_topics(wrapper: TopicConfigSerializeWrapper) -> RegisterBrokerBody {
+    let mut body = RegisterBrokerBody::default();
+    body.topic_config_serialize_wrapper.data_version = wrapper.data_version;
+    body.topic_config_serialize_wrapper.topic_config_table = wrapper.topic_config_table;
+    body
+}
+
+/// The checksum that `bodyCrc32` carries: never negative.
+fn body_crc32(body: &[u8]) -> i32 {
+    (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
+}
+
 fn unregister_broker(server: &NameServer, ext: &ExtFields) -> RemotingCommand {
     let departure = Departure {
         cluster: text(ext, "clusterName").to_owned(),
@@ -279,7 +291,7 @@ fn query_data_version(server: &NameServer, request: &RemotingCommand) -> Remotin
     let ours = server.routes.data_version(cluster, addr);
     server.routes.touch(cluster, addr, server.now_millis());
     let changed = ours.is_none() || ours != theirs;
-    let response = success_with(&QueryDataVersionResponseHeader { changed: Some(changed) });
+    let response = success_with(&QueryDataVersionResponseHeader { changed });
     match ours {
         Some(version) => response.with_body(fastjson::to_vec(&version)),
         None => response,

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::wire::{BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicConfig, TopicList, TopicQueueMappingInfo, TopicRouteData};
+use ferrocket_protocol::body::route::{BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicRouteData};
+use ferrocket_protocol::body::topic::{TopicConfig, TopicList, TopicQueueMappingInfo};
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::perm;
 use parking_lot::RwLock;
@@ -155,13 +156,13 @@ impl RouteInfo {
 
     pub(super) fn cluster_info(&self) -> ClusterInfo {
         let tables = self.0.read();
-        ClusterInfo { broker_addr_table: Some(tables.brokers.clone()), cluster_addr_table: Some(tables.clusters.clone()) }
+        ClusterInfo { broker_addr_table: tables.brokers.clone(), cluster_addr_table: tables.clusters.clone() }
     }
 
     pub(super) fn member_group(&self, cluster: &str, name: &str) -> BrokerMemberGroup {
         let tables = self.0.read();
         let addrs = tables.brokers.get(name).map(|broker| broker.broker_addrs.clone()).unwrap_or_default();
-        BrokerMemberGroup { broker_addrs: addrs, broker_name: Some(name.to_owned()), cluster: Some(cluster.to_owned()) }
+        BrokerMemberGroup { broker_addrs: addrs, broker_name: name.to_owned(), cluster: cluster.to_owned() }
     }
 
     pub(super) fn all_topics(&self) -> TopicList {
@@ -259,8 +260,8 @@ impl Tables {
         self.clusters.entry(cluster.clone()).or_default().insert(name.clone());
         let mut first = !self.brokers.contains_key(name);
         let broker = self.brokers.entry(name.clone()).or_insert_with(|| BrokerData {
-            cluster: Some(cluster.clone()),
-            broker_name: Some(name.clone()),
+            cluster: cluster.clone(),
+            broker_name: name.clone(),
             ..BrokerData::default()
         });
         broker.enable_acting_master = wanted.acting_master.unwrap_or(false);
@@ -377,7 +378,7 @@ impl Tables {
         if !self.filter_servers.is_empty() {
             for broker in &brokers {
                 for addr in broker.broker_addrs.values() {
-                    if let Some(servers) = self.filter_servers.get(&address(broker.cluster.as_deref().unwrap_or_default(), addr)) {
+                    if let Some(servers) = self.filter_servers.get(&address(&broker.cluster, addr)) {
                         filter_servers.insert(addr.clone(), servers.clone());
                     }
                 }
@@ -385,7 +386,7 @@ impl Tables {
         }
         if rules.acting_master && !topic.starts_with(MEMBER_GROUP_TOPIC_PREFIX) {
             for broker in brokers.iter_mut().filter(|broker| broker.enable_acting_master) {
-                let queue = broker.broker_name.as_ref().and_then(|name| queues.get(name));
+                let queue = queues.get(&broker.broker_name);
                 let without_master = !broker.broker_addrs.contains_key(&MASTER_ID);
                 if without_master && queue.is_some_and(|queue| !perm::is_writable(queue.perm)) {
                     if let Some((_, addr)) = broker.broker_addrs.pop_first() {
@@ -404,7 +405,7 @@ impl Tables {
     }
 
     fn departure(&self, at: &BrokerAddress) -> Option<Departure> {
-        let of_cluster = self.brokers.iter().filter(|(_, broker)| broker.cluster.as_deref() == Some(at.cluster.as_str()));
+        let of_cluster = self.brokers.iter().filter(|(_, broker)| broker.cluster == at.cluster);
         of_cluster
             .flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |entry| (name, entry)))
             .find(|(_, (_, addr))| **addr == at.addr)
@@ -482,4 +483,222 @@ fn address(cluster: &str, addr: &str) -> BrokerAddress {
 fn topic_list(topics: impl Iterator<Item = String>) -> TopicList {
     let topics: BTreeSet<String> = topics.collect();
     TopicList { topic_list: topics.into_iter().collect(), ..TopicList::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules { delete_topics_not_registered: false, acting_master: false, notify_min_id: false };
+
+    fn version(counter: i64) -> DataVersion {
+        DataVersion { counter, state_version: 0, timestamp: 0 }
+    }
+
+    fn broker(name: &str, id: i64, addr: &str, topics: &[(&str, i32)]) -> Registration {
+        Registration {
+            cluster: "C".into(),
+            addr: addr.into(),
+            name: name.into(),
+            id,
+            ha_server_addr: format!("{addr}9"),
+            data_version: version(1),
+            topics: topics.iter().map(|(topic, queues)| TopicConfig::new(*topic, *queues, *queues, perm::READ_WRITE)).collect(),
+            connection: 1,
+            ..Registration::default()
+        }
+    }
+
+    fn write_queues(routes: &RouteInfo, topic: &str) -> Option<i32> {
+        routes.topic_route(topic, RULES).map(|route| route.queue_datas[0].write_queue_nums)
+    }
+
+    fn departure(name: &str, id: i64, addr: &str) -> Departure {
+        Departure { cluster: "C".into(), addr: addr.into(), name: name.into(), id }
+    }
+
+    #[test]
+    fn a_route_names_the_queues_and_every_broker_that_has_them() {
+        let routes = RouteInfo::default();
+        assert!(routes.topic_route("T", RULES).is_none());
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 2)]), RULES, 0).unwrap();
+        routes.register(broker("b", 0, "h2:1", &[("T", 8), ("V", 2)]), RULES, 0).unwrap();
+        let route = routes.topic_route("T", RULES).unwrap();
+        assert_eq!(
+            route.queue_datas.iter().map(|queue| (queue.broker_name.as_str(), queue.read_queue_nums)).collect::<Vec<_>>(),
+            [("a", 4), ("b", 8)]
+        );
+        assert_eq!(route.broker_datas.iter().map(|broker| broker.broker_addrs[&0].as_str()).collect::<Vec<_>>(), ["h1:1", "h2:1"]);
+        assert_eq!(routes.topics_of_cluster("C").topic_list, ["T", "U", "V"]);
+        assert!(routes.topics_of_cluster("D").topic_list.is_empty());
+        let system = routes.system_topics();
+        assert_eq!((system.topic_list, system.broker_addr.as_deref()), (vec!["C".into(), "a".into(), "b".into()], Some("h1:1")));
+    }
+
+    /// RouteInfoManager.java#registerBroker: brokers register each new topic alone, with a newer version.
+    #[test]
+    fn a_later_registration_adds_its_topics_and_takes_none_away() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        let mut one = broker("a", 0, "h1:1", &[("V", 4)]);
+        one.data_version = version(2);
+        routes.register(one.clone(), RULES, 0).unwrap();
+        assert_eq!(routes.all_topics().topic_list, ["T", "U", "V"]);
+        let deleting = Rules { delete_topics_not_registered: true, ..RULES };
+        one.data_version = version(3);
+        routes.register(one, deleting, 0).unwrap();
+        assert_eq!(routes.all_topics().topic_list, ["V"]);
+    }
+
+    #[test]
+    fn the_same_version_says_that_nothing_changed() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        let mut again = broker("a", 0, "h1:1", &[("T", 16), ("U", 4), ("New", 3)]);
+        routes.register(again.clone(), RULES, 0).unwrap();
+        assert_eq!((write_queues(&routes, "T"), write_queues(&routes, "New")), (Some(4), Some(3)));
+        again.data_version = version(2);
+        routes.register(again, RULES, 0).unwrap();
+        assert_eq!(write_queues(&routes, "T"), Some(16));
+        assert_eq!(routes.data_version("C", "h1:1"), Some(version(2)));
+        assert_eq!(routes.data_version("C", "h2:1"), None);
+    }
+
+    #[test]
+    fn the_first_registration_must_not_be_a_single_topic() {
+        let routes = RouteInfo::default();
+        assert_eq!(routes.register(broker("a", 0, "h1:1", &[("T", 4)]), RULES, 0), None);
+        assert!(routes.topic_route("T", RULES).is_none());
+        // The original leaves the name behind.
+        assert_eq!(routes.cluster_info().cluster_addr_table["C"].len(), 1);
+    }
+
+    #[test]
+    fn a_slave_learns_its_master_and_brings_no_topics() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        let mut slave = broker("a", 1, "h2:1", &[("T", 9), ("W", 4)]);
+        slave.data_version = version(5);
+        let learned = routes.register(slave, RULES, 0).unwrap();
+        assert_eq!((learned.master_addr.as_deref(), learned.ha_server_addr.as_deref()), (Some("h1:1"), Some("h1:19")));
+        assert_eq!((write_queues(&routes, "T"), write_queues(&routes, "W")), (Some(4), None));
+        assert_eq!(routes.member_group("C", "a").broker_addrs.len(), 2);
+    }
+
+    #[test]
+    fn a_slave_that_becomes_master_keeps_one_record() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 1, "h2:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        routes.register(broker("a", 0, "h2:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        assert_eq!(routes.member_group("C", "a").broker_addrs, BTreeMap::from([(0, "h2:1".to_owned())]));
+    }
+
+    #[test]
+    fn a_broker_of_an_older_epoch_does_not_take_a_place() {
+        let routes = RouteInfo::default();
+        let mut newer = broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]);
+        newer.data_version.state_version = 7;
+        routes.register(newer, RULES, 0).unwrap();
+        let mut older = broker("a", 0, "h2:1", &[("T", 4), ("U", 4)]);
+        older.data_version.state_version = 6;
+        assert_eq!(routes.register(older, RULES, 0), Some(Registered::default()));
+        assert_eq!(routes.member_group("C", "a").broker_addrs[&0], "h1:1");
+    }
+
+    #[test]
+    fn an_acting_master_stands_in_for_a_lost_one_and_only_reads() {
+        let routes = RouteInfo::default();
+        let rules = Rules { acting_master: true, notify_min_id: true, ..RULES };
+        for (id, addr) in [(0, "h1:1"), (2, "h2:1")] {
+            let mut one = broker("a", id, addr, &[("T", 4), ("rmq_sys_SYNC_BROKER_MEMBER_a", 1)]);
+            one.acting_master = Some(true);
+            routes.register(one, rules, 0).unwrap();
+        }
+        let told = routes.unregister(&[departure("a", 0, "h1:1")], rules);
+        assert_eq!((told[0].min_id, told[0].offline_addr.as_deref(), told[0].tell.as_slice()), (2, Some("h1:1"), &["h2:1".to_owned()][..]));
+        let route = routes.topic_route("T", rules).unwrap();
+        assert_eq!((route.queue_datas[0].perm, route.broker_datas[0].broker_addrs.get(&0).map(String::as_str)), (perm::READ, Some("h2:1")));
+        assert!(!routes.topic_route("T", RULES).unwrap().broker_datas[0].broker_addrs.contains_key(&0));
+        let members = routes.topic_route("rmq_sys_SYNC_BROKER_MEMBER_a", rules).unwrap();
+        assert!(!members.broker_datas[0].broker_addrs.contains_key(&0));
+    }
+
+    #[test]
+    fn a_broker_that_leaves_takes_its_topics_along() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        routes.register(broker("b", 0, "h2:1", &[("T", 4), ("V", 4)]), RULES, 0).unwrap();
+        routes.unregister(&[departure("a", 0, "h1:1")], RULES);
+        assert_eq!(routes.all_topics().topic_list, ["T", "V"]);
+        routes.unregister(&[departure("b", 0, "h2:1")], RULES);
+        assert!(routes.all_topics().topic_list.is_empty());
+        assert_eq!(routes.cluster_info(), ClusterInfo::default());
+    }
+
+    #[test]
+    fn a_closed_connection_takes_its_brokers_and_an_old_one_nothing() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        let mut moved = broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]);
+        moved.connection = 2;
+        routes.register(moved, RULES, 0).unwrap();
+        assert!(routes.brokers_on(1).is_empty());
+        assert_eq!(routes.brokers_on(2), [departure("a", 0, "h1:1")]);
+    }
+
+    #[test]
+    fn silence_is_judged_by_the_time_each_broker_asked_for() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 1_000).unwrap();
+        let mut quick = broker("b", 0, "h2:1", &[("T", 4), ("U", 4)]);
+        quick.expiry_millis = Some(10_000);
+        routes.register(quick, RULES, 1_000).unwrap();
+        assert!(routes.silent_brokers(11_000).is_empty());
+        assert_eq!(routes.silent_brokers(11_001), [(departure("b", 0, "h2:1"), 1)]);
+        routes.touch("C", "h2:1", 120_000);
+        routes.touch("C", "nobody:1", 120_000);
+        assert_eq!(routes.silent_brokers(121_001), [(departure("a", 0, "h1:1"), 1)]);
+    }
+
+    #[test]
+    fn write_permission_is_wiped_and_given_by_broker() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        routes.register(broker("b", 0, "h2:1", &[("T", 4), ("V", 4)]), RULES, 0).unwrap();
+        assert_eq!(routes.wipe_write_perm("a"), 2);
+        let perms = |topic: &str| routes.topic_route(topic, RULES).unwrap().queue_datas.iter().map(|queue| queue.perm).collect::<Vec<_>>();
+        assert_eq!((perms("T"), perms("U"), perms("V")), (vec![4, 6], vec![4], vec![6]));
+        assert_eq!((routes.add_write_perm("a"), perms("T")), (2, vec![6, 6]));
+        assert_eq!(routes.wipe_write_perm("nobody"), 0);
+    }
+
+    #[test]
+    fn topics_are_listed_by_their_unit_flags() {
+        let routes = RouteInfo::default();
+        let mut wanted = broker("a", 0, "h1:1", &[("Unit", 1), ("Sub", 1), ("Both", 1), ("None", 1)]);
+        for (topic, flag) in wanted.topics.iter_mut().zip([UNIT, UNIT_SUB, UNIT | UNIT_SUB, 0]) {
+            topic.topic_sys_flag = flag;
+        }
+        routes.register(wanted, RULES, 0).unwrap();
+        assert_eq!(routes.unit_topics().topic_list, ["Both", "Unit"]);
+        assert_eq!(routes.unit_sub_topics().topic_list, ["Both", "Sub"]);
+        assert_eq!(routes.unit_sub_topics_without_unit().topic_list, ["Sub"]);
+    }
+
+    #[test]
+    fn a_topic_is_registered_and_deleted_by_hand() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        let queue = |name: &str| QueueData { broker_name: name.into(), perm: 6, ..QueueData::default() };
+        routes.register_topic("X", vec![queue("a"), queue("stranger")]);
+        assert!(routes.topic_route("X", RULES).is_none());
+        routes.register_topic("X", vec![queue("a")]);
+        assert!(routes.topic_route("X", RULES).is_some());
+        routes.delete_topic("X", Some("other cluster"));
+        assert!(routes.topic_route("X", RULES).is_some());
+        routes.delete_topic("X", Some("C"));
+        assert!(routes.topic_route("X", RULES).is_none());
+        routes.delete_topic("T", None);
+        assert_eq!(routes.all_topics().topic_list, ["U"]);
+    }
 }

@@ -37,6 +37,7 @@ pub enum StartError {
 
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
 pub fn run(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
+    machine::raise_open_files();
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("reactor").build();
     let threads = threads.map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
     let outcome = threads.block_on(serve(plan, say));
