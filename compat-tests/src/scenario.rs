@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn the_suite_is_as_broad_as_promised() {
+        let scenarios = all();
+        let count = |client: &str| scenarios.iter().filter(|s| s.runs_on(client) == Some(Ok(()))).count();
+        assert!(count("java-5.5.0") >= 45, "java-5.5.0 runs {}", count("java-5.5.0"));
+        assert!(count("java-4.9.8") >= 45, "java-4.9.8 runs {}", count("java-4.9.8"));
+        assert!(count("java-4.5.2") >= 45, "java-4.5.2 runs {}", count("java-4.5.2"));
+        assert!(count("go-2.1.2") >= 30, "go-2.1.2 runs {}", count("go-2.1.2"));
+    }
+
+    #[test]
     fn a_family_left_out_without_a_reason_is_refused() {
         let error = Scenario::parse("x", "title = 't'\nclients = ['java']\nsteps = []").unwrap_err();
         assert!(error.to_string().contains("go is neither"), "{error}");

@@ -49,6 +49,9 @@ pub struct Options {
     /// Cargo profile of the server
     #[arg(long, default_value = "release")]
     profile: String,
+    /// Print each step with the time it took
+    #[arg(long)]
+    trace: bool,
     /// Print the scenarios and who runs them, then stop
     #[arg(long)]
     list: bool,
@@ -105,7 +108,7 @@ pub async fn run(options: Options) -> Result<bool> {
 }
 
 /// What must run now, and what passed on the oracle before.
-fn plan<'a>(options: &Options, scenarios: &[Scenario], kept: &OracleResults, outcomes: &mut BTreeMap<&'a str, Outcomes>) -> Vec<Job> {
+fn plan(options: &Options, scenarios: &[Scenario], kept: &OracleResults, outcomes: &mut BTreeMap<&str, Outcomes>) -> Vec<Job> {
     let wanted = |cell: &str| options.only.split(',').any(|part| cell.contains(part));
     let mut jobs = Vec::new();
     for kind in [Kind::Oracle, Kind::Ferrocket] {
@@ -194,7 +197,7 @@ async fn execute(options: &Options, scenarios: &[Scenario], jobs: &[Job]) -> Res
                 } else {
                     shared.get(job.kind.name()).context("the shared server runs")?
                 };
-                let cell = Cell { scenario, client: job.client, number, agents, server };
+                let cell = Cell { scenario, client: job.client, trace: options.trace, number, agents, server };
                 let outcome = cell.run().await;
                 if outcome.is_err() && scenario.server == Server::Own {
                     write_log(server).await?;
