@@ -75,6 +75,9 @@ impl MappedFileQueue {
             let file = MappedFile::open(fs.as_ref(), &path, offset, file_bytes, read_only).map_err(at_path("open", &path))?;
             files.push(Arc::new(file));
         }
+        if let Some(last) = files.last().filter(|file: &&Arc<MappedFile>| file.is_read_only()) {
+            return Err(StoreError::ReadOnlyEnd { path: last.path().to_owned() });
+        }
         Ok(Self {
             fs,
             dirs,
