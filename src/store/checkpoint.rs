@@ -105,7 +105,7 @@ pub(super) struct Mark {
 /// What `ferrocket.position` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
-    sequence: u64,
+    pub(super) sequence: u64,
     /// The orderly stop wrote it: nothing lies behind `written`.
     pub(super) clean: bool,
     /// Hash of the boot under which `written` holds; another boot may have lost what was not synced.

@@ -90,8 +90,11 @@ impl MessageStore {
         if sync_due && let Err(error) = self.sync_queues() {
             self.poison(&error);
         }
-        if checkpoint_due && let Err(error) = self.write_checkpoints() {
-            error!(%error, "cannot write the checkpoint");
+        if checkpoint_due {
+            self.stats.sample(self.clock.now_millis());
+            if let Err(error) = self.write_checkpoints() {
+                error!(%error, "cannot write the checkpoint");
+            }
         }
         if clean_due {
             self.clean();
