@@ -129,7 +129,11 @@ fn what_is_put_is_got_after_an_orderly_stop_and_after_a_kill() {
 
     for gone in ["ferrocket.position", "checkpoint", "consumequeue"] {
         let path = dir.path().join(gone);
-        if path.is_dir() { std::fs::remove_dir_all(&path).unwrap() } else { std::fs::remove_file(&path).unwrap() }
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
         let store = open(config.clone());
         assert_has(&store, 7_100);
         store.shutdown().unwrap();
@@ -161,7 +165,10 @@ fn a_directory_in_use_is_refused() {
     let _store = open(config(dir.path()));
     // POSIX record locks do not keep one process from itself: another process tries.
     let held = std::process::Command::new("python3")
-        .args(["-c", "import fcntl,sys\nf=open(sys.argv[1],'r+')\ntry:\n fcntl.lockf(f,fcntl.LOCK_EX|fcntl.LOCK_NB,1)\nexcept OSError: sys.exit(7)"])
+        .args([
+            "-c",
+            "import fcntl,sys\nf=open(sys.argv[1],'r+')\ntry:\n fcntl.lockf(f,fcntl.LOCK_EX|fcntl.LOCK_NB,1)\nexcept OSError: sys.exit(7)",
+        ])
         .arg(dir.path().join("lock"))
         .status();
     match held {
@@ -298,6 +305,12 @@ fn offsets_are_found_by_time() {
         clock.advance(Duration::from_millis(100));
     }
     let at = |time: i64, boundary| store.offset_by_time("T", 0, 1_000_000 + time, boundary);
-    assert_eq!([at(-1, Boundary::Lower), at(0, Boundary::Lower), at(1, Boundary::Lower), at(100, Boundary::Lower), at(201, Boundary::Lower)], [0, 0, 2, 2, 6]);
-    assert_eq!([at(-1, Boundary::Upper), at(0, Boundary::Upper), at(50, Boundary::Upper), at(100, Boundary::Upper), at(900, Boundary::Upper)], [0, 1, 1, 3, 5]);
+    assert_eq!(
+        [at(-1, Boundary::Lower), at(0, Boundary::Lower), at(1, Boundary::Lower), at(100, Boundary::Lower), at(201, Boundary::Lower)],
+        [0, 0, 2, 2, 6]
+    );
+    assert_eq!(
+        [at(-1, Boundary::Upper), at(0, Boundary::Upper), at(50, Boundary::Upper), at(100, Boundary::Upper), at(900, Boundary::Upper)],
+        [0, 1, 1, 3, 5]
+    );
 }

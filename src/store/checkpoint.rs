@@ -147,8 +147,11 @@ impl Position {
             return None;
         }
         let long = |index: usize| u64::from_be_bytes(content[index * 8..index * 8 + 8].try_into().expect("eight bytes"));
-        let mark =
-            |first: usize| Mark { position: long(first) as i64, last_record: long(first + 1) as i64, last_record_crc: long(first + 2) as u32 };
+        let mark = |first: usize| Mark {
+            position: long(first) as i64,
+            last_record: long(first + 1) as i64,
+            last_record_crc: long(first + 2) as u32,
+        };
         (long(0) == POSITION_MAGIC).then(|| Self {
             sequence: long(1),
             clean: long(2) == 1,
@@ -210,7 +213,13 @@ mod tests {
 
     #[test]
     fn a_torn_slot_is_not_believed() {
-        let position = Position { sequence: 7, clean: true, boot: 9, written: Mark { position: 100, last_record: 50, last_record_crc: 1 }, ..Position::default() };
+        let position = Position {
+            sequence: 7,
+            clean: true,
+            boot: 9,
+            written: Mark { position: 100, last_record: 50, last_record_crc: 1 },
+            ..Position::default()
+        };
         let mut bytes = position.encode();
         assert_eq!(Position::decode(&bytes), Some(position));
         bytes[40] ^= 1;

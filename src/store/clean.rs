@@ -36,7 +36,8 @@ impl MessageStore {
         let config = self.config.load_full();
         let disk = self.judge_disk();
         self.health.disk_full.store(disk.full, Ordering::SeqCst);
-        let manual = self.health.manual_delete_ticks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ticks| ticks.checked_sub(1)).is_ok();
+        let manual =
+            self.health.manual_delete_ticks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ticks| ticks.checked_sub(1)).is_ok();
         let now = self.clock.now_millis();
         let hour = local_time(now).hour();
         let in_hour = config.delete_when.split(';').any(|when| when.trim().parse() == Ok(hour));

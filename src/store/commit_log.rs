@@ -104,7 +104,8 @@ impl CommitLog {
             }
         };
         let blank = record::blank_head(file.file_bytes() - at);
-        let written = self.make_room(&file, at + BLANK_HEAD_BYTES).and_then(|()| file.append(self.append_by, at, &blank).map_err(AppendError::Write));
+        let written =
+            self.make_room(&file, at + BLANK_HEAD_BYTES).and_then(|()| file.append(self.append_by, at, &blank).map_err(AppendError::Write));
         if let Err(error) = written {
             *self.prepared.lock() = Some(next);
             tail.file = Some(file);

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ferrocket_protocol::message::{MessageInner, batch, encode_record, layout, patch_record, property, properties, record_bytes, tags_code_of};
+use ferrocket_protocol::message::{
+    MessageInner, batch, encode_record, layout, patch_record, properties, property, record_bytes, tags_code_of,
+};
 use ferrocket_protocol::topic_names;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
@@ -133,8 +135,7 @@ impl MessageStore {
             CheckpointFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::CHECKPOINT_FILE)))?;
         let (position_file, position) =
             PositionFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::POSITION_FILE)))?;
-        let recovered =
-            super::recover::recover(fs.as_ref(), &config, &log, &queues, &values, position.as_ref(), orderly)?;
+        let recovered = super::recover::recover(fs.as_ref(), &config, &log, &queues, &values, position.as_ref(), orderly)?;
         let Recovered { end, last_record, last_store_timestamp, redispatched, synced } = recovered;
         info!(end, orderly, redispatched = redispatched.len(), millis = (clock.nanos() - began) / 1_000_000, "store recovered");
         let tail = log.set_end(end);
@@ -286,7 +287,9 @@ impl MessageStore {
         if let Err(status) = self.check(message, message.body.len()) {
             return self.refuse(status);
         }
-        let delayed = properties::find_str(&message.properties, property::DELAY).and_then(|level| level.parse::<i32>().ok()).is_some_and(|level| level > 0);
+        let delayed = properties::find_str(&message.properties, property::DELAY)
+            .and_then(|level| level.parse::<i32>().ok())
+            .is_some_and(|level| level > 0);
         if delayed || !record::is_dispatched(message.sys_flag) {
             return self.refuse(PutMessageStatus::MessageIllegal);
         }
@@ -299,7 +302,13 @@ impl MessageStore {
                     return self.refuse(PutMessageStatus::PropertiesSizeExceeded);
                 }
                 let tags_code = tags_code_of(&item.properties);
-                let one = MessageInner { flag: item.flag, body: item.body, properties: item.properties, prepared_transaction_offset: 0, ..message.clone() };
+                let one = MessageInner {
+                    flag: item.flag,
+                    body: item.body,
+                    properties: item.properties,
+                    prepared_transaction_offset: 0,
+                    ..message.clone()
+                };
                 let start = buffer.len();
                 encode_record(&one, buffer);
                 units.push(PendingUnit { start, len: buffer.len() - start, tags_code });
@@ -347,9 +356,9 @@ impl MessageStore {
 
     fn append(&self, message: &MessageInner, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
         let dispatched = record::is_dispatched(message.sys_flag);
-        let delay_level =
-            if message.topic == *topic_names::SCHEDULE { record::delay_level(&message.properties) } else { None };
-        let waits = self.sync_flush && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
+        let delay_level = if message.topic == *topic_names::SCHEDULE { record::delay_level(&message.properties) } else { None };
+        let waits =
+            self.sync_flush && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
         let mut queue = match self.queue_for(&message.topic, message.queue_id) {
             Ok(queue) => queue,
             Err(error) => {
@@ -377,7 +386,12 @@ impl MessageStore {
             let first_queue_offset = if dispatched { tail.next() } else { 0 };
             for (index, unit) in units.iter().enumerate() {
                 let queue_offset = if dispatched { first_queue_offset + index as i64 } else { 0 };
-                patch_record(&mut records[unit.start..unit.start + unit.len], queue_offset, physical_offset + unit.start as i64, store_timestamp);
+                patch_record(
+                    &mut records[unit.start..unit.start + unit.len],
+                    queue_offset,
+                    physical_offset + unit.start as i64,
+                    store_timestamp,
+                );
             }
             self.log.append(&mut appender.tail, records)?;
             let mut physical_offsets = Vec::new();
@@ -392,7 +406,8 @@ impl MessageStore {
                 let unit = Unit { physical_offset: physical_offset + unit.start as i64, size: unit.len as i32, tags_code };
                 tail.push(&unit);
                 if self.sync_flush {
-                    let unseen = Unseen { end: unit.end_offset(), queue: Arc::clone(&queue), max_offset: tail.next(), tags_code, store_timestamp };
+                    let unseen =
+                        Unseen { end: unit.end_offset(), queue: Arc::clone(&queue), max_offset: tail.next(), tags_code, store_timestamp };
                     self.unseen.lock().push_back(unseen);
                 }
             }
@@ -431,7 +446,15 @@ impl MessageStore {
         }
     }
 
-    fn after_append(&self, put: &PutResult, message: &MessageInner, queue: &ConsumeQueue, units: &[PendingUnit], dispatched: bool, delay_level: Option<usize>) {
+    fn after_append(
+        &self,
+        put: &PutResult,
+        message: &MessageInner,
+        queue: &ConsumeQueue,
+        units: &[PendingUnit],
+        dispatched: bool,
+        delay_level: Option<usize>,
+    ) {
         self.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
         self.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
         if put.end_offset() >= self.keeper_wanted_at.load(Ordering::Relaxed) {

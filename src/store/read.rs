@@ -93,7 +93,14 @@ impl MessageStore {
     }
 
     /// Fills `result` from `request.offset` on, which is inside the queue.
-    fn collect(&self, queue: &ConsumeQueue, request: &GetMessage<'_>, filter: &dyn MessageFilter, waiting: bool, result: &mut GetMessageResult) -> io::Result<()> {
+    fn collect(
+        &self,
+        queue: &ConsumeQueue,
+        request: &GetMessage<'_>,
+        filter: &dyn MessageFilter,
+        waiting: bool,
+        result: &mut GetMessageResult,
+    ) -> io::Result<()> {
         let config = self.config.load();
         let max_count = request.max_count.max(0) as usize;
         let max_bytes = request.max_bytes.clamp(100, GET_BYTES_MAX);
@@ -293,7 +300,15 @@ impl MessageStore {
 }
 
 /// Java's isTheBatchFull, for a message that is not the first.
-fn is_full(config: &super::StoreConfig, size: usize, count: usize, max_count: usize, bytes: usize, max_bytes: usize, in_memory: bool) -> bool {
+fn is_full(
+    config: &super::StoreConfig,
+    size: usize,
+    count: usize,
+    max_count: usize,
+    bytes: usize,
+    max_bytes: usize,
+    in_memory: bool,
+) -> bool {
     if count + 1 > max_count || bytes + size > max_bytes {
         return true;
     }

@@ -3,7 +3,7 @@
 //!
 //! Java's checkMessageAndReturnSize, which decides where recovery ends the log. How a record is laid out is the protocol's.
 
-use ferrocket_protocol::message::{MessageView, layout, property, properties, sys_flag};
+use ferrocket_protocol::message::{MessageView, layout, properties, property, sys_flag};
 
 /// What lies at a position of the log.
 #[derive(Debug, PartialEq, Eq)]

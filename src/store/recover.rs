@@ -116,7 +116,12 @@ fn fits(log: &CommitLog, queues: &QueueTable, mark: &Mark) -> bool {
 }
 
 /// Java's: the last file whose first record the ConsumeQueues reach.
-fn start_after_orderly_stop(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc<MappedFile>]) -> Result<Start, StoreError> {
+fn start_after_orderly_stop(
+    config: &StoreConfig,
+    log: &CommitLog,
+    queues: &QueueTable,
+    files: &[Arc<MappedFile>],
+) -> Result<Start, StoreError> {
     let mut reached = -1;
     for queue in queues.all() {
         queue.ensure_loaded(&queues.files, log)?;
@@ -171,10 +176,11 @@ fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc
                     if record.physical_offset >= start.dispatch_from && record::is_dispatched(record.sys_flag) {
                         let queue = queues.get_or_create(record.topic, record.queue_id, true);
                         queue.ensure_loaded(&queues.files, log)?;
-                        let tags_code = match (record.topic == topic_names::SCHEDULE).then(|| record::delay_level(record.properties)).flatten() {
-                            Some(level) => record::deliver_timestamp(level, &config.delay_level_millis, record.store_timestamp),
-                            None => tags_code_of(record.properties),
-                        };
+                        let tags_code =
+                            match (record.topic == topic_names::SCHEDULE).then(|| record::delay_level(record.properties)).flatten() {
+                                Some(level) => record::deliver_timestamp(level, &config.delay_level_millis, record.store_timestamp),
+                                None => tags_code_of(record.properties),
+                            };
                         let unit = Unit { physical_offset: record.physical_offset, size: record.total_bytes() as i32, tags_code };
                         queue.redispatch(&queues.files, record.queue_offset, unit)?;
                         pending_units += 1;
