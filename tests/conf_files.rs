@@ -32,7 +32,10 @@ fn the_annotated_broker_conf_is_generated() {
         ("brokerRole", "ASYNC_MASTER"),
         ("flushDiskType", "ASYNC_FLUSH"),
     ];
-    same_as_generated("broker.conf", &config::annotated::<BrokerConfig>("A single master: ferrocket broker -c conf/broker.conf", &settings));
+    same_as_generated(
+        "broker.conf",
+        &config::annotated::<BrokerConfig>("A single master: ferrocket broker -c conf/broker.conf", &settings),
+    );
 }
 
 #[test]
@@ -57,7 +60,12 @@ fn the_examples_of_masters_start_and_those_of_slaves_say_that_they_do_not_yet() 
     for master in ["2m-2s-async/broker-a.properties", "2m-2s-async/broker-b.properties"] {
         read(master).unwrap();
     }
-    for unserved in ["2m-2s-async/broker-a-s.properties", "2m-2s-async/broker-b-s.properties", "2m-2s-sync/broker-a-s.properties", "2m-2s-sync/broker-b-s.properties"] {
+    for unserved in [
+        "2m-2s-async/broker-a-s.properties",
+        "2m-2s-async/broker-b-s.properties",
+        "2m-2s-sync/broker-a-s.properties",
+        "2m-2s-sync/broker-b-s.properties",
+    ] {
         assert!(read(unserved).unwrap_err().contains("brokerRole=SLAVE cannot be obeyed"), "{unserved}");
         assert!(std::fs::read_to_string(conf(unserved)).unwrap().contains("Not served yet"), "{unserved}");
     }
