@@ -3,6 +3,7 @@
 
 mod binary;
 mod json;
+pub mod reply;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
