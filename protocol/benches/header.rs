@@ -25,7 +25,8 @@ fn send_request(form: SerializeType) -> Bytes {
         broker_name: Some("broker-a".into()),
         ..Default::default()
     });
-    let request = RemotingCommand { serialize_type: form, opaque: 4711, ..RemotingCommand::request_with(request_code::SEND_MESSAGE_V2, &header) };
+    let request =
+        RemotingCommand { serialize_type: form, opaque: 4711, ..RemotingCommand::request_with(request_code::SEND_MESSAGE_V2, &header) };
     frame(request.with_body(vec![b'x'; 1024]))
 }
 

@@ -223,7 +223,8 @@ mod tests {
             topic_sys_flag: Some(0),
             ..Default::default()
         };
-        for (form, remark) in [(SerializeType::Json, Some("FOUND")), (SerializeType::RocketMq, Some("FOUND")), (SerializeType::Json, None)] {
+        for (form, remark) in [(SerializeType::Json, Some("FOUND")), (SerializeType::RocketMq, Some("FOUND")), (SerializeType::Json, None)]
+        {
             let mut template = BytesMut::new();
             encode_pull_reply(&mut template, form, 0, 77, remark, &header, 4);
             let mut general = BytesMut::new();
