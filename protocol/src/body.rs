@@ -21,6 +21,24 @@ pub mod running_info;
 pub mod stats;
 pub mod topic;
 
+pub use assignment::*;
+pub use auth::*;
+pub use connection::*;
+pub use consume_queue::*;
+pub use group::*;
+pub use ha::*;
+pub use heartbeat::*;
+pub use kv::*;
+pub use lock::*;
+pub use offset::*;
+pub use pop::*;
+pub use queue::*;
+pub use register::*;
+pub use route::*;
+pub use running_info::*;
+pub use stats::*;
+pub use topic::*;
+
 use std::collections::BTreeMap;
 
 /// A map whose keys are written as bare numbers: `{0:"a",1:"b"}`.

@@ -17,6 +17,18 @@ pub mod route;
 pub mod send;
 pub mod transaction;
 
+pub use admin::{broker::*, group::*, topic::*};
+pub use client::*;
+pub use lock::*;
+pub use offset::*;
+pub use pop::*;
+pub use pull::*;
+pub use query::*;
+pub use relay::*;
+pub use route::*;
+pub use send::*;
+pub use transaction::*;
+
 /// The fields of one code, read from and written to a command.
 pub trait Header: Sized + Default {
     /// As tolerant as the original: what is missing, null or cannot be parsed keeps its default.

@@ -2,7 +2,16 @@
 //! The broker's services: topics, groups, offsets, clients, held pulls, delayed messages. None of them answers a client.
 
 pub mod attributes;
+pub mod consumer_offsets;
+pub mod consumers;
+pub mod filter;
 pub mod flow_control;
+pub mod groups;
+pub mod hold;
 pub mod persist;
+pub mod producers;
+pub mod rebalance_lock;
+pub mod retry;
 pub mod stats;
 pub mod topics;
+pub mod to_client;

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who consumes: per group its members (one per connection) and what the group subscribes.
+//!
+//! Lives in memory, from heartbeats; a closed connection leaves at once. Whoever changes a group is told which members must
+//! hear of it; this room sends nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use ferrocket_protocol::LanguageCode;
+use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
+use parking_lot::RwLock;
+
+use super::filter::Subscription;
+use crate::remoting::Peer;
+use crate::runtime::SharedClock;
+
+/// A member that sent no heartbeat for longer is removed and its connection closed; the original's channelExpiredTimeout.
+pub const MEMBER_EXPIRES_MILLIS: i64 = 120_000;
+/// How long a subscription that only a pull brought is remembered; the original's subscriptionExpiredTimeout.
+pub const PULLED_SUBSCRIPTION_EXPIRES_MILLIS: i64 = 600_000;
+
+/// One client of a group, on one connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub peer: Arc<Peer>,
+    pub client_id: Arc<str>,
+    pub language: LanguageCode,
+    pub version: i32,
+}
+
+/// How a group consumes; the latest heartbeat decides for all members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumeMode {
+    pub consume_type: ConsumeType,
+    pub message_model: MessageModel,
+    pub consume_from_where: ConsumeFromWhere,
+}
+
+/// What a change means for the group: whether it was one, and who must hear of it (nobody in a broadcasting group).
+#[derive(Debug, Default)]
+pub struct GroupChange {
+    pub changed: bool,
+    pub tell: Vec<Arc<Peer>>,
+    /// The group's subscriptions are not those that the heartbeat's fingerprint speaks for: the client must state them again.
+    pub wants_subscriptions: bool,
+}
+
+/// A group as it is now, for admin tools.
+#[derive(Debug)]
+pub struct GroupView {
+    pub mode: ConsumeMode,
+    pub members: Vec<Client>,
+    pub subscriptions: BTreeMap<String, SubscriptionData>,
+}
+
+#[derive(Debug)]
+pub struct Consumers {
+    clock: SharedClock,
+    table: RwLock<Table>,
+    /// Subscriptions that came with pulls of groups that may have no heartbeat (the original's compensation table).
+    pulled: RwLock<HashMap<Arc<str>, HashMap<Arc<str>, Arc<Subscription>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    groups: HashMap<Arc<str>, Group>,
+    groups_of_topic: HashMap<Arc<str>, HashSet<Arc<str>>>,
+    groups_of_peer: HashMap<u64, HashSet<Arc<str>>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    mode: ConsumeMode,
+    /// Of the latest heartbeat, whosever it was; 0 for one of the first form.
+    fingerprint: Option<i32>,
+    members: HashMap<u64, Member>,
+    subscriptions: HashMap<Arc<str>, Arc<Subscription>>,
+}
+
+#[derive(Debug)]
+struct Member {
+    client: Client,
+    heard_millis: i64,
+}
+
+impl Group {
+    fn peers(&self) -> Vec<Arc<Peer>> {
+        self.members.values().map(|member| Arc::clone(&member.client.peer)).collect()
+    }
+
+    fn is_broadcasting(&self) -> bool {
+        self.mode.message_model == MessageModel::Broadcasting
+    }
+}
+
+impl Consumers {
+    pub fn new(clock: SharedClock) -> Self {
+        Self { clock, table: RwLock::default(), pulled: RwLock::default() }
+    }
+
+    /// One heartbeat of one member. `subscriptions` is `None` when the heartbeat says that they are as before.
+    pub fn register(
+        &self,
+        group: &str,
+        client: Client,
+        mode: ConsumeMode,
+        fingerprint: i32,
+        subscriptions: Option<Vec<SubscriptionData>>,
+    ) -> GroupChange {
+        let now = self.clock.now_millis();
+        let mut table = self.table.write();
+        let table = &mut *table;
+        let name = table.groups.get_key_value(group).map_or_else(|| Arc::from(group), |(name, _)| Arc::clone(name));
+        let entry = table.groups.entry(Arc::clone(&name)).or_insert_with(|| Group {
+            mode,
+            fingerprint: None,
+            members: HashMap::new(),
+            subscriptions: HashMap::new(),
+        });
+        entry.mode = mode;
+        // Where the original knows no fingerprint it takes a heartbeat without subscriptions for complete, and the group's pulls
+        // are refused until the client changes something; here the client is asked again.
+        let wants_subscriptions = match entry.fingerprint.replace(fingerprint) {
+            Some(known) => known != fingerprint,
+            None => subscriptions.is_none(),
+        };
+        let peer_id = client.peer.id();
+        let is_new = match entry.members.get_mut(&peer_id) {
+            None => {
+                tracing::info!(group, client_id = %client.client_id, peer = %client.peer.remote_addr(), "a consumer joined");
+                entry.members.insert(peer_id, Member { client, heard_millis: now });
+                table.groups_of_peer.entry(peer_id).or_default().insert(Arc::clone(&name));
+                true
+            }
+            Some(member) => {
+                // The same connection under another client id: the newer one counts, which is no change of the group.
+                if member.client.client_id != client.client_id {
+                    member.client = client;
+                }
+                member.heard_millis = now;
+                false
+            }
+        };
+        let subscription_changed = subscriptions.is_some_and(|stated| {
+            let (added, removed) = entry.update_subscriptions(stated);
+            for topic in &removed {
+                forget_topic_of(&mut table.groups_of_topic, topic, &name);
+            }
+            for topic in entry.subscriptions.keys() {
+                table.groups_of_topic.entry(Arc::clone(topic)).or_default().insert(Arc::clone(&name));
+            }
+            added || !removed.is_empty()
+        });
+        let changed = is_new || subscription_changed;
+        let tell = if changed && !entry.is_broadcasting() { entry.peers() } else { Vec::new() };
+        GroupChange { changed, tell, wants_subscriptions }
+    }
+
+    /// A client says goodbye. The rest is told even when it was not there, as in the original.
+    pub fn unregister(&self, group: &str, peer: &Peer) -> GroupChange {
+        self.table.write().leave(group, peer.id())
+    }
+
+    /// The connection is gone, and with it its place in every group. Groups with those who must hear of it.
+    pub fn close(&self, peer: &Peer) -> Vec<(Arc<str>, Vec<Arc<Peer>>)> {
+        if !self.table.read().groups_of_peer.contains_key(&peer.id()) {
+            return Vec::new();
+        }
+        let mut table = self.table.write();
+        let groups = table.groups_of_peer.remove(&peer.id()).unwrap_or_default();
+        groups
+            .into_iter()
+            .filter_map(|group| {
+                let change = table.leave(&group, peer.id());
+                (change.changed && !change.tell.is_empty()).then_some((group, change.tell))
+            })
+            .collect()
+    }
+
+    /// Members that have been silent for too long. The caller closes their connections, which unregisters them.
+    pub fn silent_peers(&self) -> Vec<Arc<Peer>> {
+        let now = self.clock.now_millis();
+        let table = self.table.read();
+        let members = table.groups.values().flat_map(|group| group.members.values());
+        members
+            .filter(|member| now - member.heard_millis > MEMBER_EXPIRES_MILLIS)
+            .map(|member| Arc::clone(&member.client.peer))
+            .collect()
+    }
+
+    pub fn mode(&self, group: &str) -> Option<ConsumeMode> {
+        self.table.read().groups.get(group).map(|group| group.mode)
+    }
+
+    /// The group's mode and what it subscribes of the topic: `None` when nobody of the group is there.
+    pub fn subscription(&self, group: &str, topic: &str) -> Option<(ConsumeMode, Option<Arc<Subscription>>)> {
+        let table = self.table.read();
+        let group = table.groups.get(group)?;
+        Some((group.mode, group.subscriptions.get(topic).cloned()))
+    }
+
+    pub fn client_ids(&self, group: &str) -> Vec<String> {
+        let table = self.table.read();
+        let Some(group) = table.groups.get(group) else { return Vec::new() };
+        group.members.values().map(|member| member.client.client_id.to_string()).collect()
+    }
+
+    pub fn members(&self, group: &str) -> Vec<Client> {
+        let table = self.table.read();
+        let Some(group) = table.groups.get(group) else { return Vec::new() };
+        group.members.values().map(|member| member.client.clone()).collect()
+    }
+
+    pub fn find_client(&self, group: &str, client_id: &str) -> Option<Client> {
+        let table = self.table.read();
+        let members = &table.groups.get(group)?.members;
+        members.values().find(|member| &*member.client.client_id == client_id).map(|member| member.client.clone())
+    }
+
+    /// Whether this connection is a member of the group.
+    pub fn is_member(&self, group: &str, peer: &Peer) -> bool {
+        self.table.read().groups.get(group).is_some_and(|group| group.members.contains_key(&peer.id()))
+    }
+
+    pub fn view(&self, group: &str) -> Option<GroupView> {
+        let table = self.table.read();
+        let group = table.groups.get(group)?;
+        Some(GroupView {
+            mode: group.mode,
+            members: group.members.values().map(|member| member.client.clone()).collect(),
+            subscriptions: group
+                .subscriptions
+                .iter()
+                .map(|(topic, subscription)| (topic.to_string(), subscription.data.clone()))
+                .collect(),
+        })
+    }
+
+    /// Groups whose members subscribe the topic now.
+    pub fn groups_of(&self, topic: &str) -> BTreeSet<String> {
+        let table = self.table.read();
+        let Some(groups) = table.groups_of_topic.get(topic) else { return BTreeSet::new() };
+        groups.iter().map(|group| group.to_string()).collect()
+    }
+
+    pub fn subscription_count(&self, group: &str) -> usize {
+        self.table.read().groups.get(group).map_or(0, |group| group.subscriptions.len())
+    }
+
+    /// What the group subscribes of the topic, from its heartbeats or else from its pulls.
+    pub fn known_subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
+        self.subscription(group, topic)
+            .and_then(|(_, subscription)| subscription)
+            .or_else(|| self.pulled_subscription(group, topic))
+    }
+
+    pub fn pulled_subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
+        self.pulled.read().get(group)?.get(topic).cloned()
+    }
+
+    pub fn remember_pulled(&self, group: &str, topic: &str, subscription: &Arc<Subscription>) {
+        let mut pulled = self.pulled.write();
+        pulled.entry(Arc::from(group)).or_default().insert(Arc::from(topic), Arc::clone(subscription));
+    }
+
+    /// Forgets subscriptions of pulls that were made long ago.
+    pub fn expire_pulled(&self) {
+        let oldest = self.clock.now_millis() - PULLED_SUBSCRIPTION_EXPIRES_MILLIS;
+        self.pulled.write().retain(|_, topics| {
+            topics.retain(|_, subscription| subscription.data.sub_version >= oldest);
+            !topics.is_empty()
+        });
+    }
+}
+
+impl Table {
+    /// `changed` says whether the member was there.
+    fn leave(&mut self, group_name: &str, peer_id: u64) -> GroupChange {
+        let Some(group) = self.groups.get_mut(group_name) else { return GroupChange::default() };
+        let left = group.members.remove(&peer_id);
+        if let Some(member) = &left {
+            tracing::info!(group = group_name, client_id = %member.client.client_id, "a consumer left");
+        }
+        if let Some(groups) = self.groups_of_peer.get_mut(&peer_id) {
+            groups.remove(group_name);
+            if groups.is_empty() {
+                self.groups_of_peer.remove(&peer_id);
+            }
+        }
+        let tell = if group.is_broadcasting() { Vec::new() } else { group.peers() };
+        if group.members.is_empty() {
+            for topic in group.subscriptions.keys() {
+                forget_topic_of(&mut self.groups_of_topic, topic, group_name);
+            }
+            self.groups.remove(group_name);
+        }
+        GroupChange { changed: left.is_some(), tell, wants_subscriptions: false }
+    }
+}
+
+impl Group {
+    /// New topics are added, newer statements replace older ones, topics that are not stated any more go.
+    /// Whether topics were added, and which were removed; a replacement is no change.
+    fn update_subscriptions(&mut self, stated: Vec<SubscriptionData>) -> (bool, Vec<Arc<str>>) {
+        let mut added = false;
+        let mut topics: HashSet<String> = HashSet::with_capacity(stated.len());
+        for data in stated {
+            topics.insert(data.topic.clone());
+            match self.subscriptions.get(data.topic.as_str()) {
+                Some(old) if data.sub_version <= old.data.sub_version => {}
+                old => {
+                    added |= old.is_none();
+                    let topic: Arc<str> = Arc::from(data.topic.as_str());
+                    self.subscriptions.insert(topic, Arc::new(Subscription::of_heartbeat(data)));
+                }
+            }
+        }
+        let removed: Vec<Arc<str>> =
+            self.subscriptions.keys().filter(|topic| !topics.contains(&***topic)).cloned().collect();
+        for topic in &removed {
+            self.subscriptions.remove(topic);
+        }
+        (added, removed)
+    }
+}
+
+fn forget_topic_of(groups_of_topic: &mut HashMap<Arc<str>, HashSet<Arc<str>>>, topic: &Arc<str>, group: &str) {
+    if let Some(groups) = groups_of_topic.get_mut(topic) {
+        groups.remove(group);
+        if groups.is_empty() {
+            groups_of_topic.remove(topic);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who produces: per group its connections, from heartbeats; checks of transactions and replies look for them here.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+
+use super::consumers::{Client, MEMBER_EXPIRES_MILLIS};
+use crate::remoting::Peer;
+use crate::runtime::SharedClock;
+
+/// Connections tried before one that may not answer is taken.
+const AVAILABLE_TRIES: usize = 3;
+
+#[derive(Debug)]
+pub struct Producers {
+    clock: SharedClock,
+    table: RwLock<Table>,
+    turn: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    groups: HashMap<Arc<str>, BTreeMap<u64, Producer>>,
+    peer_of_client: HashMap<Arc<str>, Arc<Peer>>,
+    groups_of_peer: HashMap<u64, HashSet<Arc<str>>>,
+}
+
+/// One connection of a producer group, for admin tools.
+#[derive(Clone, Debug)]
+pub struct Producer {
+    pub client: Client,
+    pub heard_millis: i64,
+}
+
+impl Producers {
+    pub fn new(clock: SharedClock) -> Self {
+        Self { clock, table: RwLock::default(), turn: AtomicUsize::new(0) }
+    }
+
+    /// One heartbeat.
+    pub fn register(&self, group: &str, client: &Client) {
+        let now = self.clock.now_millis();
+        let mut table = self.table.write();
+        let table = &mut *table;
+        if let Some(known) = table.groups.get_mut(group).and_then(|members| members.get_mut(&client.peer.id())) {
+            known.heard_millis = now;
+            return;
+        }
+        tracing::info!(group, client_id = %client.client_id, peer = %client.peer.remote_addr(), "a producer joined");
+        let group: Arc<str> = Arc::from(group);
+        let producer = Producer { client: client.clone(), heard_millis: now };
+        table.groups.entry(Arc::clone(&group)).or_default().insert(client.peer.id(), producer);
+        table.peer_of_client.insert(Arc::clone(&client.client_id), Arc::clone(&client.peer));
+        table.groups_of_peer.entry(client.peer.id()).or_default().insert(group);
+    }
+
+    pub fn unregister(&self, group: &str, peer: &Peer) {
+        self.table.write().leave(group, peer.id());
+    }
+
+    /// The connection is gone, and with it its place in every group.
+    pub fn close(&self, peer: &Peer) {
+        if !self.table.read().groups_of_peer.contains_key(&peer.id()) {
+            return;
+        }
+        let mut table = self.table.write();
+        for group in table.groups_of_peer.remove(&peer.id()).unwrap_or_default() {
+            table.leave(&group, peer.id());
+        }
+    }
+
+    /// Producers that have been silent for too long. The caller closes their connections, which unregisters them.
+    pub fn silent_peers(&self) -> Vec<Arc<Peer>> {
+        let now = self.clock.now_millis();
+        let table = self.table.read();
+        let members = table.groups.values().flat_map(BTreeMap::values);
+        members
+            .filter(|producer| now - producer.heard_millis > MEMBER_EXPIRES_MILLIS)
+            .map(|producer| Arc::clone(&producer.client.peer))
+            .collect()
+    }
+
+    /// `None` when the group is not there.
+    pub fn members(&self, group: &str) -> Option<Vec<Producer>> {
+        Some(self.table.read().groups.get(group)?.values().cloned().collect())
+    }
+
+    pub fn all(&self) -> BTreeMap<String, Vec<Producer>> {
+        let table = self.table.read();
+        table.groups.iter().map(|(group, members)| (group.to_string(), members.values().cloned().collect())).collect()
+    }
+
+    /// The connection over which a client hears replies to its requests.
+    pub fn find_peer(&self, client_id: &str) -> Option<Arc<Peer>> {
+        self.table.read().peer_of_client.get(client_id).cloned()
+    }
+
+    /// A connection of the group that can be asked something, in turn.
+    pub fn available_peer(&self, group: &str) -> Option<Arc<Peer>> {
+        let table = self.table.read();
+        let members = table.groups.get(group)?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let in_turn = members.values().cycle().skip(turn % members.len()).take(AVAILABLE_TRIES);
+        in_turn.map(|producer| &producer.client.peer).find(|peer| peer.is_active()).cloned()
+    }
+}
+
+impl Table {
+    fn leave(&mut self, group_name: &str, peer_id: u64) {
+        if let Some(groups) = self.groups_of_peer.get_mut(&peer_id) {
+            groups.remove(group_name);
+            if groups.is_empty() {
+                self.groups_of_peer.remove(&peer_id);
+            }
+        }
+        let Some(members) = self.groups.get_mut(group_name) else { return };
+        if let Some(producer) = members.remove(&peer_id) {
+            let client_id = &producer.client.client_id;
+            tracing::info!(group = group_name, %client_id, "a producer left");
+            // Another group of the same client still hears its replies over this connection.
+            let is_last_group = !self.groups_of_peer.contains_key(&peer_id);
+            if is_last_group && self.peer_of_client.get(client_id).is_some_and(|peer| peer.id() == peer_id) {
+                self.peer_of_client.remove(client_id);
+            }
+        }
+        if members.is_empty() {
+            self.groups.remove(group_name);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A message that its consumer could not consume, made ready for its next try or for the dead letters.
+//!
+//! Knows records and properties; where the message goes is decided by whoever asks.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use ferrocket_protocol::Str;
+use ferrocket_protocol::java_hash::string_hash;
+use ferrocket_protocol::message::{MessageInner, MessageView, id, properties, property};
+
+/// Added to the number of tries so far when the consumer names no delay level: the first retry waits 10 s.
+pub const FIRST_RETRY_LEVEL: i32 = 3;
+
+/// The next try of `record`: the same message, one more try counted, with the names that lead back to where it came from.
+/// `delay_level` 0 is none.
+pub fn next_try(
+    record: &MessageView<'_>,
+    topic: &str,
+    queue_id: i32,
+    delay_level: i32,
+    store_host: SocketAddr,
+) -> MessageInner {
+    let mut edited = record.properties.to_vec();
+    if properties::find(record.properties, property::RETRY_TOPIC).is_none() {
+        properties::set(&mut edited, property::RETRY_TOPIC, record.topic);
+    }
+    properties::set(&mut edited, property::WAIT, "false");
+    properties::set(&mut edited, property::DELAY, delay_level.to_string());
+    let is_blank = |origin: &str| origin.trim().is_empty();
+    if properties::find_str(record.properties, property::ORIGIN_MESSAGE_ID).is_none_or(is_blank) {
+        let origin = id::offset_id(record.store_host, record.physical_offset);
+        properties::set(&mut edited, property::ORIGIN_MESSAGE_ID, origin.as_str());
+    }
+    let tags = properties::find_str(record.properties, property::TAGS);
+    MessageInner {
+        topic: Str::copy_from(topic),
+        queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp: record.born_timestamp,
+        born_host: record.born_host,
+        store_host,
+        reconsume_times: record.reconsume_times + 1,
+        prepared_transaction_offset: 0,
+        body: Bytes::copy_from_slice(record.body),
+        properties: edited.into(),
+        tags_code: tags.map_or(0, |tags| i64::from(string_hash(tags))),
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the broker sends to its clients of its own accord: news of their group, and what an admin wants of them.
+//!
+//! Whoever asks for an answer waits on its own task, never on a connection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferrocket_protocol::header::{
+    CheckTransactionStateRequestHeader, NotifyConsumerIdsChangedRequestHeader, ResetOffsetRequestHeader,
+};
+use ferrocket_protocol::{ExtFields, RemotingCommand, Str, request_code};
+
+use parking_lot::Mutex;
+
+use super::consumers::Client;
+use crate::config::BrokerConfig;
+use crate::remoting::{CallError, Peer};
+
+/// How long an admin's question may wait for the client; the original's 10 s.
+const RELAY_MAX: Duration = Duration::from_secs(10);
+
+/// News of groups for their members: sent at once, or kept for the next turn (`realTimeNotifyConsumerChange=false`).
+#[derive(Debug, Default)]
+pub struct GroupNews {
+    waiting: Mutex<BTreeMap<String, Vec<Arc<Peer>>>>,
+}
+
+impl GroupNews {
+    pub fn tell(&self, config: &BrokerConfig, group: &str, members: &[Arc<Peer>]) {
+        if members.is_empty() || !config.notify_consumer_ids_changed_enable {
+            return;
+        }
+        if config.real_time_notify_consumer_change {
+            notify_consumer_ids_changed(group, members);
+        } else {
+            self.waiting.lock().insert(group.to_owned(), members.to_vec());
+        }
+    }
+
+    /// One turn, each 15 s.
+    pub fn tell_waiting(&self) {
+        for (group, members) in std::mem::take(&mut *self.waiting.lock()) {
+            notify_consumer_ids_changed(&group, &members);
+        }
+    }
+}
+
+/// NOTIFY_CONSUMER_IDS_CHANGED: the members look again who is there and share the queues anew.
+fn notify_consumer_ids_changed(group: &str, members: &[Arc<Peer>]) {
+    for peer in members {
+        let header = NotifyConsumerIdsChangedRequestHeader { consumer_group: Str::copy_from(group) };
+        peer.send(RemotingCommand::request_with(request_code::NOTIFY_CONSUMER_IDS_CHANGED, &header));
+    }
+}
+
+/// RESET_CONSUMER_CLIENT_OFFSET: the client drops what it holds of the topic and goes on at these offsets.
+pub fn reset_offset(members: &[Client], header: &ResetOffsetRequestHeader, body: &Bytes) {
+    for member in members {
+        let request = RemotingCommand::request_with(request_code::RESET_CONSUMER_CLIENT_OFFSET, header);
+        member.peer.send(request.with_body(body.clone()));
+    }
+}
+
+/// An admin's request for one client (GET_CONSUMER_RUNNING_INFO, CONSUME_MESSAGE_DIRECTLY), passed on as it came.
+pub async fn relay(peer: &Peer, code: i32, ext_fields: ExtFields, body: Bytes) -> Result<RemotingCommand, CallError> {
+    let mut request = RemotingCommand::request(code).with_body(body);
+    request.ext_fields = ext_fields;
+    peer.call(request, RELAY_MAX).await
+}
+
+/// CHECK_TRANSACTION_STATE: the producer answers with END_TRANSACTION.
+pub fn check_transaction_state(peer: &Peer, header: &CheckTransactionStateRequestHeader, half_message: Bytes) {
+    let request = RemotingCommand::request_with(request_code::CHECK_TRANSACTION_STATE, header);
+    peer.send(request.with_body(half_message));
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clients, their progress and their offsets for administrators: codes 203, 204, 208, 222, 300, 305, 307 and 328.
+//!
+//! Order of checks, codes and texts follow AdminBrokerProcessor.java and Broker2Client.java.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ferrocket_protocol::body::{
+    Connection, ConsumeStats, ConsumerConnection, GroupList, MessageQueue, MessageQueueForC, OffsetWrapper,
+    ProducerConnection, ProducerInfo, ProducerTableInfo, ResetOffsetBody, ResetOffsetBodyForC, TopicList,
+};
+use ferrocket_protocol::header::{
+    GetConsumeStatsRequestHeader, GetConsumerConnectionListRequestHeader, GetConsumerRunningInfoRequestHeader,
+    GetProducerConnectionListRequestHeader, QueryTopicConsumeByWhoRequestHeader, ResetOffsetRequestHeader,
+};
+use ferrocket_protocol::{LanguageCode, RemotingCommand, fastjson, response_code, version};
+
+use crate::broker::Broker;
+use crate::broker::consumers::Client;
+use crate::broker::to_client;
+use crate::processor::consumer_manage::position_of;
+use crate::processor::later::answer_blocking;
+use crate::processor::reply::{Refusal, Reply};
+use crate::remoting::{CallError, Peer};
+use crate::store::Boundary;
+
+/// GET_CONSUMER_CONNECTION_LIST.
+pub fn connections(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetConsumerConnectionListRequestHeader = request.header()?;
+    let group = &*header.consumer_group;
+    let Some(view) = broker.consumers.view(group) else {
+        let remark = format!("the consumer group[{group}] not online");
+        return Err(Refusal::new(response_code::CONSUMER_NOT_ONLINE, remark));
+    };
+    Ok(Reply::body(fastjson::to_vec(&ConsumerConnection {
+        connection_set: view.members.iter().map(connection).collect(),
+        subscription_table: view.subscriptions,
+        consume_type: Some(view.mode.consume_type),
+        message_model: Some(view.mode.message_model),
+        consume_from_where: Some(view.mode.consume_from_where),
+    })))
+}
+
+/// GET_PRODUCER_CONNECTION_LIST.
+pub fn producer_connections(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetProducerConnectionListRequestHeader = request.header()?;
+    let group = &*header.producer_group;
+    let Some(members) = broker.producers.members(group) else {
+        return Err(Refusal::system_error(format!("the producer group[{group}] not exist")));
+    };
+    let connection_set = members.iter().map(|producer| connection(&producer.client)).collect();
+    Ok(Reply::body(fastjson::to_vec(&ProducerConnection { connection_set })))
+}
+
+fn connection(client: &Client) -> Connection {
+    Connection {
+        client_id: client.client_id.to_string(),
+        client_addr: client.peer.remote_addr().to_string(),
+        language: client.language,
+        version: client.version,
+    }
+}
+
+/// GET_ALL_PRODUCER_INFO.
+pub fn producers(broker: &Broker) -> Result<Reply, Refusal> {
+    let groups = broker.producers.all().into_iter().map(|(group, members)| {
+        let infos = members.into_iter().map(|producer| ProducerInfo {
+            client_id: producer.client.client_id.to_string(),
+            // Java prints a socket address with a slash before it.
+            remote_ip: format!("/{}", producer.client.peer.remote_addr()),
+            language: producer.client.language,
+            version: producer.client.version,
+            last_update_timestamp: producer.heard_millis,
+        });
+        (group, infos.collect())
+    });
+    Ok(Reply::body(fastjson::to_vec(&ProducerTableInfo { data: groups.collect() })))
+}
+
+/// QUERY_TOPIC_CONSUME_BY_WHO: groups that subscribe the topic now, and those that have consumed it.
+pub fn groups_of_topic(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: QueryTopicConsumeByWhoRequestHeader = request.header()?;
+    let mut groups = broker.consumers.groups_of(&header.topic);
+    groups.extend(broker.consumer_offsets.groups_of(&header.topic));
+    Ok(Reply::body(fastjson::to_vec(&GroupList { group_list: groups })))
+}
+
+/// GET_SYSTEM_TOPIC_LIST_FROM_BROKER.
+pub fn system_topics(broker: &Broker) -> Result<Reply, Refusal> {
+    let topic_list = broker.topics.system_names().into_iter().collect();
+    Ok(Reply::body(fastjson::to_vec(&TopicList { topic_list, ..TopicList::default() })))
+}
+
+/// GET_CONSUME_STATS: how far a group is, queue by queue.
+pub fn stats(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetConsumeStatsRequestHeader = request.header()?;
+    // The times of the last consumed messages are in the log, wherever the group stands.
+    answer_blocking(broker, peer, request, "consume stats", move |broker| {
+        let group = &*header.consumer_group;
+        let mut stats = ConsumeStats::default();
+        for name in topics_for_stats(broker, &header) {
+            let Some(topic) = broker.topics.get(&name) else { continue };
+            for queue_id in 0..topic.read_queue_nums {
+                let queue = queue_of(broker, &name, queue_id);
+                stats.offset_table.insert(queue, progress(broker, group, &name, queue_id));
+            }
+            stats.consume_tps += broker.consumer_offsets.read_rate(group, &name);
+        }
+        Ok(RemotingCommand::response(response_code::SUCCESS).with_body(fastjson::to_vec(&stats)))
+    })
+}
+
+fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> OffsetWrapper {
+    let position = position_of(broker, group, topic, queue_id);
+    let consumer_offset = position.unwrap_or(-1).max(0);
+    let pulled = broker.consumer_offsets.pulled(group, topic, queue_id).or(position).unwrap_or(-1);
+    let last_timestamp = match consumer_offset - 1 {
+        last if last >= 0 => broker.store.message_store_time(topic, queue_id, last).max(0),
+        _ => 0,
+    };
+    OffsetWrapper {
+        broker_offset: broker.store.max_offset(topic, queue_id).max(0),
+        consumer_offset,
+        pull_offset: pulled.max(consumer_offset),
+        last_timestamp,
+    }
+}
+
+/// The topics that were asked for, else those the group has consumed; a group that is there counts only what it subscribes.
+fn topics_for_stats(broker: &Broker, header: &GetConsumeStatsRequestHeader) -> BTreeSet<String> {
+    let group = &*header.consumer_group;
+    let listed = header.topic_list.as_deref().unwrap_or_default();
+    if !listed.trim().is_empty() {
+        return listed.split(';').map(str::to_owned).collect();
+    }
+    let topics = match header.topic.as_deref().unwrap_or_default() {
+        topic if topic.trim().is_empty() => broker.consumer_offsets.topics_of(group),
+        topic => BTreeSet::from([topic.to_owned()]),
+    };
+    if broker.consumers.subscription_count(group) == 0 {
+        return topics;
+    }
+    topics.into_iter().filter(|topic| broker.consumers.known_subscription(group, topic).is_some()).collect()
+}
+
+/// INVOKE_BROKER_TO_RESET_OFFSET.
+pub fn reset_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: ResetOffsetRequestHeader = request.header()?;
+    let asker_is_c = request.language == LanguageCode::Cpp;
+    // A search by time reads the log.
+    answer_blocking(broker, peer, request, "reset offset", move |broker| {
+        tracing::info!(group = %header.group, topic = %header.topic, timestamp = header.timestamp, "offsets are to be reset");
+        if broker.config.load().use_server_side_reset_offset {
+            reset_here(broker, &header)
+        } else {
+            reset_in_clients(broker, &header, asker_is_c)
+        }
+    })
+}
+
+/// The broker keeps the new offsets; each queue's next pull is sent there.
+fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<RemotingCommand, Refusal> {
+    let (group, name) = (&*header.group, &*header.topic);
+    let Some(topic) = broker.topics.get(name) else {
+        return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, format!("Topic {name} does not exist")));
+    };
+    if !broker.groups.contains(group) {
+        let remark = format!("Group {group} does not exist");
+        return Err(Refusal::new(response_code::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+    }
+    let store = &broker.store;
+    let mut offsets: BTreeMap<i32, i64> = BTreeMap::new();
+    if header.queue_id >= 0 {
+        let queue_id = header.queue_id;
+        let offset = match header.offset.filter(|offset| *offset != -1) {
+            Some(offset) => {
+                let (min, max) = (store.min_offset(name, queue_id), store.max_offset(name, queue_id));
+                if min >= 0 && offset < min || offset > max + 1 {
+                    let remark = format!("Target offset {offset} not in consume queue range [{min}-{max}]");
+                    return Err(Refusal::system_error(remark));
+                }
+                offset
+            }
+            None => offset_at(broker, name, queue_id, header.timestamp),
+        };
+        offsets.insert(queue_id, offset);
+    } else {
+        for queue_id in 0..topic.read_queue_nums {
+            offsets.insert(queue_id, offset_at(broker, name, queue_id, header.timestamp));
+        }
+    }
+    if offsets.is_empty() {
+        return Err(Refusal::system_error("No queues to reset."));
+    }
+    for (queue_id, offset) in &offsets {
+        broker.consumer_offsets.assign_reset(group, name, *queue_id, *offset);
+    }
+    let offset_table = offsets.into_iter().map(|(queue_id, offset)| (queue_of(broker, name, queue_id), offset)).collect();
+    Ok(RemotingCommand::response(response_code::SUCCESS).with_body(fastjson::to_vec(&ResetOffsetBody { offset_table })))
+}
+
+/// The way of brokers before 5.0: the group's clients are told.
+fn reset_in_clients(
+    broker: &Broker,
+    header: &ResetOffsetRequestHeader,
+    asker_is_c: bool,
+) -> Result<RemotingCommand, Refusal> {
+    let (group, name) = (&*header.group, &*header.topic);
+    let Some(topic) = broker.topics.get(name) else {
+        let remark = format!("[reset-offset] reset offset failed, no topic in this broker. topic={name}");
+        return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, remark));
+    };
+    let mut offset_table: BTreeMap<MessageQueue, i64> = BTreeMap::new();
+    for queue_id in 0..topic.write_queue_nums {
+        let Some(position) = position_of(broker, group, name, queue_id) else {
+            return Err(Refusal::system_error(format!("THe consumer group <{group}> not exist")));
+        };
+        let wanted = match header.timestamp {
+            -1 => broker.store.max_offset(name, queue_id),
+            timestamp => broker.store.offset_by_time(name, queue_id, timestamp, Boundary::Lower),
+        };
+        let wanted = wanted.max(0);
+        let offset = if header.is_force || wanted < position { wanted } else { position };
+        offset_table.insert(queue_of(broker, name, queue_id), offset);
+    }
+    let members = broker.consumers.members(group);
+    if members.is_empty() {
+        let remark = format!(
+            "Consumer not online, so can not reset offset, Group: {group} Topic: {name} Timestamp: {}",
+            header.timestamp
+        );
+        return Err(Refusal::new(response_code::CONSUMER_NOT_ONLINE, remark));
+    }
+    if let Some(old) = members.iter().find(|member| member.version < version::V3_0_7_SNAPSHOT) {
+        let remark = format!("the client does not support this feature. version={}", old.version);
+        return Err(Refusal::system_error(remark));
+    }
+    let body = fastjson::to_vec(&ResetOffsetBody { offset_table: offset_table.clone() });
+    let told = if asker_is_c {
+        let list = offset_table.into_iter().map(|(queue, offset)| MessageQueueForC {
+            topic: queue.topic,
+            broker_name: queue.broker_name,
+            queue_id: queue.queue_id,
+            offset,
+        });
+        fastjson::to_vec(&ResetOffsetBodyForC { offset_table: list.collect() })
+    } else {
+        body.clone()
+    };
+    let told_header = ResetOffsetRequestHeader {
+        topic: header.topic.clone(),
+        group: header.group.clone(),
+        timestamp: header.timestamp,
+        ..ResetOffsetRequestHeader::default()
+    };
+    to_client::reset_offset(&members, &told_header, &Bytes::from(told));
+    Ok(RemotingCommand::response(response_code::SUCCESS).with_body(body))
+}
+
+/// Where the queue was at a time; a time before all times is now.
+fn offset_at(broker: &Broker, topic: &str, queue_id: i32, timestamp: i64) -> i64 {
+    if timestamp < 0 {
+        broker.store.max_offset(topic, queue_id)
+    } else {
+        broker.store.offset_by_time(topic, queue_id, timestamp, Boundary::Lower)
+    }
+}
+
+fn queue_of(broker: &Broker, topic: &str, queue_id: i32) -> MessageQueue {
+    let broker_name = broker.config.load().broker_name.clone();
+    MessageQueue::new(topic, broker_name, queue_id)
+}
+
+/// GET_CONSUMER_RUNNING_INFO: the client itself is asked, and its answer passed on as it is.
+pub fn running_info(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetConsumerRunningInfoRequestHeader = request.header()?;
+    relay(broker, peer, request, &header.consumer_group, &header.client_id, request.body.clone())
+}
+
+fn relay(
+    broker: &Arc<Broker>,
+    peer: &Arc<Peer>,
+    request: &RemotingCommand,
+    group: &str,
+    client_id: &str,
+    body: Bytes,
+) -> Result<Reply, Refusal> {
+    let Some(client) = broker.consumers.find_client(group, client_id) else {
+        return Err(Refusal::system_error(format!("The Consumer <{group}> <{client_id}> not online")));
+    };
+    if client.version < version::V3_1_8_SNAPSHOT {
+        let remark = format!(
+            "The Consumer <{client_id}> Version <{}> too low to finish, please upgrade it to V3_1_8_SNAPSHOT",
+            client.version
+        );
+        return Err(Refusal::system_error(remark));
+    }
+    let who = format!("<{group}> <{client_id}>");
+    let (code, ext_fields) = (request.code, request.ext_fields.clone());
+    let completion = peer.completion(request);
+    broker.runtime.spawn("relay to a client", async move {
+        let response = match to_client::relay(&client.peer, code, ext_fields, body).await {
+            Ok(response) => response,
+            Err(why @ CallError::Timeout { .. }) => {
+                let remark = format!("consumer {who} Timeout: {why}");
+                Refusal::new(response_code::CONSUME_MSG_TIMEOUT, remark).into_response()
+            }
+            Err(why) => Refusal::system_error(format!("invoke consumer {who} Exception: {why}")).into_response(),
+        };
+        completion.answer_now(response);
+    });
+    Ok(Reply::Later)
+}

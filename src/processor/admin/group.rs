@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Subscription groups for administrators: codes 200, 201, 207, 225 and 352. A change is answered when it is on the disk.
+
+use std::sync::Arc;
+
+use ferrocket_protocol::body::{SubscriptionGroupConfig, SubscriptionGroupList};
+use ferrocket_protocol::data_version::DataVersion;
+use ferrocket_protocol::header::{
+    DeleteSubscriptionGroupRequestHeader, GetAllSubscriptionGroupRequestHeader, GetAllSubscriptionGroupResponseHeader,
+    GetSubscriptionGroupConfigRequestHeader,
+};
+use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};
+
+use crate::broker::{Broker, membership};
+use crate::processor::checks::body_of;
+use crate::processor::later::answer_blocking;
+use crate::processor::reply::{Refusal, Reply};
+use crate::remoting::Peer;
+
+/// A group with this attribute shares the lite topics below one topic; its offsets go with it.
+const LITE_BIND_TOPIC: &str = "lite.bind.topic";
+
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP.
+pub fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    if request.body.is_empty() {
+        return Ok(Reply::success());
+    }
+    let group: SubscriptionGroupConfig = body_of(request)?;
+    apply(broker, peer, request, vec![group])
+}
+
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST: all names are looked at before anything is changed.
+pub fn update_list(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let list: SubscriptionGroupList = body_of(request)?;
+    apply(broker, peer, request, list.group_config_list)
+}
+
+fn apply(
+    broker: &Arc<Broker>,
+    peer: &Arc<Peer>,
+    request: &RemotingCommand,
+    groups: Vec<SubscriptionGroupConfig>,
+) -> Result<Reply, Refusal> {
+    for group in &groups {
+        topic_names::validate_group(&group.group_name)
+            .map_err(|remark| Refusal::new(response_code::INVALID_PARAMETER, remark))?;
+    }
+    for group in groups {
+        broker.groups.update(group)?;
+    }
+    persisted(broker, peer, request)
+}
+
+/// DELETE_SUBSCRIPTIONGROUP.
+pub fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: DeleteSubscriptionGroupRequestHeader = request.header()?;
+    let group = &*header.group_name;
+    let deleted = broker.groups.delete(group);
+    let is_lite = deleted.is_some_and(|config| config.attributes.contains_key(LITE_BIND_TOPIC));
+    if header.clean_offset || is_lite {
+        broker.consumer_offsets.remove_group(group);
+    }
+    persisted(broker, peer, request)
+}
+
+/// GET_SUBSCRIPTIONGROUP_CONFIG. A group that is not there is made, as everywhere.
+pub fn one(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetSubscriptionGroupConfigRequestHeader = request.header()?;
+    match broker.groups.find(&header.group) {
+        Some(group) => Ok(Reply::body(fastjson::to_vec(&*group))),
+        None => Err(Refusal::new(response_code::SUBSCRIPTION_GROUP_NOT_EXIST, "No group in this broker")),
+    }
+}
+
+/// GET_ALL_SUBSCRIPTIONGROUP_CONFIG: everything, or a page for those who ask for pages.
+pub fn all(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetAllSubscriptionGroupRequestHeader = request.header()?;
+    let config = broker.config.load();
+    let asks_for_page = header.group_seq.is_some() || header.data_version.is_some() || header.max_group_num.is_some();
+    let page = if config.enable_split_metadata && asks_for_page {
+        let start = usize::try_from(header.group_seq.unwrap_or(0)).unwrap_or(0);
+        let seen = header.data_version.as_ref().and_then(|text| fastjson::from_str::<DataVersion>(text).ok());
+        let count_max = header.max_group_num.unwrap_or(i32::MAX).min(config.split_metadata_size);
+        broker.groups.encode_page(start, seen.as_ref(), usize::try_from(count_max).unwrap_or(0))
+    } else {
+        broker.groups.encode()
+    };
+    let header = GetAllSubscriptionGroupResponseHeader { total_group_num: page.total_count as i32 };
+    Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&header).with_body(page.body)))
+}
+
+fn persisted(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    answer_blocking(broker, peer, request, "persist groups", |broker| {
+        membership::persist_all(broker).map_err(|why| Refusal::system_error(why.to_string()))?;
+        Ok(RemotingCommand::response(response_code::SUCCESS))
+    })
+}

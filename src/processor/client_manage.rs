@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clients that come, stay and go: HEART_BEAT (34, both forms), UNREGISTER_CLIENT (35), CHECK_CLIENT_CONFIG (46), queue locks
+//! (41, 42).
+//!
+//! Follows ClientManageProcessor.java.
+
+use std::sync::Arc;
+
+use ferrocket_protocol::body::{
+    CheckClientRequestBody, ConsumeType, ConsumerData, HeartbeatData, LockBatchRequestBody, LockBatchResponseBody,
+    SubscriptionGroupConfig, TopicConfig,
+};
+use ferrocket_protocol::header::{HeartbeatResponseHeader, UnregisterClientRequestHeader};
+use ferrocket_protocol::{RemotingCommand, fastjson, perm, response_code, topic_names};
+
+use super::checks::body_of;
+use super::reply::{Refusal, Reply};
+use crate::broker::Broker;
+use crate::broker::consumers::{Client, ConsumeMode};
+use crate::broker::membership;
+use crate::remoting::Peer;
+
+/// Topic sysFlag: only units subscribe it.
+const UNIT_SUB_FLAG: i32 = 2;
+
+/// HEART_BEAT.
+pub fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let heartbeat: HeartbeatData = body_of(request)?;
+    let client = Client {
+        peer: Arc::clone(peer),
+        client_id: Arc::from(heartbeat.client_id.as_str()),
+        language: request.language,
+        version: request.version,
+    };
+    let fingerprint = heartbeat.heartbeat_fingerprint;
+    let without_subscriptions = fingerprint != 0 && heartbeat.without_sub;
+    let rejects_pullers = broker.config.load().reject_pull_consumer_enable;
+    // The first form never compares, and says that the second one would be welcome.
+    let mut subscription_changed = fingerprint == 0;
+    for consumer in heartbeat.consumer_data_set {
+        if rejects_pullers && consumer.consume_type == ConsumeType::ConsumeActively {
+            continue;
+        }
+        let Some(group) = broker.groups.find(&consumer.group_name) else { continue };
+        ensure_retry_topic(broker, &group, &consumer);
+        let mode = ConsumeMode {
+            consume_type: consumer.consume_type,
+            message_model: consumer.message_model,
+            consume_from_where: consumer.consume_from_where,
+        };
+        let subscriptions = (!without_subscriptions).then_some(consumer.subscription_data_set);
+        let change = broker.consumers.register(&consumer.group_name, client.clone(), mode, fingerprint, subscriptions);
+        subscription_changed |= change.wants_subscriptions;
+        membership::tell(broker, &consumer.group_name, Some(&group), &change);
+    }
+    for producer in &heartbeat.producer_data_set {
+        broker.producers.register(&producer.group_name, &client);
+    }
+    let header = HeartbeatResponseHeader { supports_heartbeat_v2: true, subscription_changed };
+    Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&header)))
+}
+
+/// Every consumer group has its retry topic from its first heartbeat on.
+fn ensure_retry_topic(broker: &Arc<Broker>, group: &SubscriptionGroupConfig, consumer: &ConsumerData) {
+    let subscribes_ordered =
+        consumer.subscription_data_set.iter().any(|data| broker.topics.get(&data.topic).is_some_and(|topic| topic.order));
+    broker.find_or_create_own_topic(TopicConfig {
+        topic_name: topic_names::retry_topic(&consumer.group_name),
+        read_queue_nums: group.retry_queue_nums,
+        write_queue_nums: group.retry_queue_nums,
+        perm: perm::READ_WRITE,
+        topic_sys_flag: if consumer.unit_mode { UNIT_SUB_FLAG } else { 0 },
+        order: subscribes_ordered,
+        ..TopicConfig::default()
+    });
+}
+
+/// UNREGISTER_CLIENT.
+pub fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: UnregisterClientRequestHeader = request.header()?;
+    if let Some(group) = &header.producer_group {
+        broker.producers.unregister(group, peer);
+    }
+    if let Some(group) = &header.consumer_group {
+        let config = broker.groups.find(group);
+        let change = broker.consumers.unregister(group, peer);
+        membership::tell(broker, group, config.as_deref(), &change);
+    }
+    Ok(Reply::success())
+}
+
+/// CHECK_CLIENT_CONFIG: clients ask before they start with a filter that is no list of tags.
+pub fn check_config(request: &RemotingCommand) -> Result<Reply, Refusal> {
+    if request.body.is_empty() {
+        return Ok(Reply::success());
+    }
+    let check: CheckClientRequestBody = body_of(request)?;
+    match check.subscription_data {
+        Some(data) if !crate::broker::filter::is_tag_type(&data.expression_type) => {
+            let language = data.expression_type;
+            Err(Refusal::system_error(format!("The broker does not support consumer to filter message by {language}")))
+        }
+        _ => Ok(Reply::success()),
+    }
+}
+
+/// LOCK_BATCH_MQ.
+pub fn lock_queues(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let body: LockBatchRequestBody = body_of(request)?;
+    let locked = broker.rebalance_locks.lock_batch(&body.consumer_group, &body.mq_set, &body.client_id);
+    Ok(Reply::body(fastjson::to_vec(&LockBatchResponseBody { lock_ok_mq_set: locked })))
+}
+
+/// UNLOCK_BATCH_MQ.
+pub fn unlock_queues(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let body: LockBatchRequestBody = body_of(request)?;
+    broker.rebalance_locks.unlock_batch(&body.consumer_group, &body.mq_set, &body.client_id);
+    Ok(Reply::success())
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Offsets of groups and of queues, and who is in a group: codes 14, 15, 29 to 32, 38 and 43.
+//!
+//! Order of checks follows ConsumerManageProcessor.java and AdminBrokerProcessor.java.
+
+use std::sync::Arc;
+
+use ferrocket_protocol::body::GetConsumerListByGroupResponseBody;
+use ferrocket_protocol::header::{
+    GetConsumerListByGroupRequestHeader, GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader,
+    GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader, GetMinOffsetResponseHeader,
+    QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, SearchOffsetRequestHeader,
+    SearchOffsetResponseHeader, UpdateConsumerOffsetRequestHeader,
+};
+use ferrocket_protocol::{Header, RemotingCommand, fastjson, response_code};
+
+use super::later::answer_blocking;
+use super::reply::{Refusal, Reply};
+use crate::broker::Broker;
+use crate::remoting::Peer;
+use crate::store::Boundary;
+
+/// GET_CONSUMER_LIST_BY_GROUP.
+pub fn list_consumers(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetConsumerListByGroupRequestHeader = request.header()?;
+    let consumer_id_list = broker.consumers.client_ids(&header.consumer_group);
+    if consumer_id_list.is_empty() {
+        return Err(Refusal::system_error(format!("no consumer for this group, {}", header.consumer_group)));
+    }
+    Ok(Reply::body(fastjson::to_vec(&GetConsumerListByGroupResponseBody { consumer_id_list })))
+}
+
+/// UPDATE_CONSUMER_OFFSET.
+pub fn update_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: UpdateConsumerOffsetRequestHeader = request.header()?;
+    let (group, topic) = (&*header.consumer_group, &*header.topic);
+    if !broker.groups.contains(group) {
+        let remark = format!("Group {group} not exist!");
+        return Err(Refusal::new(response_code::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+    }
+    if !broker.topics.contains(topic) {
+        return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, format!("Topic {topic} not exist!")));
+    }
+    let Some(queue_id) = header.queue_id else {
+        return Err(Refusal::new(response_code::INVALID_PARAMETER, format!("QueueId is null, topic is {topic}")));
+    };
+    let Some(offset) = header.commit_offset else {
+        return Err(Refusal::new(response_code::INVALID_PARAMETER, format!("Offset is null, topic is {topic}")));
+    };
+    let config = broker.config.load();
+    if config.use_server_side_reset_offset && broker.consumer_offsets.has_pending_reset(group, topic, queue_id) {
+        let response = RemotingCommand::response(response_code::SUCCESS);
+        return Ok(Reply::Now(response.with_remark("Offset has been previously reset")));
+    }
+    broker.consumer_offsets.commit(group, topic, queue_id, offset, config.consumer_offset_update_version_step);
+    Ok(Reply::success())
+}
+
+/// QUERY_CONSUMER_OFFSET.
+pub fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: QueryConsumerOffsetRequestHeader = request.header()?;
+    let (group, topic, queue_id) = (&*header.consumer_group, &*header.topic, header.queue_id);
+    if let Some(offset) = position_of(broker, group, topic, queue_id).filter(|offset| *offset >= 0) {
+        return found(&QueryConsumerOffsetResponseHeader { offset });
+    }
+    if header.set_zero_if_not_found == Some(false) {
+        let remark = "Not found, do not set to zero, maybe this group boot first";
+        return Err(Refusal::new(response_code::QUERY_NOT_FOUND, remark));
+    }
+    // A queue of which nothing has been deleted or pushed out of memory yet is new, and so is this group: both begin at 0.
+    let store = &broker.store;
+    if store.min_offset(topic, queue_id) <= 0 && store.in_memory_by_consume_offset(topic, queue_id, 0, 1) {
+        return found(&QueryConsumerOffsetResponseHeader { offset: 0 });
+    }
+    let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
+    Err(Refusal::new(response_code::QUERY_NOT_FOUND, remark))
+}
+
+/// Where a group goes on: a pending reset counts before what it committed, unless resets are the clients' business.
+pub(super) fn position_of(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+    if broker.config.load().use_server_side_reset_offset {
+        broker.consumer_offsets.current(group, topic, queue_id)
+    } else {
+        broker.consumer_offsets.committed(group, topic, queue_id)
+    }
+}
+
+/// GET_ALL_CONSUMER_OFFSET.
+pub fn all_offsets(broker: &Broker) -> Result<Reply, Refusal> {
+    Ok(Reply::body(broker.consumer_offsets.encode()))
+}
+
+/// GET_MAX_OFFSET.
+pub fn max_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetMaxOffsetRequestHeader = request.header()?;
+    found(&GetMaxOffsetResponseHeader { offset: broker.store.max_offset(&header.topic, header.queue_id) })
+}
+
+/// GET_MIN_OFFSET.
+pub fn min_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: GetMinOffsetRequestHeader = request.header()?;
+    // A queue that nobody has written to begins at 0, as in the original, which makes it on the spot.
+    found(&GetMinOffsetResponseHeader { offset: broker.store.min_offset(&header.topic, header.queue_id).max(0) })
+}
+
+/// SEARCH_OFFSET_BY_TIMESTAMP. Reads the log where the search leads it, so it goes to the pool for that.
+pub fn search_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: SearchOffsetRequestHeader = request.header()?;
+    let boundary = if header.wants_upper_boundary() { Boundary::Upper } else { Boundary::Lower };
+    answer_blocking(broker, peer, request, "search offset", move |broker| {
+        let offset = broker.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary);
+        Ok(RemotingCommand::response(response_code::SUCCESS).with_header(&SearchOffsetResponseHeader { offset }))
+    })
+}
+
+/// GET_EARLIEST_MSG_STORETIME.
+pub fn earliest_store_time(
+    broker: &Arc<Broker>,
+    peer: &Arc<Peer>,
+    request: &RemotingCommand,
+) -> Result<Reply, Refusal> {
+    let header: GetEarliestMsgStoretimeRequestHeader = request.header()?;
+    answer_blocking(broker, peer, request, "earliest store time", move |broker| {
+        let timestamp = broker.store.earliest_message_time(&header.topic, header.queue_id);
+        Ok(RemotingCommand::response(response_code::SUCCESS).with_header(&GetEarliestMsgStoretimeResponseHeader { timestamp }))
+    })
+}
+
+fn found(header: &impl Header) -> Result<Reply, Refusal> {
+    Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_header(header)))
+}

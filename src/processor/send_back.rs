@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! CONSUMER_SEND_MSG_BACK (36): a message that could not be consumed comes back, after a delay, or goes to the dead letters.
+//!
+//! Order of checks follows AbstractSendMessageProcessor.java#consumerSendMsgBack.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ferrocket_protocol::body::TopicConfig;
+use ferrocket_protocol::header::ConsumerSendMsgBackRequestHeader;
+use ferrocket_protocol::message::MessageView;
+use ferrocket_protocol::{RemotingCommand, perm, response_code, topic_names, version};
+
+use super::checks::FAQ;
+use super::reply::{Refusal, Reply};
+use crate::broker::Broker;
+use crate::broker::retry::{self, FIRST_RETRY_LEVEL};
+use crate::broker::topics::{Found, Topic};
+use crate::remoting::{Completion, Peer};
+use crate::store::PutMessageStatus;
+
+/// Queues of a group's dead letter topic.
+const DLQ_QUEUES: i32 = 1;
+
+pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: ConsumerSendMsgBackRequestHeader = request.header()?;
+    let group_name = &*header.group;
+    let Some(group) = broker.groups.find(group_name) else {
+        let remark = format!("subscription group not exist, {group_name} {FAQ}");
+        return Err(Refusal::new(response_code::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+    };
+    let config = broker.config.load();
+    if !perm::is_writable(config.broker_permission) {
+        let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
+        return Err(Refusal::new(response_code::NO_PERMISSION, remark));
+    }
+    if group.retry_queue_nums <= 0 {
+        // A group without retry queues gives its failed messages up.
+        return Ok(Reply::success());
+    }
+    let retry_name = topic_names::retry_topic(group_name);
+    let sys_flag = if header.unit_mode { topic_names::SYS_FLAG_UNIT_SUB } else { 0 };
+    let retry_topic = own_topic(broker, &retry_name, group.retry_queue_nums, sys_flag);
+    if !perm::is_writable(retry_topic.perm) {
+        let remark = format!("the topic[{retry_name}] sending message is forbidden");
+        return Err(Refusal::new(response_code::NO_PERMISSION, remark));
+    }
+    let asked_max = header.max_reconsume_times.filter(|_| request.version >= version::V3_4_9);
+    let max_reconsume_times = asked_max.unwrap_or(group.retry_max_times);
+    let retry_queue_nums = group.retry_queue_nums;
+
+    let completion = peer.completion(request);
+    let working = Arc::clone(broker);
+    // The message may lie far back in the log.
+    broker.runtime.spawn_blocking("send back", move || {
+        put_back(&working, completion, &header, &retry_name, retry_queue_nums, max_reconsume_times);
+    });
+    Ok(Reply::Later)
+}
+
+fn put_back(
+    broker: &Arc<Broker>,
+    completion: Completion,
+    header: &ConsumerSendMsgBackRequestHeader,
+    retry_name: &str,
+    retry_queue_nums: i32,
+    max_reconsume_times: i32,
+) {
+    let record = broker.store.look_message(header.offset);
+    let Some(record) = record.as_ref().and_then(|record| MessageView::decode(record).ok()) else {
+        let refusal = Refusal::system_error(format!("look message by offset failed, {}", header.offset));
+        completion.answer_now(refusal.into_response());
+        return;
+    };
+    let is_dead = record.reconsume_times >= max_reconsume_times || header.delay_level < 0;
+    let mut message = if is_dead {
+        let dlq_name = topic_names::dlq_topic(&header.group);
+        own_topic(broker, &dlq_name, DLQ_QUEUES, 0);
+        tracing::info!(group = %header.group, topic = record.topic, offset = header.offset, "a message goes to the dead letters");
+        retry::next_try(&record, &dlq_name, 0, 0, broker.store_host)
+    } else {
+        static TURN: AtomicU32 = AtomicU32::new(0);
+        let queue_id = (TURN.fetch_add(1, Ordering::Relaxed) % retry_queue_nums.unsigned_abs()) as i32;
+        let level = if header.delay_level == 0 {
+            FIRST_RETRY_LEVEL + record.reconsume_times
+        } else {
+            header.delay_level
+        };
+        let mut message = retry::next_try(&record, retry_name, queue_id, level, broker.store_host);
+        broker.schedule.delay(&mut message, level);
+        message
+    };
+    message.store_host = broker.store_host;
+    let put = broker.store.put_message(&message);
+    if put.status.is_stored() {
+        broker.count_put(&message.topic, put.message_count as u64, put.record_bytes as u64);
+    }
+    if put.needs_wait() {
+        // The original answers before the disk has it (WAIT=false); the consumer commits past the message after this answer.
+        broker.store.when_durable(&put, Box::new(move |status| answer(completion, status)));
+    } else {
+        answer(completion, put.status);
+    }
+}
+
+fn answer(completion: Completion, status: PutMessageStatus) {
+    completion.answer(match status {
+        PutMessageStatus::PutOk => RemotingCommand::response(response_code::SUCCESS),
+        other => Refusal::system_error(other.name()).into_response(),
+    });
+}
+
+/// A topic of the group's own, announced when it had to be made.
+fn own_topic(broker: &Arc<Broker>, name: &str, queue_count: i32, sys_flag: i32) -> Arc<Topic> {
+    let found = broker.topics.find_or_create_own(TopicConfig {
+        topic_name: name.to_owned(),
+        read_queue_nums: queue_count,
+        write_queue_nums: queue_count,
+        perm: perm::READ_WRITE,
+        topic_sys_flag: sys_flag,
+        ..TopicConfig::default()
+    });
+    if let Found::Created(topic) = &found {
+        broker.announce_later(vec![Arc::clone(topic)]);
+    }
+    Arc::clone(found.topic())
+}
