@@ -183,10 +183,7 @@ impl Consumers {
         let now = self.clock.now_millis();
         let table = self.table.read();
         let members = table.groups.values().flat_map(|group| group.members.values());
-        members
-            .filter(|member| now - member.heard_millis > MEMBER_EXPIRES_MILLIS)
-            .map(|member| Arc::clone(&member.client.peer))
-            .collect()
+        members.filter(|member| now - member.heard_millis > MEMBER_EXPIRES_MILLIS).map(|member| Arc::clone(&member.client.peer)).collect()
     }
 
     pub fn mode(&self, group: &str) -> Option<ConsumeMode> {
@@ -229,11 +226,7 @@ impl Consumers {
         Some(GroupView {
             mode: group.mode,
             members: group.members.values().map(|member| member.client.clone()).collect(),
-            subscriptions: group
-                .subscriptions
-                .iter()
-                .map(|(topic, subscription)| (topic.to_string(), subscription.data.clone()))
-                .collect(),
+            subscriptions: group.subscriptions.iter().map(|(topic, subscription)| (topic.to_string(), subscription.data.clone())).collect(),
         })
     }
 
@@ -250,9 +243,7 @@ impl Consumers {
 
     /// What the group subscribes of the topic, from its heartbeats or else from its pulls.
     pub fn known_subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
-        self.subscription(group, topic)
-            .and_then(|(_, subscription)| subscription)
-            .or_else(|| self.pulled_subscription(group, topic))
+        self.subscription(group, topic).and_then(|(_, subscription)| subscription).or_else(|| self.pulled_subscription(group, topic))
     }
 
     pub fn pulled_subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
@@ -316,8 +307,7 @@ impl Group {
                 }
             }
         }
-        let removed: Vec<Arc<str>> =
-            self.subscriptions.keys().filter(|topic| !topics.contains(&***topic)).cloned().collect();
+        let removed: Vec<Arc<str>> = self.subscriptions.keys().filter(|topic| !topics.contains(&***topic)).cloned().collect();
         for topic in &removed {
             self.subscriptions.remove(topic);
         }

@@ -135,8 +135,8 @@ impl Groups {
             return Some(Arc::clone(config));
         }
         let config = self.config.load();
-        let may_create = config.auto_create_subscription_group
-            || (config.enable_create_sys_group && group.starts_with(SYSTEM_GROUP_PREFIX));
+        let may_create =
+            config.auto_create_subscription_group || (config.enable_create_sys_group && group.starts_with(SYSTEM_GROUP_PREFIX));
         if !may_create || topic_names::validate_group(group).is_err() {
             return None;
         }
@@ -302,10 +302,8 @@ mod tests {
     #[test]
     fn attributes_are_altered_by_signed_names() {
         let groups = load(&tempfile::tempdir().unwrap(), closed());
-        let with = |text: &str| SubscriptionGroupConfig {
-            attributes: attributes::parse(text).unwrap(),
-            ..SubscriptionGroupConfig::new("G")
-        };
+        let with =
+            |text: &str| SubscriptionGroupConfig { attributes: attributes::parse(text).unwrap(), ..SubscriptionGroupConfig::new("G") };
         groups.update(with("+priority.factor=7,+lite.sub.model=Shared")).unwrap();
         groups.update(with("-lite.sub.model")).unwrap();
         let group = groups.find("G").unwrap();

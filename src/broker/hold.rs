@@ -90,13 +90,7 @@ impl Hold {
 
     /// Registers first and reads `max_offset` after: a message that was put in between is seen by one of the two sides.
     /// Gives the waiter back when too many wait already.
-    pub fn register(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        waiter: Waiter,
-        max_offset: impl FnOnce() -> i64,
-    ) -> Result<(), Waiter> {
+    pub fn register(&self, topic: &str, queue_id: i32, waiter: Waiter, max_offset: impl FnOnce() -> i64) -> Result<(), Waiter> {
         if self.waiting.load(Ordering::Relaxed) >= WAITERS_COUNT_MAX {
             return Err(waiter);
         }

@@ -13,5 +13,5 @@ pub mod producers;
 pub mod rebalance_lock;
 pub mod retry;
 pub mod stats;
-pub mod topics;
 pub mod to_client;
+pub mod topics;

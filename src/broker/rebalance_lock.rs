@@ -39,12 +39,7 @@ impl RebalanceLocks {
     }
 
     /// The queues among `queues` that `client_id` owns from now on.
-    pub fn lock_batch(
-        &self,
-        group: &str,
-        queues: &BTreeSet<MessageQueue>,
-        client_id: &str,
-    ) -> BTreeSet<MessageQueue> {
+    pub fn lock_batch(&self, group: &str, queues: &BTreeSet<MessageQueue>, client_id: &str) -> BTreeSet<MessageQueue> {
         let now = self.clock.nanos();
         let client_id: Arc<str> = Arc::from(client_id);
         let mut groups = self.groups.lock();
@@ -53,9 +48,7 @@ impl RebalanceLocks {
         leases.retain(|_, lease| !lease.is_expired(now));
         let mut locked = BTreeSet::new();
         for queue in queues {
-            let lease = leases
-                .entry(queue.clone())
-                .or_insert_with(|| Lease { client_id: Arc::clone(&client_id), renewed_nanos: now });
+            let lease = leases.entry(queue.clone()).or_insert_with(|| Lease { client_id: Arc::clone(&client_id), renewed_nanos: now });
             if lease.client_id == client_id {
                 lease.renewed_nanos = now;
                 locked.insert(queue.clone());

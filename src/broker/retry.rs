@@ -15,13 +15,7 @@ pub const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// The next try of `record`: the same message, one more try counted, with the names that lead back to where it came from.
 /// `delay_level` 0 is none.
-pub fn next_try(
-    record: &MessageView<'_>,
-    topic: &str,
-    queue_id: i32,
-    delay_level: i32,
-    store_host: SocketAddr,
-) -> MessageInner {
+pub fn next_try(record: &MessageView<'_>, topic: &str, queue_id: i32, delay_level: i32, store_host: SocketAddr) -> MessageInner {
     let mut edited = record.properties.to_vec();
     if properties::find(record.properties, property::RETRY_TOPIC).is_none() {
         properties::set(&mut edited, property::RETRY_TOPIC, record.topic);

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrocket_protocol::header::{
-    CheckTransactionStateRequestHeader, NotifyConsumerIdsChangedRequestHeader, ResetOffsetRequestHeader,
-};
+use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, NotifyConsumerIdsChangedRequestHeader, ResetOffsetRequestHeader};
 use ferrocket_protocol::{ExtFields, RemotingCommand, Str, request_code};
 
 use parking_lot::Mutex;

@@ -25,8 +25,7 @@ pub struct ParseFailed(String);
 impl Subscription {
     /// As a heartbeat brought it: the client has hashed its tags.
     pub fn of_heartbeat(data: SubscriptionData) -> Self {
-        let wants_everything =
-            data.class_filter_mode || !is_tag_type(&data.expression_type) || data.sub_string == EVERYTHING;
+        let wants_everything = data.class_filter_mode || !is_tag_type(&data.expression_type) || data.sub_string == EVERYTHING;
         let tag_hashes = (!wants_everything).then(|| {
             let mut hashes: Vec<i32> = data.code_set.iter().copied().collect();
             hashes.sort_unstable();
@@ -36,12 +35,7 @@ impl Subscription {
     }
 
     /// As a pull brings it in its header.
-    pub fn of_pull(
-        topic: &str,
-        expression: Option<&str>,
-        expression_type: Option<&str>,
-        now_millis: i64,
-    ) -> Result<Self, ParseFailed> {
+    pub fn of_pull(topic: &str, expression: Option<&str>, expression_type: Option<&str>, now_millis: i64) -> Result<Self, ParseFailed> {
         let mut data = SubscriptionData { topic: topic.to_owned(), sub_version: now_millis, ..Default::default() };
         let expression = expression.unwrap_or_default();
         if let Some(other) = expression_type.filter(|name| *name != TAG) {
@@ -134,10 +128,7 @@ mod tests {
 
     #[test]
     fn only_separators_are_no_subscription() {
-        assert_eq!(
-            Subscription::of_pull("T", Some("||"), None, 0).unwrap_err().to_string(),
-            "subString split error"
-        );
+        assert_eq!(Subscription::of_pull("T", Some("||"), None, 0).unwrap_err().to_string(), "subString split error");
         assert!(Subscription::of_pull("T", Some(" || "), None, 0).is_ok(), "a blank part is a part");
     }
 
@@ -145,10 +136,7 @@ mod tests {
     fn another_language_wants_everything_of_the_queue_and_needs_an_expression() {
         let subscription = Subscription::of_pull("T", Some("a > 1"), Some("SQL92"), 0).unwrap();
         assert!(!subscription.is_tag_type() && subscription.matches_tags_code(1));
-        assert_eq!(
-            Subscription::of_pull("T", None, Some("SQL92"), 0).unwrap_err().to_string(),
-            "Expression can't be null! SQL92"
-        );
+        assert_eq!(Subscription::of_pull("T", None, Some("SQL92"), 0).unwrap_err().to_string(), "Expression can't be null! SQL92");
     }
 
     #[test]
