@@ -1,9 +1,10 @@
-# Each target is one line, the same that CI calls.
-.PHONY: check fmt lint unit test diff compat-oracle travel crash mixed
+# Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
+.PHONY: check fmt lint unit deny test diff compat-oracle travel crash mixed
 fmt:    ; cargo fmt --all --check
 lint:   ; cargo clippy --workspace --all-targets --locked -- -D warnings
-unit:   ; cargo test --locked
-check: fmt lint unit
+unit:   ; cargo test --locked --workspace
+deny:   ; @if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check licenses bans sources; else echo "deny: SKIPPED, cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
+check: fmt lint unit deny
 test: check
 # The plain-socket programs: no Docker; a JVM only where the original itself must run.
 diff:   ; cargo build --locked && cargo run -q --locked -p compat-tests --bin differential
