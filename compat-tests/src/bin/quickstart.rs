@@ -61,7 +61,9 @@ async fn quickstart() -> Result<()> {
     for (place, network, name_server) in places {
         for language in ["java", "go"] {
             let started = Instant::now();
-            try_snippet(language, network, name_server, &folder, &java_image).await.with_context(|| format!("{language} snippet on the {place}"))?;
+            try_snippet(language, network, name_server, &folder, &java_image)
+                .await
+                .with_context(|| format!("{language} snippet on the {place}"))?;
             println!("quickstart: {language:<4} on the {place}: sent, received, CONSUMED ({:.1} s)", started.elapsed().as_secs_f32());
         }
     }
@@ -84,7 +86,9 @@ fn on_host(tool: &str) -> bool {
 async fn builder(image: &str, folder: &Path, volumes: &[String], script: &str) -> Result<()> {
     run("scripts/docker-base.sh", Command::new(repository().join("scripts/docker-base.sh")).arg(image)).await?;
     let mut command = Command::new("docker");
-    command.args(["run", "--rm", "-e", "HTTPS_PROXY", "-e", "HTTP_PROXY", "-e", "NO_PROXY", "-v"]).arg(format!("{}:/work", folder.display()));
+    command
+        .args(["run", "--rm", "-e", "HTTPS_PROXY", "-e", "HTTP_PROXY", "-e", "NO_PROXY", "-v"])
+        .arg(format!("{}:/work", folder.display()));
     for volume in volumes {
         command.args(["-v", volume]);
     }
@@ -132,7 +136,8 @@ async fn compose(arguments: &[&str]) -> Result<String> {
 }
 
 async fn down() -> Result<()> {
-    run("removing snippets", Command::new("sh").args(["-c", &format!("docker ps -aq --filter label={PROJECT} | xargs -r docker rm -f")])).await?;
+    run("removing snippets", Command::new("sh").args(["-c", &format!("docker ps -aq --filter label={PROJECT} | xargs -r docker rm -f")]))
+        .await?;
     compose(&["down", "--volumes", "--timeout", "10"]).await?;
     Ok(())
 }
