@@ -33,7 +33,7 @@ config! {
         enable_topic_list "enableTopicList": bool = true => Live;
         /// The file of the key-value configuration; namesrv/kvConfig.json in the home directory when unset.
         kv_config_path "kvConfigPath": String = unset() => Restart;
-        /// Refuse route requests in the first seconds after the start.
+        /// Refuse route requests in the first seconds after the start, until brokers have registered.
         need_wait_for_service "needWaitForService": bool = false => Restart;
         /// Tell the brokers of a set when its smallest id changes.
         notify_min_broker_id_changed "notifyMinBrokerIdChanged": bool = false => Live;
@@ -49,7 +49,7 @@ config! {
         /// Show the slave with the smallest id as master when a broker set allows it and has lost its master.
         support_acting_master "supportActingMaster": bool = false => Live;
         un_register_broker_queue_capacity "unRegisterBrokerQueueCapacity": i32 = 3000 => Inert(why::POOLS);
-        /// How many seconds.
+        /// For how many seconds needWaitForService refuses.
         wait_seconds_for_service "waitSecondsForService": i32 = 45 => Restart;
 
         // --- NettyServerConfig

@@ -3,7 +3,7 @@
 //!
 //! Nothing is opened or bound here, so every rule of the start can be tested as a function.
 
-use crate::config::{self, AdvertiseRules, BrokerConfig, ConfigValue, Keys, NamesrvConfig, Report, Unreadable};
+use crate::config::{self, AdvertiseRules, BrokerConfig, Keys, NamesrvConfig, Report, Unreadable};
 use crate::server::machine::Machine;
 
 /// The configuration file as it was read.
@@ -241,39 +241,231 @@ fn rules(text: &str) -> Result<AdvertiseRules, Unreadable> {
 /// `-p` and `-m`: keys with their values, as the original logs them.
 pub fn printed<K: Keys>(config: &K, important_only: bool) -> String {
     const IMPORTANT: &[&str] = &[
-        "namesrvAddr",
-        "brokerIP1",
-        "brokerIP2",
         "brokerName",
         "brokerClusterName",
         "brokerId",
+        "namesrvAddr",
+        "listenPort",
+        "brokerIP1",
+        "recoverConcurrently",
         "autoCreateTopicEnable",
         "autoCreateSubscriptionGroup",
         "msgTraceTopicName",
         "traceTopicEnable",
         "rejectTransactionMessage",
-        "fetchNamesrvAddrByAddressServer",
         "fetchNameSrvAddrByDnsLookup",
+        "fetchNamesrvAddrByAddressServer",
         "transactionTimeOut",
         "transactionCheckMax",
         "transactionCheckInterval",
         "aclEnable",
         "storePathRootDir",
         "storePathCommitLog",
+        "storePathDLedgerCommitLog",
+        "storePathEpochFile",
+        "storePathBrokerIdentity",
+        "disappearTimeAfterStart",
+        "storeType",
+        "flushIntervalCommitLog",
+        "commitIntervalCommitLog",
+        "flushCommitLogTimed",
         "deleteWhen",
         "fileReservedTime",
-        "flushIntervalCommitLog",
+        "deleteFileBatchMax",
+        "maxTransferBytesOnMessageInMemory",
+        "maxTransferCountOnMessageInMemory",
+        "maxTransferBytesOnMessageInDisk",
+        "maxTransferCountOnMessageInDisk",
+        "accessMessageInMemoryMaxRatio",
+        "messageIndexEnable",
+        "messageIndexSafe",
+        "haMasterAddress",
         "brokerRole",
         "flushDiskType",
-        "haListenPort",
-        "brokerPermission",
-        "defaultTopicQueueNums",
+        "cleanFileForciblyEnable",
+        "transientStorePoolEnable",
+        "writeWithoutMmap",
+        "enableRunningFlagsInFlush",
+        "dispatchFromSenderThread",
+        "wakeCommitWhenPutMessage",
+        "wakeFlushWhenPutMessage",
+        "enableCleanExpiredOffset",
+        "totalReplicas",
+        "inSyncReplicas",
+        "minInSyncReplicas",
+        "allAckInSyncStateSet",
+        "enableAutoInSyncReplicas",
+        "haFlowControlEnable",
     ];
     let keys = K::KEYS.iter().filter(|key| !important_only || IMPORTANT.contains(&key.name));
     keys.map(|key| format!("{}={}\n", key.name, config.get(key.name).unwrap_or_default())).collect()
 }
 
-/// Which flush mode, in the words of the files.
-pub fn flush_words(config: &BrokerConfig) -> String {
-    config.flush_disk_type.print()
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            host_name: "host-7".to_owned(),
+            address: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
+            home: "/home/op".to_owned(),
+            namesrv_addr: None,
+            rocketmq_home: None,
+            tls_server_mode: None,
+        }
+    }
+
+    fn file(text: &str) -> Option<ConfigFile> {
+        Some(ConfigFile { path: "broker.conf".to_owned(), bytes: text.as_bytes().to_vec() })
+    }
+
+    fn with(text: &str) -> Wanted {
+        Wanted { file: file(text), ..Wanted::default() }
+    }
+
+    fn broker_of(wanted: Wanted) -> BrokerConfig {
+        broker(wanted, &machine()).unwrap().broker.unwrap().config
+    }
+
+    fn refused(text: &str) -> String {
+        broker(with(text), &machine()).unwrap_err().to_string()
+    }
+
+    /// BrokerStartup.java, MessageStoreConfig.java: an operator who swaps the binary finds his messages.
+    #[test]
+    fn an_unset_key_of_a_broker_is_the_originals() {
+        let config = broker_of(Wanted::default());
+        assert_eq!((config.broker_name.as_str(), config.broker_ip1.as_str(), config.listen_port), ("host-7", "10.1.2.3", 10911));
+        assert_eq!(config.store_path_root_dir, "/home/op/store");
+        assert_eq!(config.store_path_commit_log, "/home/op/store/commitlog");
+        assert!(!config.is_given("brokerIP1"));
+        let config = broker_of(with("storePathRootDir=/data\n"));
+        assert_eq!(config.store_path_commit_log, "/data/commitlog");
+        let plan = namesrv(None, &[], &machine()).unwrap().namesrv.unwrap();
+        assert_eq!((plan.config.kv_config_path.as_str(), plan.config.listen_port), ("/home/op/namesrv/kvConfig.json", 9876));
+        assert_eq!(plan.file.path, "/home/op/namesrv/namesrv.properties");
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file_and_the_file_before_the_environment() {
+        let from_environment = Machine { namesrv_addr: Some("env:1".into()), ..machine() };
+        let addr = |wanted| broker(wanted, &from_environment).unwrap().broker.unwrap().config.namesrv_addr;
+        assert_eq!(addr(Wanted::default()), "env:1");
+        assert_eq!(addr(with("namesrvAddr=file:1")), "file:1");
+        assert_eq!(addr(Wanted { namesrv_addr: Some("flag:1".into()), ..with("namesrvAddr=file:1") }), "flag:1");
+        let set = Wanted { settings: vec!["listenPort=20911".into(), "brokerName=b".into()], ..with("brokerName=a\nlistenPort=1") };
+        let config = broker_of(set);
+        assert_eq!((config.broker_name.as_str(), config.listen_port), ("b", 20911));
+    }
+
+    #[test]
+    fn all_in_one_brings_its_name_server_and_says_how_it_differs() {
+        let plan = all_in_one(Wanted::default(), None, &machine()).unwrap();
+        let (broker, namesrv) = (plan.broker.unwrap(), plan.namesrv.unwrap());
+        assert_eq!(broker.config.store_path_root_dir, "./ferrocket-data");
+        assert_eq!(broker.file.path, "./ferrocket-data/config/broker.properties");
+        assert!(broker.registers_here);
+        assert_eq!((namesrv.config.listen_port, namesrv.config.kv_config_path.as_str()), (9876, "./ferrocket-data/namesrv/kvConfig.json"));
+        assert_eq!(plan.differences.len(), 4, "{:?}", plan.differences);
+        let named = Wanted { data_dir: Some("/d".into()), namesrv_port: Some(0), ..with("brokerName=b\nlistenPort=0") };
+        let plan = all_in_one(named, None, &machine()).unwrap();
+        assert_eq!(plan.broker.unwrap().config.store_path_root_dir, "/d");
+        assert_eq!(plan.namesrv.unwrap().config.listen_port, 0);
+    }
+
+    #[test]
+    fn all_in_one_with_another_name_server_starts_none_unless_a_port_is_given() {
+        let elsewhere = |namesrv_port| Wanted { namesrv_addr: Some("ns:9876".into()), namesrv_port, ..Wanted::default() };
+        let plan = all_in_one(elsewhere(None), None, &machine()).unwrap();
+        assert!(plan.namesrv.is_none());
+        assert!(!plan.broker.unwrap().registers_here);
+        let plan = all_in_one(elsewhere(Some(9999)), None, &machine()).unwrap();
+        assert_eq!(plan.namesrv.unwrap().config.listen_port, 9999);
+        assert!(!plan.broker.unwrap().registers_here);
+        let from_environment = Machine { namesrv_addr: Some("env:1".into()), ..machine() };
+        assert!(all_in_one(Wanted::default(), None, &from_environment).unwrap().namesrv.is_none());
+        assert!(all_in_one(with("namesrvAddr=file:1"), None, &machine()).unwrap().namesrv.is_none());
+    }
+
+    #[test]
+    fn changes_by_command_are_read_again_by_an_all_in_one_without_a_file() {
+        let kept = Some(ConfigFile { path: "./ferrocket-data/config/broker.properties".into(), bytes: b"maxMessageSize=7\n".to_vec() });
+        let plan = all_in_one(Wanted::default(), kept, &machine()).unwrap().broker.unwrap();
+        assert_eq!(plan.config.max_message_size, 7);
+        assert_eq!(plan.file.bytes, b"maxMessageSize=7\n");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_file_and_line() {
+        assert_eq!(
+            refused("# c\nbrokerName=a\nfileReservedTime = 4h\n"),
+            "broker.conf, line 3: fileReservedTime=4h is wrong: it must be a whole number between -2147483648 and 2147483647"
+        );
+        assert_eq!(refused("a=\\u00"), "broker.conf, line 1: \\u00 is not \\u followed by four hexadecimal digits");
+        assert!(refused("flushDiskType=SYNC").contains("it must be SYNC_FLUSH or ASYNC_FLUSH"));
+        assert!(refused("listenPort=70000").contains("listenPort=70000 is wrong"));
+        assert!(refused("namesrvAddr=nowhere").contains("it must be like 127.0.0.1:9876;192.168.0.1:9876"));
+        assert!(refused("advertise=x").contains("x is not NETWORK/BITS=HOST"));
+        let set =
+            |setting: &str| broker(Wanted { settings: vec![setting.into()], ..Wanted::default() }, &machine()).unwrap_err().to_string();
+        assert_eq!(set("nobody=1"), "command line: there is no key nobody to set");
+        assert_eq!(set("traceOn=yes"), "command line: --set traceOn=yes is wrong: it must be true or false");
+    }
+
+    /// Values that would lose, duplicate or expose messages.
+    #[test]
+    fn what_cannot_be_obeyed_safely_refuses_the_start() {
+        for text in [
+            "aclEnable=true",
+            "authenticationEnabled=true",
+            "authorizationEnabled=true",
+            "tls.server.mode=enforcing",
+            "brokerRole=SLAVE",
+            "brokerId=1",
+            "enableControllerMode=true",
+            "enableDLegerCommitLog=true",
+            "storeType=defaultRocksDB",
+            "configManagerVersion=v2",
+            "brokerRole=SYNC_MASTER\ninSyncReplicas=2",
+        ] {
+            let line = text.lines().count();
+            let why = refused(text);
+            assert!(why.starts_with(&format!("broker.conf, line {line}: ")) && why.contains("cannot be obeyed"), "{text}: {why}");
+        }
+        let enforcing = Machine { tls_server_mode: Some("enforcing".into()), ..machine() };
+        assert!(broker(Wanted::default(), &enforcing).unwrap_err().to_string().starts_with("environment: tls.server.mode=enforcing"));
+        let set = Wanted { settings: vec!["brokerRole=SLAVE".into()], ..Wanted::default() };
+        assert!(broker(set, &machine()).is_err());
+        // These are said, and run.
+        for text in
+            ["brokerRole=SYNC_MASTER", "inSyncReplicas=2", "tls.server.mode=permissive", "aclEnable=false", "nobody=1", "enableLmq=true"]
+        {
+            assert!(broker(with(text), &machine()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_table_tells_what_becomes_of_each_key() {
+        let text =
+            "brokerName=a\nsendMessageThreadPoolNums=4\nnobody=1\ncontrollerStorePath=/x\nmapedFileSizeCommitLog=1\ngrpcServerPort=8081\n";
+        let plan = broker(with(text), &machine()).unwrap().broker.unwrap();
+        let expected = "  honoured:\n    brokerName=a\n  accepted without effect:\n\
+            \x20   sendMessageThreadPoolNums=4    (requests run where they arrive; there are no thread pools and queues to size)\n\
+            \x20   controllerStorePath=/x    (it belongs to the controller, which is not there yet)\n\
+            \x20   mapedFileSizeCommitLog=1    (the spelling up to 4.5.1; the original ignores it since, use mappedFileSize...)\n\
+            \x20   grpcServerPort=8081    (it belongs to the proxy, which is not there yet)\n\
+            \x20 unknown, ignored:\n    nobody=1";
+        assert_eq!(plan.report.to_string(), expected);
+    }
+
+    #[test]
+    fn printed_keys_are_all_or_the_important_ones() {
+        let config = broker_of(with("brokerName=a"));
+        let (all, important) = (printed(&config, false), printed(&config, true));
+        assert!(all.contains("\nlongPollingEnable=true\n") && all.contains("\nbrokerName=a\n"));
+        assert!(important.contains("brokerName=a\n") && !important.contains("longPollingEnable"));
+    }
 }

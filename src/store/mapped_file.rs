@@ -128,7 +128,13 @@ impl MappedFile {
 
     /// Opens an existing file; all of it counts as published until recovery says otherwise.
     pub fn open(fs: &dyn Fs, path: &Path, start_offset: i64, file_bytes: usize, read_only: bool) -> io::Result<Self> {
-        let file = if read_only { fs.open_read_only(path)? } else { fs.open(path)? };
+        // A file on a read-only path is only opened so when it must be: it may hold the end of the log.
+        let (file, read_only) = match fs.open(path) {
+            Err(error) if read_only && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                (fs.open_read_only(path)?, true)
+            }
+            file => (file?, false),
+        };
         let mapped = Self::of(file, path, start_offset, file_bytes, file_bytes)?;
         mapped.read_only.store(read_only, Ordering::Relaxed);
         Ok(mapped)

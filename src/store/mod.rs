@@ -4,17 +4,102 @@
 //! Files and bytes are the original's (`docs/formats.md`). The only door is `MessageStore`. Knows records and queues, but no
 //! request, no client and no socket.
 
+mod checkpoint;
+mod clean;
+mod commit_log;
 mod config;
+mod consume_queue;
+mod flush;
 mod fs;
 mod get;
+mod keep;
 mod mapped_file;
+mod mapped_file_queue;
+mod message_store;
 mod put;
+mod queue_table;
+mod read;
+mod record;
+mod recover;
+mod stats;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ferrocket_protocol::message::MessageView;
 
 pub use config::{FlushDiskType, StoreConfig};
+pub use consume_queue::Unit;
 pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, with_suffix};
 pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
 pub use mapped_file::{AppendBy, MappedFile, Mapping};
+pub use message_store::MessageStore;
 pub use put::{PutMessageStatus, PutResult};
+pub use read::Boundary;
+
+/// Why a store cannot be opened or closed. The text is for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} has {found} bytes instead of {expected}: set {key} to the value that the store was written with", path.display())]
+    WrongLength { path: PathBuf, found: u64, expected: u64, key: &'static str },
+    #[error("{} does not belong there: its name is not an offset; move it away", path.display())]
+    ForeignFile { path: PathBuf },
+    #[error("{} is in use by another broker: stop it, or choose another storePathRootDir", path.display())]
+    Locked { path: PathBuf },
+    #[error("{} was written with storeType=defaultRocksDB, which is not served", path.display())]
+    RocksDb { path: PathBuf },
+    #[error("the log ends in {}, which may only be read: make it writable or take its path out of readOnlyCommitLogStorePaths", path.display())]
+    ReadOnlyEnd { path: PathBuf },
+    #[error("a sync failed while the store was open: what the disk holds is unknown")]
+    Poisoned,
+}
+
+fn at_path(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Io { doing, path: path.clone(), source }
+}
+
+/// The machine's memory: Java serves smaller batches of messages that it expects to be no longer in it.
+fn physical_memory_bytes() -> i64 {
+    static BYTES: OnceLock<i64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let info = rustix::system::sysinfo();
+        (info.totalram as i64).saturating_mul(i64::from(info.mem_unit))
+    })
+}
+
+/// Chooses among a queue's messages.
+pub trait MessageFilter {
+    /// By the tagsCode alone, without a look at the log.
+    fn matches_unit(&self, tags_code: i64) -> bool;
+
+    /// Whether `matches_record` has a say.
+    fn needs_record(&self) -> bool {
+        false
+    }
+
+    fn matches_record(&self, _record: &MessageView<'_>) -> bool {
+        true
+    }
+}
+
+/// Every message.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllMessages;
+
+impl MessageFilter for AllMessages {
+    fn matches_unit(&self, _tags_code: i64) -> bool {
+        true
+    }
+}
 
 /// Told of every message that became readable, in queue order, outside the append lock.
 pub trait ArrivalListener: Send + Sync {

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is known to be on the disk: Java's `checkpoint`, and beside it our own `ferrocket.position`.
+//!
+//! Ours may be deleted at any time. It says up to which position of the log the ConsumeQueues are written and how the last
+//! record before that position looks, so a directory that a Java broker has changed since is noticed. Knows only its files.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::fs::{Fs, FsFile};
+
+pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
+pub(super) const POSITION_FILE: &str = "ferrocket.position";
+pub(super) const ABORT_FILE: &str = "abort";
+pub(super) const LOCK_FILE: &str = "lock";
+
+const CHECKPOINT_BYTES: usize = 4096;
+
+/// Java's checkpoint: six longs at the head of 4096 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    pub(super) physic_msg_timestamp: i64,
+    pub(super) logics_msg_timestamp: i64,
+    pub(super) index_msg_timestamp: i64,
+    pub(super) master_flushed_offset: i64,
+    pub(super) confirm_phy_offset: i64,
+    /// Since 5.5: start of the last record whose unit is durable in its ConsumeQueue.
+    pub(super) logics_physical_offset: i64,
+}
+
+impl Checkpoint {
+    fn decode(bytes: &[u8]) -> Self {
+        let long = |index: usize| {
+            let at = index * 8;
+            bytes.get(at..at + 8).map_or(0, |eight| i64::from_be_bytes(eight.try_into().expect("eight bytes")))
+        };
+        Self {
+            physic_msg_timestamp: long(0),
+            logics_msg_timestamp: long(1),
+            index_msg_timestamp: long(2),
+            master_flushed_offset: long(3),
+            confirm_phy_offset: long(4),
+            logics_physical_offset: long(5),
+        }
+    }
+
+    fn encode(&self) -> [u8; 48] {
+        let longs = [
+            self.physic_msg_timestamp,
+            self.logics_msg_timestamp,
+            self.index_msg_timestamp,
+            self.master_flushed_offset,
+            self.confirm_phy_offset,
+            self.logics_physical_offset,
+        ];
+        let mut bytes = [0; 48];
+        for (long, place) in longs.iter().zip(bytes.chunks_exact_mut(8)) {
+            place.copy_from_slice(&long.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Records stored before this moment are in the log and in the ConsumeQueues on the disk.
+    pub(super) fn min_timestamp(&self) -> i64 {
+        (self.physic_msg_timestamp.min(self.logics_msg_timestamp) - 3_000).max(0)
+    }
+}
+
+/// The open `checkpoint` file.
+pub(super) struct CheckpointFile {
+    file: Arc<dyn FsFile>,
+}
+
+impl CheckpointFile {
+    pub(super) fn open(fs: &dyn Fs, root: &Path) -> io::Result<(Self, Checkpoint)> {
+        let file = fs.create(&root.join(CHECKPOINT_FILE))?;
+        if file.len()? < CHECKPOINT_BYTES as u64 {
+            file.set_len(CHECKPOINT_BYTES as u64)?;
+        }
+        let mut bytes = [0; 48];
+        file.read_at(&mut bytes, 0)?;
+        Ok((Self { file }, Checkpoint::decode(&bytes)))
+    }
+
+    pub(super) fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        self.file.write_at(&checkpoint.encode(), 0)
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// A position in the log up to which every record has its unit in its ConsumeQueue's file, with the record before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) position: i64,
+    /// Start of the last record before `position`; -1 when there is none.
+    pub(super) last_record: i64,
+    /// CRC-32 of that whole record.
+    pub(super) last_record_crc: u32,
+}
+
+/// What `ferrocket.position` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) sequence: u64,
+    /// The orderly stop wrote it: nothing lies behind `written`.
+    pub(super) clean: bool,
+    /// Hash of the boot under which `written` holds; another boot may have lost what was not synced.
+    pub(super) boot: u64,
+    pub(super) written: Mark,
+    /// As `written`, but durable.
+    pub(super) synced: Mark,
+}
+
+const SLOT_BYTES: usize = 128;
+const POSITION_MAGIC: u64 = 0x4652_5250_4f53_3031; // FRRPOS01
+
+impl Position {
+    fn encode(&self) -> [u8; SLOT_BYTES] {
+        let mut bytes = [0; SLOT_BYTES];
+        let longs = [
+            POSITION_MAGIC,
+            self.sequence,
+            u64::from(self.clean),
+            self.boot,
+            self.written.position as u64,
+            self.written.last_record as u64,
+            u64::from(self.written.last_record_crc),
+            self.synced.position as u64,
+            self.synced.last_record as u64,
+            u64::from(self.synced.last_record_crc),
+        ];
+        for (long, place) in longs.iter().zip(bytes.chunks_exact_mut(8)) {
+            place.copy_from_slice(&long.to_be_bytes());
+        }
+        let crc = crc32fast::hash(&bytes[..SLOT_BYTES - 4]);
+        bytes[SLOT_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (content, crc) = bytes.split_at_checked(SLOT_BYTES - 4)?;
+        if crc32fast::hash(content) != u32::from_be_bytes(crc.try_into().ok()?) {
+            return None;
+        }
+        let long = |index: usize| u64::from_be_bytes(content[index * 8..index * 8 + 8].try_into().expect("eight bytes"));
+        let mark = |first: usize| Mark {
+            position: long(first) as i64,
+            last_record: long(first + 1) as i64,
+            last_record_crc: long(first + 2) as u32,
+        };
+        (long(0) == POSITION_MAGIC).then(|| Self {
+            sequence: long(1),
+            clean: long(2) == 1,
+            boot: long(3),
+            written: mark(4),
+            synced: mark(7),
+        })
+    }
+}
+
+/// The open `ferrocket.position`: two slots written in turn, so that one of them is always whole.
+pub(super) struct PositionFile {
+    file: Arc<dyn FsFile>,
+    sequence: u64,
+}
+
+impl PositionFile {
+    /// The file and the newest whole slot, if there is one.
+    pub(super) fn open(fs: &dyn Fs, root: &Path) -> io::Result<(Self, Option<Position>)> {
+        let file = fs.create(&root.join(POSITION_FILE))?;
+        let mut bytes = [0; 2 * SLOT_BYTES];
+        file.read_at(&mut bytes, 0)?;
+        let newest = bytes.chunks_exact(SLOT_BYTES).filter_map(Position::decode).max_by_key(|position| position.sequence);
+        let sequence = newest.as_ref().map_or(0, |position| position.sequence);
+        Ok((Self { file, sequence }, newest))
+    }
+
+    pub(super) fn write(&mut self, position: &Position) -> io::Result<()> {
+        self.sequence += 1;
+        let slot = Position { sequence: self.sequence, ..position.clone() };
+        self.file.write_at(&slot.encode(), self.sequence % 2 * SLOT_BYTES as u64)
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_six_longs() {
+        let checkpoint = Checkpoint {
+            physic_msg_timestamp: 10_000,
+            logics_msg_timestamp: 9_000,
+            index_msg_timestamp: 3,
+            master_flushed_offset: 4,
+            confirm_phy_offset: 5,
+            logics_physical_offset: 6,
+        };
+        let bytes = checkpoint.encode();
+        assert_eq!(&bytes[40..48], &6_i64.to_be_bytes());
+        assert_eq!(Checkpoint::decode(&bytes), checkpoint);
+        assert_eq!(checkpoint.min_timestamp(), 6_000);
+        assert_eq!(Checkpoint::default().min_timestamp(), 0);
+    }
+
+    #[test]
+    fn a_torn_slot_is_not_believed() {
+        let position = Position {
+            sequence: 7,
+            clean: true,
+            boot: 9,
+            written: Mark { position: 100, last_record: 50, last_record_crc: 1 },
+            ..Position::default()
+        };
+        let mut bytes = position.encode();
+        assert_eq!(Position::decode(&bytes), Some(position));
+        bytes[40] ^= 1;
+        assert_eq!(Position::decode(&bytes), None);
+        assert_eq!(Position::decode(&[0; SLOT_BYTES]), None);
+    }
+}

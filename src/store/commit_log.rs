@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The CommitLog: the one append-only log of all topics.
+//!
+//! One writer at a time (`LogTail`, kept under the append lock), any number of readers below the published end. Space is
+//! reserved, zeroed or populated ahead by the keeper, so that an append is a copy. Knows records, not queues.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::BytesMut;
+use ferrocket_protocol::message::layout;
+use parking_lot::Mutex;
+
+use super::mapped_file::{AppendBy, MappedFile};
+use super::mapped_file_queue::MappedFileQueue;
+use super::record::{self, BLANK_HEAD_BYTES, Found};
+
+/// Disk space reserved ahead of the end of the log; less where the disk is small.
+const RESERVE_AHEAD_BYTES: usize = 64 * 1024 * 1024;
+/// Of that, faulted in (or overwritten with zeroes, for SYNC_FLUSH) before the append comes.
+const POPULATE_AHEAD_BYTES: usize = 8 * 1024 * 1024;
+/// The least window: enough for one record of the largest size, and for a small disk.
+const RESERVE_STEP_BYTES_MIN: usize = 1024 * 1024;
+/// Reads this close to the end go through the mapping: its pages were written moments ago.
+const HOT_BYTES: i64 = 16 * 1024 * 1024;
+
+pub(super) struct CommitLog {
+    pub(super) files: MappedFileQueue,
+    append_by: AppendBy,
+    max_offset: AtomicI64,
+    /// The file that follows the last one, made before it is needed.
+    prepared: Mutex<Option<Arc<MappedFile>>>,
+}
+
+/// The end of the log, for its one writer.
+pub(super) struct LogTail {
+    file: Option<Arc<MappedFile>>,
+    /// Where the next record goes.
+    pub(super) position: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AppendError {
+    /// No disk space, or no file: nothing was appended.
+    #[error("no space for the record: {0}")]
+    NoSpace(#[source] io::Error),
+    #[error("cannot create the next file: {0}")]
+    CreateFile(#[source] io::Error),
+    #[error("writing the record failed: {0}")]
+    Write(#[source] io::Error),
+    #[error("a record of {0} bytes fits in no file")]
+    TooLong(usize),
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl CommitLog {
+    pub(super) fn new(files: MappedFileQueue, append_by: AppendBy) -> Self {
+        Self { files, append_by, max_offset: AtomicI64::new(0), prepared: Mutex::new(None) }
+    }
+
+    /// Recovery has found the end.
+    pub(super) fn set_end(&self, end: i64) -> LogTail {
+        self.max_offset.store(end, Ordering::Release);
+        LogTail { file: self.files.last().filter(|file| end < file.end_offset() && end >= file.start_offset()), position: end }
+    }
+
+    /// While recovery reads: everything in the files may be looked at.
+    pub(super) fn set_readable_end(&self, end: i64) {
+        self.max_offset.store(end, Ordering::Release);
+    }
+
+    pub(super) fn max_offset(&self) -> i64 {
+        self.max_offset.load(Ordering::Acquire)
+    }
+
+    pub(super) fn min_offset(&self) -> i64 {
+        self.files.min_offset().unwrap_or_else(|| self.max_offset())
+    }
+
+    /// Makes room for `len` bytes of records that must lie together; the offset where they will begin.
+    pub(super) fn prepare(&self, tail: &mut LogTail, len: usize) -> Result<i64, AppendError> {
+        if len + BLANK_HEAD_BYTES > self.files.file_bytes() {
+            return Err(AppendError::TooLong(len));
+        }
+        let file = match tail.file.take() {
+            Some(file) => file,
+            None => self.next_file(tail.position)?,
+        };
+        let at = (tail.position - file.start_offset()) as usize;
+        if len + BLANK_HEAD_BYTES <= file.file_bytes() - at {
+            let room = self.make_room(&file, at + len + BLANK_HEAD_BYTES);
+            tail.file = Some(file);
+            room?;
+            return Ok(tail.position);
+        }
+        // The rest of this file stays blank. The next one is made first: if that fails nothing has changed.
+        let next = match self.next_file(file.end_offset()) {
+            Ok(next) => next,
+            Err(error) => {
+                tail.file = Some(file);
+                return Err(error);
+            }
+        };
+        let blank = record::blank_head(file.file_bytes() - at);
+        let written =
+            self.make_room(&file, at + BLANK_HEAD_BYTES).and_then(|()| file.append(self.append_by, at, &blank).map_err(AppendError::Write));
+        if let Err(error) = written {
+            *self.prepared.lock() = Some(next);
+            tail.file = Some(file);
+            return Err(error);
+        }
+        file.publish(file.file_bytes());
+        tail.position = file.end_offset();
+        self.files.push(Arc::clone(&next));
+        self.max_offset.store(tail.position, Ordering::Release);
+        let room = self.make_room(&next, len + BLANK_HEAD_BYTES);
+        tail.file = Some(next);
+        room?;
+        Ok(tail.position)
+    }
+
+    /// Appends the bytes that `prepare` made room for, and publishes them.
+    pub(super) fn append(&self, tail: &mut LogTail, bytes: &[u8]) -> Result<(), AppendError> {
+        let file = tail.file.as_ref().expect("prepare has chosen the file");
+        let at = (tail.position - file.start_offset()) as usize;
+        file.append(self.append_by, at, bytes).map_err(AppendError::Write)?;
+        file.publish(at + bytes.len());
+        tail.position += bytes.len() as i64;
+        self.max_offset.store(tail.position, Ordering::Release);
+        Ok(())
+    }
+
+    /// The file that starts at `start`, made ahead or now.
+    fn next_file(&self, start: i64) -> Result<Arc<MappedFile>, AppendError> {
+        let start = start - start % self.files.file_bytes() as i64;
+        let mut prepared = self.prepared.lock();
+        let file = match prepared.take() {
+            Some(file) if file.start_offset() == start => file,
+            _ => self.files.create(start).map_err(AppendError::CreateFile)?,
+        };
+        drop(prepared);
+        if self.files.last().is_none() {
+            self.files.push(Arc::clone(&file));
+        }
+        Ok(file)
+    }
+
+    fn make_room(&self, file: &MappedFile, to: usize) -> Result<(), AppendError> {
+        if to <= file.reserved() {
+            return Ok(());
+        }
+        // The keeper is late (or this is the first append): take a window here, or at least what this record needs.
+        file.reserve(to + RESERVE_STEP_BYTES_MIN).or_else(|_| file.reserve(to)).map_err(AppendError::NoSpace)
+    }
+
+    /// The keeper's work: disk space, touched pages and the next file, all before they are needed. The offset at which to come again.
+    pub(super) fn look_ahead(&self, free_bytes: u64) -> io::Result<i64> {
+        let end = self.max_offset();
+        let Some(file) = self.files.last() else { return Ok(end + RESERVE_STEP_BYTES_MIN as i64) };
+        // A small disk keeps most of its space for messages rather than for the space ahead of them.
+        let window = RESERVE_AHEAD_BYTES.min((free_bytes / 16) as usize).max(RESERVE_STEP_BYTES_MIN);
+        let populate = POPULATE_AHEAD_BYTES.min(window);
+        let at = file.published();
+        if file.reserved() < file.file_bytes() && file.reserved() - at.min(file.reserved()) < window / 2 {
+            file.reserve(at + window)?;
+        }
+        match self.append_by {
+            AppendBy::Mapping => file.populate(at + populate),
+            AppendBy::Write => file.write_ahead(at + populate)?,
+        }
+        if file.file_bytes() - at <= window {
+            self.prepare_next(file.end_offset(), window.min(populate))?;
+        }
+        Ok(end + (populate / 4) as i64)
+    }
+
+    fn prepare_next(&self, start: i64, window: usize) -> io::Result<()> {
+        let file = {
+            // Held while the file is made, so that an append that needs it now waits instead of making it a second time.
+            let mut prepared = self.prepared.lock();
+            match &*prepared {
+                Some(file) => Arc::clone(file),
+                None if self.files.last().is_some_and(|last| last.end_offset() == start) => {
+                    let file = self.files.create(start)?;
+                    *prepared = Some(Arc::clone(&file));
+                    file
+                }
+                None => return Ok(()),
+            }
+        };
+        file.reserve(window)?;
+        match self.append_by {
+            AppendBy::Mapping => file.populate(window),
+            AppendBy::Write => file.write_ahead(window)?,
+        }
+        Ok(())
+    }
+
+    /// Removes the file that was made ahead and not used, as an orderly Java stop does.
+    pub(super) fn discard_prepared(&self) -> io::Result<()> {
+        match self.prepared.lock().take() {
+            Some(file) => self.files.discard(&file),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the space ahead of the end back to the disk.
+    pub(super) fn release_ahead(&self) -> io::Result<()> {
+        match self.files.last() {
+            Some(file) if file.reserved() > file.published() => file.truncate(file.published()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Published bytes from an offset on, to the end of their file at most.
+    pub(super) fn with_bytes<R>(&self, offset: i64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let file = self.files.find(offset)?;
+        let at = (offset - file.start_offset()) as usize;
+        let bytes = file.read(at, file.file_bytes());
+        (!bytes.is_empty()).then(|| read(bytes))
+    }
+
+    /// Whether the record at this place is that message.
+    pub(super) fn has_message(&self, offset: i64, size: i32, topic: &str, queue_id: i32, queue_offset: i64) -> bool {
+        let same = |bytes: &[u8]| match record::check(bytes, offset, false) {
+            Found::Record(record) => {
+                record.total_bytes() == size as usize
+                    && record.topic == topic
+                    && record.queue_id == queue_id
+                    && record.queue_offset == queue_offset
+            }
+            _ => false,
+        };
+        self.with_bytes(offset, same).unwrap_or(false)
+    }
+
+    /// When the message at this place was stored; `None` outside the log.
+    pub(super) fn store_timestamp(&self, offset: i64) -> Option<i64> {
+        self.with_bytes(offset, |bytes| match record::check(bytes, offset, false) {
+            Found::Record(record) => Some(record.store_timestamp),
+            _ => None,
+        })?
+    }
+
+    /// Appends the record at this place to `out`; false when it has expired. `WouldBlock` when it is not in memory and `waiting` is false.
+    pub(super) fn copy(&self, offset: i64, size: usize, waiting: bool, out: &mut BytesMut) -> io::Result<bool> {
+        let Some(file) = self.files.find(offset) else { return Ok(false) };
+        let at = (offset - file.start_offset()) as usize;
+        if at + size > file.published() {
+            return Ok(false);
+        }
+        if self.max_offset() - offset <= HOT_BYTES {
+            out.extend_from_slice(file.read(at, size));
+            return Ok(true);
+        }
+        let start = out.len();
+        out.resize(start + size, 0);
+        if let Err(error) = file.read_file(&mut out[start..], at, waiting) {
+            out.truncate(start);
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    /// How long the record at this place says it is.
+    pub(super) fn record_bytes_at(&self, offset: i64) -> Option<usize> {
+        let head = self.with_bytes(offset, |bytes| bytes.get(..layout::MAGIC_AT + 4).map(|head| head.to_vec()))??;
+        let magic = u32::from_be_bytes(head[layout::MAGIC_AT..].try_into().ok()?);
+        let total = i32::from_be_bytes(head[..4].try_into().ok()?);
+        let is_record = magic == layout::MAGIC_V1 || magic == layout::MAGIC_V2;
+        (is_record && total > 0).then_some(total as usize)
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What must be done behind the puts: space and pages ahead of the log, writeback behind it, ConsumeQueue units to their files,
+//! checkpoints, expired waits, cleaning.
+//!
+//! One keeper thread; each duty can also be called by itself, which is how the tests and the orderly stop drive it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::{error, warn};
+
+use super::checkpoint::Mark;
+use super::consume_queue::ConsumeQueue;
+use super::message_store::MessageStore;
+use crate::runtime::Shutdown;
+
+const PASS_INTERVAL: Duration = Duration::from_millis(200);
+const CHECKPOINT_INTERVAL_NANOS: u64 = 1_000_000_000;
+/// The first cleaning comes this long after the start, as in Java.
+const FIRST_CLEAN_NANOS: u64 = 60_000_000_000;
+
+/// Writeback starts this far behind the end, so that pages still being appended to are left alone.
+const WRITEBACK_LAG_BYTES: i64 = 4 * 1024 * 1024;
+const WRITEBACK_STEP_BYTES: i64 = 2 * 1024 * 1024;
+
+/// ConsumeQueues are synced early when a restart after a power cut would otherwise have to read this much of the log again.
+const UNSYNCED_LOG_BYTES_MAX: i64 = 512 * 1024 * 1024;
+
+#[derive(Default)]
+pub(super) struct Keeper {
+    /// Queues whose last units are still in memory though written.
+    warm: Vec<Arc<ConsumeQueue>>,
+    /// Queues written to since the last sync.
+    unsynced: Vec<Arc<ConsumeQueue>>,
+    /// The log up to here has its units in the ConsumeQueues' files.
+    written: Mark,
+    written_store_timestamp: i64,
+    writeback_from: i64,
+    free_bytes: u64,
+    next_checkpoint_nanos: u64,
+    next_queue_sync_nanos: u64,
+    next_clean_nanos: u64,
+}
+
+impl MessageStore {
+    pub(super) fn run_keeper(&self, shutdown: &Shutdown) {
+        let bell = self.keeper_bell.lock().clone();
+        while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
+            self.keep();
+            self.clock.park(&bell, PASS_INTERVAL);
+        }
+    }
+
+    /// One pass over everything that is due.
+    pub fn keep(&self) {
+        let now = self.clock.nanos();
+        self.waiters.expire(now);
+        if let Err(error) = self.look_ahead() {
+            // The put that needs the space will be refused; until then this is only a sign.
+            warn!(%error, "cannot reserve disk space ahead of the log");
+        }
+        self.start_writeback();
+        self.write_queues();
+        let (checkpoint_due, sync_due, clean_due) = {
+            let mut keeper = self.keeper.lock();
+            if keeper.next_clean_nanos == 0 {
+                keeper.next_clean_nanos = now + FIRST_CLEAN_NANOS;
+                keeper.next_queue_sync_nanos = now + self.config.load().flush_consume_queue_thorough_interval * 1_000_000;
+            }
+            let synced = self.checkpoint.lock().position.synced.position;
+            let unsynced_bytes = keeper.written.position - synced;
+            let due = (
+                now >= keeper.next_checkpoint_nanos,
+                (now >= keeper.next_queue_sync_nanos && unsynced_bytes > 0) || unsynced_bytes >= UNSYNCED_LOG_BYTES_MAX,
+                now >= keeper.next_clean_nanos,
+            );
+            if due.0 {
+                keeper.next_checkpoint_nanos = now + CHECKPOINT_INTERVAL_NANOS;
+            }
+            if due.1 {
+                keeper.next_queue_sync_nanos = now + self.config.load().flush_consume_queue_thorough_interval * 1_000_000;
+            }
+            if due.2 {
+                keeper.next_clean_nanos = now + self.config.load().clean_resource_interval * 1_000_000;
+            }
+            due
+        };
+        if sync_due && let Err(error) = self.sync_queues() {
+            self.poison(&error);
+        }
+        if checkpoint_due {
+            self.stats.sample(self.clock.now_millis());
+            if let Err(error) = self.write_checkpoints() {
+                error!(%error, "cannot write the checkpoint");
+            }
+        }
+        if clean_due {
+            self.clean();
+        }
+    }
+
+    fn look_ahead(&self) -> io::Result<()> {
+        let mut keeper = self.keeper.lock();
+        let now = self.clock.nanos();
+        if keeper.free_bytes == 0 || now >= keeper.next_checkpoint_nanos {
+            let dir = self.log.files.last().and_then(|file| file.path().parent().map(|dir| dir.to_owned()));
+            keeper.free_bytes = self.fs.disk_usage(dir.as_deref().unwrap_or(&self.root))?.usable;
+        }
+        let free_bytes = keeper.free_bytes;
+        drop(keeper);
+        let again_at = self.log.look_ahead(free_bytes);
+        self.keeper_wanted_at.store(*again_at.as_ref().unwrap_or(&i64::MAX), Ordering::Relaxed);
+        again_at.map(|_| ())
+    }
+
+    fn start_writeback(&self) {
+        if self.sync_flush {
+            return;
+        }
+        let mut keeper = self.keeper.lock();
+        let to = (self.log.max_offset() - WRITEBACK_LAG_BYTES) / WRITEBACK_STEP_BYTES * WRITEBACK_STEP_BYTES;
+        let from = keeper.writeback_from.max(self.flushed_offset()) / WRITEBACK_STEP_BYTES * WRITEBACK_STEP_BYTES;
+        if to <= from {
+            return;
+        }
+        keeper.writeback_from = to;
+        drop(keeper);
+        for file in self.log.files.files().iter() {
+            let (start, end) = (from.max(file.start_offset()), to.min(file.end_offset()));
+            if start < end
+                && let Err(error) = file.start_writeback((start - file.start_offset()) as usize, (end - start) as usize)
+            {
+                // The flusher's sync will say the same, and act on it.
+                warn!(%error, "cannot start writing the log back");
+            }
+        }
+    }
+
+    /// Writes all units that are only in memory. False when some could not be written.
+    pub(super) fn write_queues(&self) -> bool {
+        let mut keeper = self.keeper.lock();
+        let (dirty, position, last_record, store_timestamp) = {
+            let mut appender = self.appender.lock();
+            let dirty = std::mem::take(&mut appender.dirty);
+            for queue in &dirty {
+                queue.dirty.store(false, Ordering::Relaxed);
+            }
+            (dirty, appender.tail.position, appender.last_record, appender.last_store_timestamp)
+        };
+        let mut failed = Vec::new();
+        for queue in &dirty {
+            match queue.write_pending(&self.queues.files) {
+                Ok(0) => {}
+                Ok(_) => keeper.unsynced.push(Arc::clone(queue)),
+                Err(error) => {
+                    if !self.health.queue_error.swap(true, Ordering::SeqCst) {
+                        error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot write a ConsumeQueue: messages are refused until it works");
+                    }
+                    failed.push(Arc::clone(queue));
+                }
+            }
+        }
+        let warm = std::mem::take(&mut keeper.warm);
+        for queue in warm {
+            if !queue.dirty.load(Ordering::Relaxed) && !dirty.iter().any(|other| Arc::ptr_eq(other, &queue)) {
+                queue.rest();
+            }
+        }
+        let all_written = failed.is_empty();
+        if all_written {
+            if position != keeper.written.position {
+                keeper.written = Mark::at(&self.log, position, last_record);
+                keeper.written_store_timestamp = store_timestamp;
+            }
+            self.health.queue_error.store(false, Ordering::SeqCst);
+        } else {
+            let mut appender = self.appender.lock();
+            for queue in failed {
+                if !queue.dirty.swap(true, Ordering::Relaxed) {
+                    appender.dirty.push(queue);
+                }
+            }
+        }
+        keeper.warm = dirty;
+        all_written
+    }
+
+    /// Makes the written units durable, after the log that they point into.
+    pub(super) fn sync_queues(&self) -> io::Result<()> {
+        let (unsynced, mark, store_timestamp) = {
+            let mut keeper = self.keeper.lock();
+            (std::mem::take(&mut keeper.unsynced), keeper.written, keeper.written_store_timestamp)
+        };
+        if self.flushed_offset() < mark.position {
+            self.flush_log();
+        }
+        if self.flushed_offset() < mark.position {
+            return Err(io::Error::other("the log could not be synced"));
+        }
+        for queue in unsynced {
+            queue.sync(&self.queues.files)?;
+        }
+        let mut checkpoint = self.checkpoint.lock();
+        checkpoint.position.synced = mark;
+        if store_timestamp > 0 {
+            checkpoint.values.logics_msg_timestamp = store_timestamp;
+        }
+        if mark.last_record > 0 {
+            checkpoint.values.logics_physical_offset = mark.last_record;
+        }
+        Ok(())
+    }
+
+    /// Writes both checkpoints. They are not synced: an older one is as true, it only costs time after a power cut.
+    pub(super) fn write_checkpoints(&self) -> io::Result<()> {
+        let written = self.keeper.lock().written;
+        let mut checkpoint = self.checkpoint.lock();
+        checkpoint.position.written = written;
+        let position = checkpoint.position.clone();
+        let values = checkpoint.values;
+        checkpoint.file.write(&values)?;
+        checkpoint.position_file.write(&position)
+    }
+}

@@ -1,0 +1,625 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The store's only door: puts, and what every part of the store shares.
+//!
+//! A put is encoded outside the append lock; under it the record gets its offsets, is copied into the log and its unit pushed
+//! to its ConsumeQueue, so that both are in one order. Locks are taken in the order: append, one queue's tail, leaf locks.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ferrocket_protocol::message::{
+    MessageInner, batch, encode_record, layout, patch_record, properties, property, record_bytes, tags_code_of,
+};
+use ferrocket_protocol::topic_names;
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+
+use super::checkpoint::{self, Checkpoint, CheckpointFile, Mark, Position, PositionFile};
+use super::commit_log::{AppendError, CommitLog, LogTail};
+use super::consume_queue::{ConsumeQueue, Unit};
+use super::flush::Waiters;
+use super::fs::{Fs, FsLock};
+use super::keep::Keeper;
+use super::mapped_file::AppendBy;
+use super::mapped_file_queue::MappedFileQueue;
+use super::queue_table::QueueTable;
+use super::record;
+use super::recover::Recovered;
+use super::stats::StoreStats;
+use super::{ArrivalListener, FlushDiskType, PutMessageStatus, PutResult, StoreConfig, StoreError, at_path};
+use crate::runtime::{Parker, Runtime, SharedClock};
+
+/// A thread's encode buffer above this is given back after use: one message of the largest size must not be kept by every thread.
+const ENCODE_BUFFER_KEPT_BYTES: usize = 512 * 1024;
+
+thread_local! {
+    static ENCODE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+pub struct MessageStore {
+    pub(super) config: ArcSwap<StoreConfig>,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) clock: SharedClock,
+    pub(super) arrivals: Arc<dyn ArrivalListener>,
+    pub(super) root: PathBuf,
+    pub(super) log: CommitLog,
+    pub(super) queues: QueueTable,
+    pub(super) appender: Mutex<Appender>,
+    pub(super) sync_flush: bool,
+    /// The log is durable up to here.
+    pub(super) flushed: AtomicI64,
+    pub(super) waiters: Waiters,
+    /// With SYNC_FLUSH: messages that become readable when their group is on the disk.
+    pub(super) unseen: Mutex<VecDeque<Unseen>>,
+    /// One flush at a time.
+    pub(super) flushing: Mutex<()>,
+    pub(super) keeper: Mutex<Keeper>,
+    pub(super) checkpoint: Mutex<CheckpointState>,
+    pub(super) health: Health,
+    pub(super) stats: StoreStats,
+    pub(super) flush_bell: Mutex<Parker>,
+    pub(super) keeper_bell: Mutex<Parker>,
+    /// The keeper wants to run when the log gets this long.
+    pub(super) keeper_wanted_at: AtomicI64,
+    pub(super) last_store_timestamp: AtomicI64,
+    /// When the present put took the append lock, in clock nanoseconds; 0 while nobody has it.
+    pub(super) put_began_nanos: AtomicU64,
+    lock: Mutex<Option<Box<dyn FsLock>>>,
+}
+
+/// What the holder of the append lock may change.
+pub(super) struct Appender {
+    pub(super) tail: LogTail,
+    pub(super) last_record: i64,
+    pub(super) last_store_timestamp: i64,
+    /// Queues with units that are only in memory.
+    pub(super) dirty: Vec<Arc<ConsumeQueue>>,
+}
+
+pub(super) struct Unseen {
+    pub(super) end: i64,
+    pub(super) queue: Arc<ConsumeQueue>,
+    pub(super) max_offset: i64,
+    pub(super) tags_code: i64,
+    pub(super) store_timestamp: i64,
+}
+
+pub(super) struct CheckpointState {
+    pub(super) file: CheckpointFile,
+    pub(super) values: Checkpoint,
+    pub(super) position_file: PositionFile,
+    pub(super) position: Position,
+}
+
+/// Why puts are refused, if they are. Reads go on in every case but `shutdown`.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    pub(super) shutdown: AtomicBool,
+    /// A sync failed: what the kernel has dropped nobody can know, so nothing more is promised.
+    pub(super) poisoned: AtomicBool,
+    pub(super) disk_full: AtomicBool,
+    /// ConsumeQueue units cannot be written.
+    pub(super) queue_error: AtomicBool,
+    pub(super) manual_delete_ticks: AtomicU32,
+}
+
+impl MessageStore {
+    /// Locks the directory, loads it and recovers.
+    pub fn open(
+        config: StoreConfig,
+        fs: Arc<dyn Fs>,
+        clock: SharedClock,
+        arrivals: Arc<dyn ArrivalListener>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let began = clock.nanos();
+        let root = config.store_path_root_dir.clone();
+        fs.create_dir_all(&root).map_err(at_path("create directory", &root))?;
+        let lock_path = root.join(checkpoint::LOCK_FILE);
+        let lock = fs.lock(&lock_path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => StoreError::Locked { path: root.clone() },
+            _ => at_path("lock", &lock_path)(error),
+        })?;
+        let orderly = !fs.exists(&root.join(checkpoint::ABORT_FILE));
+        let read_only_dirs = config.read_only_commit_log_store_paths.clone();
+        let files = MappedFileQueue::load(Arc::clone(&fs), config.commit_log_dirs(), read_only_dirs, config.mapped_file_size_commit_log)?;
+        let sync_flush = config.flush_disk_type == FlushDiskType::Sync;
+        let log = CommitLog::new(files, if sync_flush { AppendBy::Write } else { AppendBy::Mapping });
+        let queues = QueueTable::load(Arc::clone(&fs), &root, config.consume_queue_file_bytes())?;
+        let (checkpoint_file, values) =
+            CheckpointFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::CHECKPOINT_FILE)))?;
+        let (position_file, position) =
+            PositionFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::POSITION_FILE)))?;
+        let recovered = super::recover::recover(fs.as_ref(), &config, &log, &queues, &values, position.as_ref(), orderly)?;
+        let Recovered { end, last_record, last_store_timestamp, redispatched, synced } = recovered;
+        info!(end, orderly, redispatched = redispatched.len(), millis = (clock.nanos() - began) / 1_000_000, "store recovered");
+        let tail = log.set_end(end);
+        let appender = Appender { tail, last_record, last_store_timestamp, dirty: redispatched };
+        let position = Position { clean: false, boot: hash_of(&fs.boot_id()), synced, ..Position::default() };
+        let store = Arc::new(Self {
+            config: ArcSwap::from_pointee(config),
+            clock,
+            arrivals,
+            log,
+            queues,
+            appender: Mutex::new(appender),
+            sync_flush,
+            // Recovered bytes may still be only in the page cache: the first flush covers their file.
+            flushed: AtomicI64::new(if synced.position == end { end } else { synced.position.min(end) }),
+            waiters: Waiters::default(),
+            unseen: Mutex::default(),
+            flushing: Mutex::new(()),
+            keeper: Mutex::new(Keeper::default()),
+            checkpoint: Mutex::new(CheckpointState { file: checkpoint_file, values, position_file, position }),
+            health: Health::default(),
+            stats: StoreStats::default(),
+            flush_bell: Mutex::default(),
+            keeper_bell: Mutex::default(),
+            keeper_wanted_at: AtomicI64::new(end + 1),
+            last_store_timestamp: AtomicI64::new(last_store_timestamp),
+            put_began_nanos: AtomicU64::new(0),
+            lock: Mutex::new(Some(lock)),
+            root,
+            fs,
+        });
+        store.stats.boot_millis.store(store.clock.now_millis(), Ordering::Relaxed);
+        // From here on the directory counts as not stopped in order.
+        store.mark_running().map_err(at_path("write to", &store.root))?;
+        store.write_queues();
+        store.write_checkpoints().map_err(at_path("write to", &store.root))?;
+        Ok(store)
+    }
+
+    fn mark_running(&self) -> io::Result<()> {
+        let abort = self.fs.create(&self.root.join(checkpoint::ABORT_FILE))?;
+        abort.write_at(std::process::id().to_string().as_bytes(), 0)?;
+        {
+            let mut checkpoint = self.checkpoint.lock();
+            let position = checkpoint.position.clone();
+            checkpoint.position_file.write(&position)?;
+            checkpoint.position_file.sync()?;
+        }
+        self.fs.sync_dir(&self.root)
+    }
+
+    /// Starts the threads that flush, write ahead and clean.
+    pub fn start(self: &Arc<Self>, runtime: &Runtime) -> io::Result<()> {
+        *self.flush_bell.lock() = runtime.parker();
+        *self.keeper_bell.lock() = runtime.parker();
+        let (store, shutdown) = (Arc::clone(self), runtime.shutdown().clone());
+        runtime.thread("store-flush", move || store.run_flusher(&shutdown))?;
+        let (store, shutdown) = (Arc::clone(self), runtime.shutdown().clone());
+        runtime.thread("store-keeper", move || store.run_keeper(&shutdown))?;
+        Ok(())
+    }
+
+    /// Refuses further puts, writes and syncs everything, and leaves the directory as an orderly Java stop does.
+    pub fn shutdown(&self) -> Result<(), StoreError> {
+        if self.health.shutdown.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        // A put that has passed the check is let finish; none begins after it.
+        drop(self.appender.lock());
+        let failed = at_path("close the store in", &self.root);
+        self.flush_log();
+        let written = self.write_queues();
+        let result = self.sync_queues().and_then(|()| self.close_files(written));
+        *self.lock.lock() = None;
+        result.map_err(failed)?;
+        if self.health.poisoned.load(Ordering::SeqCst) {
+            return Err(StoreError::Poisoned);
+        }
+        Ok(())
+    }
+
+    fn close_files(&self, queues_written: bool) -> io::Result<()> {
+        self.log.discard_prepared()?;
+        self.log.release_ahead()?;
+        let in_order = queues_written && !self.health.poisoned.load(Ordering::SeqCst);
+        self.checkpoint.lock().position.clean = in_order;
+        self.write_checkpoints()?;
+        {
+            let checkpoint = self.checkpoint.lock();
+            checkpoint.file.sync()?;
+            checkpoint.position_file.sync()?;
+        }
+        if in_order {
+            self.fs.remove_file(&self.root.join(checkpoint::ABORT_FILE))?;
+            self.fs.sync_dir(&self.root)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the live part of a changed configuration.
+    pub fn reconfigure(&self, config: StoreConfig) {
+        self.config.store(Arc::new(config));
+        self.keeper_bell.lock().unpark();
+    }
+
+    pub fn config(&self) -> Arc<StoreConfig> {
+        self.config.load_full()
+    }
+
+    /// Whether a put would be taken now.
+    pub fn is_writable(&self) -> bool {
+        let health = &self.health;
+        ![&health.shutdown, &health.poisoned, &health.disk_full, &health.queue_error].iter().any(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// How long the present put has held the append lock. Java's lockTimeMills; 0 when nobody has it.
+    pub fn lock_millis(&self) -> u64 {
+        match self.put_began_nanos.load(Ordering::Relaxed) {
+            0 => 0,
+            began => self.clock.nanos().saturating_sub(began) / 1_000_000,
+        }
+    }
+
+    /// One message into the log and its queue. Readable when this returns, or with SYNC_FLUSH when it is on the disk.
+    pub fn put_message(&self, message: &MessageInner) -> PutResult {
+        if let Err(status) = self.check(message, message.body.len()) {
+            return self.refuse(status);
+        }
+        let units = [PendingUnit { start: 0, len: 0, tags_code: message.tags_code }];
+        ENCODE_BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            encode_record(message, buffer);
+            let [mut unit] = units;
+            unit.len = buffer.len();
+            let result = self.append(message, buffer, &[unit]);
+            if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+            result
+        })
+    }
+
+    /// A batch: `message.body` holds its items, which all go to one place of one queue, or nowhere.
+    pub fn put_messages(&self, message: &MessageInner) -> PutResult {
+        // Java answers a batch over the limit with an exception, not with MESSAGE_ILLEGAL.
+        if message.body.len() > self.config.load().max_message_size {
+            return self.refuse(PutMessageStatus::UnknownError);
+        }
+        if let Err(status) = self.check(message, message.body.len()) {
+            return self.refuse(status);
+        }
+        let delayed = properties::find_str(&message.properties, property::DELAY)
+            .and_then(|level| level.parse::<i32>().ok())
+            .is_some_and(|level| level > 0);
+        if delayed || !record::is_dispatched(message.sys_flag) {
+            return self.refuse(PutMessageStatus::MessageIllegal);
+        }
+        ENCODE_BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            let mut units = Vec::new();
+            for item in batch::items(&message.body) {
+                let Ok(item) = item else { return self.refuse(PutMessageStatus::MessageIllegal) };
+                if item.properties.len() > layout::PROPERTIES_BYTES_MAX {
+                    return self.refuse(PutMessageStatus::PropertiesSizeExceeded);
+                }
+                let tags_code = tags_code_of(&item.properties);
+                let one = MessageInner {
+                    flag: item.flag,
+                    body: item.body,
+                    properties: item.properties,
+                    prepared_transaction_offset: 0,
+                    ..message.clone()
+                };
+                let start = buffer.len();
+                encode_record(&one, buffer);
+                units.push(PendingUnit { start, len: buffer.len() - start, tags_code });
+            }
+            if units.is_empty() {
+                return self.refuse(PutMessageStatus::MessageIllegal);
+            }
+            let result = self.append(message, buffer, &units);
+            if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+            result
+        })
+    }
+
+    fn refuse(&self, status: PutMessageStatus) -> PutResult {
+        self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
+        PutResult::refused(status)
+    }
+
+    /// Java's checks before a put, in its order.
+    fn check(&self, message: &MessageInner, body_bytes: usize) -> Result<(), PutMessageStatus> {
+        if !self.is_writable() {
+            return Err(PutMessageStatus::ServiceNotAvailable);
+        }
+        let topic_bytes = message.topic.len();
+        if topic_bytes > i8::MAX as usize && !topic_names::is_retry(&message.topic) || topic_bytes > u8::MAX as usize {
+            return Err(PutMessageStatus::MessageIllegal);
+        }
+        if message.properties.len() > layout::PROPERTIES_BYTES_MAX {
+            return Err(PutMessageStatus::PropertiesSizeExceeded);
+        }
+        let max_message_size = self.config.load().max_message_size;
+        if body_bytes > max_message_size || record_bytes(message) > max_message_size + 64 * 1024 {
+            return Err(PutMessageStatus::MessageIllegal);
+        }
+        Ok(())
+    }
+
+    fn queue_for(&self, topic: &str, queue_id: i32) -> Result<Arc<ConsumeQueue>, StoreError> {
+        let queue = self.queues.get_or_create(topic, queue_id, true);
+        queue.ensure_loaded(&self.queues.files, &self.log)?;
+        Ok(queue)
+    }
+
+    fn append(&self, message: &MessageInner, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
+        let dispatched = record::is_dispatched(message.sys_flag);
+        let delay_level = if message.topic == *topic_names::SCHEDULE { record::delay_level(&message.properties) } else { None };
+        let waits =
+            self.sync_flush && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
+        let mut queue = match self.queue_for(&message.topic, message.queue_id) {
+            Ok(queue) => queue,
+            Err(error) => {
+                error!(topic = %message.topic, queue_id = message.queue_id, %error, "cannot load a ConsumeQueue");
+                return self.refuse(PutMessageStatus::ServiceNotAvailable);
+            }
+        };
+        let mut appender = self.appender.lock();
+        self.put_began_nanos.store(self.clock.nanos().max(1), Ordering::Relaxed);
+        let result = (|| {
+            let appender = &mut *appender;
+            if self.health.shutdown.load(Ordering::SeqCst) {
+                return Err(AppendError::Closed);
+            }
+            let physical_offset = self.log.prepare(&mut appender.tail, records.len())?;
+            let store_timestamp = self.clock.now_millis().max(appender.last_store_timestamp);
+            let mut tail = queue.lock_tail();
+            while tail.is_destroyed() {
+                // Its topic was deleted between the look into the table and now: the message begins a new one.
+                drop(tail);
+                self.queues.remove_queue(&queue);
+                queue = self.queues.get_or_create(&message.topic, message.queue_id, true);
+                tail = queue.lock_tail();
+            }
+            let first_queue_offset = if dispatched { tail.next() } else { 0 };
+            for (index, unit) in units.iter().enumerate() {
+                let queue_offset = if dispatched { first_queue_offset + index as i64 } else { 0 };
+                patch_record(
+                    &mut records[unit.start..unit.start + unit.len],
+                    queue_offset,
+                    physical_offset + unit.start as i64,
+                    store_timestamp,
+                );
+            }
+            self.log.append(&mut appender.tail, records)?;
+            let mut physical_offsets = Vec::new();
+            if units.len() > 1 {
+                physical_offsets.extend(units.iter().map(|unit| physical_offset + unit.start as i64));
+            }
+            for unit in units.iter().filter(|_| dispatched) {
+                let tags_code = match delay_level {
+                    Some(level) => record::deliver_timestamp(level, &self.config.load().delay_level_millis, store_timestamp),
+                    None => unit.tags_code,
+                };
+                let unit = Unit { physical_offset: physical_offset + unit.start as i64, size: unit.len as i32, tags_code };
+                tail.push(&unit);
+                if self.sync_flush {
+                    let unseen =
+                        Unseen { end: unit.end_offset(), queue: Arc::clone(&queue), max_offset: tail.next(), tags_code, store_timestamp };
+                    self.unseen.lock().push_back(unseen);
+                }
+            }
+            let max_offset = tail.next();
+            drop(tail);
+            if dispatched {
+                if !self.sync_flush {
+                    queue.show(max_offset);
+                }
+                if !queue.dirty.swap(true, Ordering::Relaxed) {
+                    appender.dirty.push(Arc::clone(&queue));
+                }
+            }
+            appender.last_record = physical_offset + units.last().map_or(0, |unit| unit.start as i64);
+            appender.last_store_timestamp = store_timestamp;
+            self.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
+            Ok(PutResult {
+                status: PutMessageStatus::PutOk,
+                physical_offset,
+                queue_offset: first_queue_offset,
+                store_timestamp,
+                message_count: units.len() as i32,
+                record_bytes: records.len() as i32,
+                physical_offsets,
+                waits_for_flush: waits,
+            })
+        })();
+        self.put_began_nanos.store(0, Ordering::Relaxed);
+        drop(appender);
+        match result {
+            Ok(put) => {
+                self.after_append(&put, message, &queue, units, dispatched, delay_level);
+                put
+            }
+            Err(error) => self.refuse_append(&error),
+        }
+    }
+
+    fn after_append(
+        &self,
+        put: &PutResult,
+        message: &MessageInner,
+        queue: &ConsumeQueue,
+        units: &[PendingUnit],
+        dispatched: bool,
+        delay_level: Option<usize>,
+    ) {
+        self.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
+        self.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
+        if put.end_offset() >= self.keeper_wanted_at.load(Ordering::Relaxed) {
+            self.keeper_wanted_at.store(i64::MAX, Ordering::Relaxed);
+            self.keeper_bell.lock().unpark();
+        }
+        if self.sync_flush {
+            if !put.waits_for_flush {
+                self.flush_bell.lock().unpark();
+            }
+            return;
+        }
+        if dispatched {
+            for (index, unit) in units.iter().enumerate() {
+                let tags_code = match delay_level {
+                    Some(level) => record::deliver_timestamp(level, &self.config.load().delay_level_millis, put.store_timestamp),
+                    None => unit.tags_code,
+                };
+                let max_offset = put.queue_offset + index as i64 + 1;
+                self.arrivals.arriving(&queue.topic, message.queue_id, max_offset, tags_code, put.store_timestamp);
+            }
+        }
+    }
+
+    fn refuse_append(&self, error: &AppendError) -> PutResult {
+        let status = match error {
+            AppendError::NoSpace(_) => {
+                if !self.health.disk_full.swap(true, Ordering::SeqCst) {
+                    error!(%error, "the disk is full: messages are refused until there is room");
+                }
+                PutMessageStatus::ServiceNotAvailable
+            }
+            AppendError::CreateFile(_) => {
+                error!(%error, "a put was refused");
+                PutMessageStatus::CreateMappedFileFailed
+            }
+            AppendError::Write(_) => {
+                error!(%error, "a put was refused");
+                PutMessageStatus::UnknownError
+            }
+            AppendError::TooLong(_) => PutMessageStatus::MessageIllegal,
+            AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
+        };
+        self.refuse(status)
+    }
+
+    /// Calls `done` when the put is durable, or with FLUSH_DISK_TIMEOUT when it does not get so in time.
+    pub fn when_durable(&self, put: &PutResult, done: Box<dyn FnOnce(PutMessageStatus) + Send>) {
+        if !put.needs_wait() || self.flushed.load(Ordering::Acquire) >= put.end_offset() {
+            return done(put.status);
+        }
+        if self.health.poisoned.load(Ordering::Acquire) {
+            return done(PutMessageStatus::FlushDiskTimeout);
+        }
+        let timeout = Duration::from_millis(self.config.load().sync_flush_timeout);
+        self.waiters.push(put.end_offset(), self.clock.nanos() + timeout.as_nanos() as u64, done);
+        self.flush_bell.lock().unpark();
+    }
+
+    /// How much of the log the indexes do not have yet: nothing, since units are pushed with the records.
+    pub fn dispatch_behind_bytes(&self) -> i64 {
+        0
+    }
+
+    pub fn max_phy_offset(&self) -> i64 {
+        self.log.max_offset()
+    }
+
+    pub fn min_phy_offset(&self) -> i64 {
+        self.log.min_offset()
+    }
+
+    pub fn flushed_offset(&self) -> i64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// All (topic, queue id) that have a ConsumeQueue.
+    pub fn queues(&self) -> Vec<(Arc<str>, i32)> {
+        self.queues.all().iter().map(|queue| (Arc::clone(&queue.topic), queue.queue_id)).collect()
+    }
+
+    /// Topics that have a ConsumeQueue.
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        self.queues.topics()
+    }
+
+    /// Forgets a topic's queues and removes their files. Its messages stay in the log until they expire.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        for queue in self.queues.of_topic(topic) {
+            queue.destroy(&self.queues.files).map_err(at_path("remove", queue.dir()))?;
+        }
+        self.queues.remove_topic(topic);
+        let dir = self.queues.files.root.join(topic);
+        if self.fs.exists(&dir) {
+            match self.fs.remove_dir(&dir) {
+                // Something else lies in it: as in Java it stays.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                other => other.map_err(at_path("remove", &dir))?,
+            }
+            self.fs.sync_dir(&self.queues.files.root).map_err(at_path("sync", &self.queues.files.root))?;
+        }
+        Ok(())
+    }
+
+    /// Java's figures for 28, as text.
+    pub fn runtime_info(&self) -> BTreeMap<String, String> {
+        let mut info = self.stats.runtime_info(self.clock.now_millis());
+        let mut least = f64::MAX;
+        for dir in self.log.files.dirs() {
+            let ratio = self.used_ratio(dir);
+            info.insert(format!("commitLogDiskRatio_{}", dir.display()), java_double(ratio));
+            least = least.min(ratio);
+        }
+        info.insert("commitLogDiskRatio".to_owned(), java_double(least));
+        info.insert("consumeQueueDiskRatio".to_owned(), java_double(self.used_ratio(&self.queues.files.root)));
+        info.insert("commitLogMinOffset".to_owned(), self.min_phy_offset().to_string());
+        info.insert("commitLogMaxOffset".to_owned(), self.max_phy_offset().to_string());
+        info
+    }
+
+    /// Used part of the disk under a path, -1 when it cannot be told.
+    pub(super) fn used_ratio(&self, dir: &Path) -> f64 {
+        match self.fs.disk_usage(dir) {
+            Ok(usage) => usage.used_ratio(),
+            Err(error) => {
+                warn!(dir = %dir.display(), %error, "cannot tell how full the disk is");
+                -1.0
+            }
+        }
+    }
+
+    /// Used parts of the disks of the CommitLog, the ConsumeQueues and the index: for SERVICE_NOT_AVAILABLE's remark.
+    pub fn disk_ratios(&self) -> (f64, f64, f64) {
+        let log = self.log.files.dirs().iter().map(|dir| self.used_ratio(dir)).fold(f64::MAX, f64::min);
+        (log, self.used_ratio(&self.queues.files.root), self.used_ratio(&self.root))
+    }
+}
+
+/// A record in the encode buffer.
+struct PendingUnit {
+    start: usize,
+    len: usize,
+    tags_code: i64,
+}
+
+/// Java's Double.toString for the ratios and rates that travel as text.
+pub(super) fn java_double(value: f64) -> String {
+    if value == value.trunc() { format!("{value:.1}") } else { value.to_string() }
+}
+
+pub(super) fn hash_of(text: &str) -> u64 {
+    // FNV-1a: only ever compared with itself.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+impl Mark {
+    /// The mark after the record that starts at `last_record` and ends at `position`.
+    pub(super) fn at(log: &CommitLog, position: i64, last_record: i64) -> Self {
+        let crc = log.with_bytes(last_record, |bytes| {
+            let len = (position - last_record).clamp(0, bytes.len() as i64) as usize;
+            crc32fast::hash(&bytes[..len])
+        });
+        match crc {
+            Some(last_record_crc) if last_record >= 0 => Self { position, last_record, last_record_crc },
+            _ => Self { position, last_record: -1, last_record_crc: 0 },
+        }
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//! All ConsumeQueues by topic and queue id, and the few of their files that are open.
+//!
+//! A queue costs a table entry until it is used; files are opened when needed and closed when others are needed more.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dashmap::DashMap;
+use parking_lot::{Mutex, RwLock};
+use tracing::warn;
+
+use super::consume_queue::ConsumeQueue;
+use super::fs::{Fs, FsFile};
+use super::{StoreError, at_path};
+
+/// ConsumeQueue files open at a time. The usual limit of descriptors is 1,024, and connections want most of them.
+const OPEN_FILES_MAX: usize = 192;
+
+/// What all queues share.
+pub(super) struct QueueFiles {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) root: PathBuf,
+    pub(super) file_bytes: u64,
+    open: Mutex<OpenFiles>,
+}
+
+#[derive(Default)]
+struct OpenFiles {
+    files: HashMap<(u32, i64), (Arc<dyn FsFile>, u64)>,
+    uses: u64,
+}
+
+impl QueueFiles {
+    /// The file of a queue that starts at this byte; it must exist.
+    pub(super) fn open(&self, queue: &ConsumeQueue, file_start: i64) -> io::Result<Arc<dyn FsFile>> {
+        let key = (queue.number, file_start);
+        {
+            let mut open = self.open.lock();
+            open.uses += 1;
+            let now = open.uses;
+            if let Some((file, used)) = open.files.get_mut(&key) {
+                *used = now;
+                return Ok(Arc::clone(file));
+            }
+        }
+        let file = self.fs.open(&queue.path_of(file_start))?;
+        let mut open = self.open.lock();
+        if open.files.len() >= OPEN_FILES_MAX {
+            // The least recently used half goes at once: a search per open would cost more than a few openings again.
+            let mut uses: Vec<u64> = open.files.values().map(|(_, used)| *used).collect();
+            let (_, median, _) = uses.select_nth_unstable(OPEN_FILES_MAX / 2);
+            let median = *median;
+            open.files.retain(|_, (_, used)| *used > median);
+        }
+        let now = open.uses;
+        open.files.insert(key, (Arc::clone(&file), now));
+        Ok(file)
+    }
+
+    pub(super) fn forget(&self, queue: &ConsumeQueue, file_start: i64) {
+        self.open.lock().files.remove(&(queue.number, file_start));
+    }
+
+    pub(super) fn forget_queue(&self, queue: &ConsumeQueue) {
+        self.open.lock().files.retain(|(number, _), _| *number != queue.number);
+    }
+}
+
+pub(super) struct QueueTable {
+    pub(super) files: QueueFiles,
+    topics: DashMap<Arc<str>, Arc<TopicQueues>>,
+    next_number: AtomicU32,
+}
+
+struct TopicQueues {
+    topic: Arc<str>,
+    /// Ascending by queue id.
+    queues: RwLock<Vec<Arc<ConsumeQueue>>>,
+}
+
+impl TopicQueues {
+    fn get(&self, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+        let queues = self.queues.read();
+        // Ids mostly are 0..n: look there first.
+        let guess = queues.get(queue_id as usize).filter(|queue| queue.queue_id == queue_id);
+        match guess {
+            Some(queue) => Some(Arc::clone(queue)),
+            None => queues.binary_search_by_key(&queue_id, |queue| queue.queue_id).ok().map(|index| Arc::clone(&queues[index])),
+        }
+    }
+}
+
+impl QueueTable {
+    /// Lists the directories; no file is opened.
+    pub(super) fn load(fs: Arc<dyn Fs>, root: &Path, file_bytes: u64) -> Result<Self, StoreError> {
+        let root = root.join("consumequeue");
+        fs.create_dir_all(&root).map_err(at_path("create directory", &root))?;
+        let files = QueueFiles { fs, root: root.clone(), file_bytes, open: Mutex::default() };
+        let table = Self { files, topics: DashMap::new(), next_number: AtomicU32::new(0) };
+        let fs = &table.files.fs;
+        for topic in fs.read_dir(&root).map_err(at_path("list", &root))? {
+            let topic_dir = root.join(&topic.name);
+            if !topic.is_dir {
+                if topic.name == "CURRENT" {
+                    return Err(StoreError::RocksDb { path: root });
+                }
+                continue;
+            }
+            for queue in fs.read_dir(&topic_dir).map_err(at_path("list", &topic_dir))? {
+                match queue.name.parse::<i32>() {
+                    Ok(queue_id) if queue.is_dir => {
+                        table.get_or_create(&topic.name, queue_id, false);
+                    }
+                    _ => warn!(path = %topic_dir.join(&queue.name).display(), "not a ConsumeQueue: left alone"),
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    pub(super) fn get(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+        self.topics.get(topic)?.get(queue_id)
+    }
+
+    /// `empty`: a queue that is not in the table has no files either.
+    pub(super) fn get_or_create(&self, topic: &str, queue_id: i32, empty: bool) -> Arc<ConsumeQueue> {
+        if let Some(queue) = self.get(topic, queue_id) {
+            return queue;
+        }
+        let queues = match self.topics.get(topic) {
+            Some(queues) => Arc::clone(&queues),
+            None => {
+                let topic: Arc<str> = Arc::from(topic);
+                let entry = self.topics.entry(Arc::clone(&topic));
+                Arc::clone(&entry.or_insert_with(|| Arc::new(TopicQueues { topic, queues: RwLock::default() })))
+            }
+        };
+        let mut list = queues.queues.write();
+        match list.binary_search_by_key(&queue_id, |queue| queue.queue_id) {
+            Ok(index) => Arc::clone(&list[index]),
+            Err(index) => {
+                let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+                let dir = self.files.root.join(&*queues.topic).join(queue_id.to_string());
+                let queue = Arc::new(ConsumeQueue::new(Arc::clone(&queues.topic), queue_id, number, dir));
+                if empty {
+                    queue.set_empty();
+                }
+                list.insert(index, Arc::clone(&queue));
+                queue
+            }
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<ConsumeQueue>> {
+        self.topics.iter().flat_map(|entry| entry.value().queues.read().clone()).collect()
+    }
+
+    pub(super) fn topics(&self) -> Vec<Arc<str>> {
+        self.topics.iter().map(|entry| Arc::clone(entry.key())).collect()
+    }
+
+    pub(super) fn of_topic(&self, topic: &str) -> Vec<Arc<ConsumeQueue>> {
+        self.topics.get(topic).map(|queues| queues.queues.read().clone()).unwrap_or_default()
+    }
+
+    pub(super) fn remove_queue(&self, queue: &ConsumeQueue) {
+        if let Some(queues) = self.topics.get(&*queue.topic) {
+            queues.queues.write().retain(|other| other.queue_id != queue.queue_id);
+        }
+        self.topics.remove_if(&*queue.topic, |_, queues| queues.queues.read().is_empty());
+    }
+
+    /// Takes a topic's queues out of the table.
+    pub(super) fn remove_topic(&self, topic: &str) -> Vec<Arc<ConsumeQueue>> {
+        self.topics.remove(topic).map(|(_, queues)| std::mem::take(&mut *queues.queues.write())).unwrap_or_default()
+    }
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading: get messages of a queue, look at one by its place in the log, find offsets by time.
+//!
+//! What a get answers, and when it corrects an offset, is Java's to the letter: clients act on it.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use ferrocket_protocol::message::MessageView;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tracing::error;
+
+use super::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
+use super::message_store::MessageStore;
+use super::record::{self, Found};
+use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter};
+
+/// Units fetched at a time; most gets need fewer.
+const UNITS_PER_READ: usize = 128;
+
+/// Which of several messages stored at one time an offset search means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first one stored at that time or later.
+    #[default]
+    Lower,
+    /// The last one stored at that time or earlier.
+    Upper,
+}
+
+impl MessageStore {
+    /// Messages of a queue from an offset on. Never waits for the disk: see `GetMessageResult::would_block`. `None` when the
+    /// store is shut down.
+    pub fn get_message(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
+        self.get(request, filter, false)
+    }
+
+    /// As `get_message`, on a thread that may wait for the disk.
+    pub fn get_message_blocking(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
+        self.get(request, filter, true)
+    }
+
+    fn get(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter, waiting: bool) -> Option<GetMessageResult> {
+        if self.health.shutdown.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut result = GetMessageResult {
+            status: GetMessageStatus::NoMessageInQueue,
+            next_begin_offset: 0,
+            min_offset: 0,
+            max_offset: 0,
+            body: Bytes::new(),
+            message_count: 0,
+            suggest_pulling_from_slave: false,
+            would_block: false,
+        };
+        let Some(queue) = self.loaded_queue(request.topic, request.queue_id) else { return Some(self.counted(result)) };
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        result.min_offset = min;
+        result.max_offset = max;
+        let offset = request.offset;
+        (result.status, result.next_begin_offset) = if max == 0 {
+            (GetMessageStatus::NoMessageInQueue, 0)
+        } else if offset < min {
+            (GetMessageStatus::OffsetTooSmall, min)
+        } else if offset == max {
+            (GetMessageStatus::OffsetOverflowOne, offset)
+        } else if offset > max {
+            (GetMessageStatus::OffsetOverflowBadly, max)
+        } else {
+            if let Err(error) = self.collect(&queue, request, filter, waiting, &mut result) {
+                if error.kind() == io::ErrorKind::WouldBlock && !waiting {
+                    result.would_block = true;
+                    return Some(result);
+                }
+                error!(topic = request.topic, queue_id = request.queue_id, offset, %error, "reading failed");
+                return None;
+            }
+            (result.status, result.next_begin_offset)
+        };
+        Some(self.counted(result))
+    }
+
+    fn counted(&self, result: GetMessageResult) -> GetMessageResult {
+        if result.status == GetMessageStatus::Found {
+            self.stats.get_found.fetch_add(1, Ordering::Relaxed);
+            self.stats.get_transferred.fetch_add(result.message_count as u64, Ordering::Relaxed);
+        } else {
+            self.stats.get_missed.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Fills `result` from `request.offset` on, which is inside the queue.
+    fn collect(
+        &self,
+        queue: &ConsumeQueue,
+        request: &GetMessage<'_>,
+        filter: &dyn MessageFilter,
+        waiting: bool,
+        result: &mut GetMessageResult,
+    ) -> io::Result<()> {
+        let config = self.config.load();
+        let max_count = request.max_count.max(0) as usize;
+        let max_bytes = request.max_bytes.clamp(100, GET_BYTES_MAX);
+        let scan_bytes = config.max_filter_message_size.max(max_count * UNIT_BYTES);
+        let scan_units = scan_bytes.div_ceil(UNIT_BYTES);
+        let log_end = self.log.max_offset();
+        let memory = super::physical_memory_bytes() / 100 * i64::from(config.access_message_in_memory_max_ratio);
+        let mut next = request.offset;
+        let mut body = BytesMut::new();
+        let mut count = 0;
+        let mut status = GetMessageStatus::NoMatchedMessage;
+        let mut last_physical = 0;
+        // Units of a log file that was found gone are skipped without a look.
+        let mut gone_before = i64::MIN;
+        let mut units: Vec<Unit> = Vec::new();
+        'fetching: loop {
+            units.clear();
+            let wanted = UNITS_PER_READ.min(scan_units.saturating_sub((next - request.offset) as usize)).max(1);
+            queue.read(&self.queues.files, next, wanted, &mut units)?;
+            if units.is_empty() {
+                if next == request.offset {
+                    status = GetMessageStatus::OffsetFoundNull;
+                    let units_per_file = self.queues.files.file_bytes as i64 / UNIT_BYTES as i64;
+                    next = next + units_per_file - next % units_per_file;
+                }
+                break;
+            }
+            let first = next;
+            for (index, unit) in units.iter().enumerate() {
+                let size = unit.size as usize;
+                let in_memory = log_end - unit.physical_offset <= memory;
+                if (first + index as i64 - request.offset) as usize * UNIT_BYTES >= scan_bytes {
+                    break 'fetching;
+                }
+                if count > 0 && is_full(&config, size, count, max_count, body.len(), max_bytes, in_memory) || body.len() >= max_bytes {
+                    break 'fetching;
+                }
+                last_physical = unit.physical_offset;
+                next = first + index as i64 + 1;
+                if unit.physical_offset < gone_before || unit.is_blank() {
+                    continue;
+                }
+                if !filter.matches_unit(unit.tags_code) {
+                    if count == 0 {
+                        status = GetMessageStatus::NoMatchedMessage;
+                    }
+                    continue;
+                }
+                let start = body.len();
+                if start == 0 {
+                    // Most gets are of messages of about one size.
+                    let expected = size.saturating_mul(units.len() - index).min(config.max_transfer_bytes_on_message_in_memory);
+                    body.reserve(expected.max(size).min(max_bytes.max(size)));
+                }
+                if !self.log.copy(unit.physical_offset, size, waiting, &mut body)? {
+                    if count == 0 {
+                        status = GetMessageStatus::MessageWasRemoving;
+                    }
+                    let file_bytes = self.log.files.file_bytes() as i64;
+                    gone_before = unit.physical_offset - unit.physical_offset % file_bytes + file_bytes;
+                    continue;
+                }
+                if filter.needs_record() {
+                    let matches = match MessageView::decode(&body[start..]) {
+                        Ok(record) => filter.matches_record(&record),
+                        Err(_) => false,
+                    };
+                    if !matches {
+                        body.truncate(start);
+                        if count == 0 {
+                            status = GetMessageStatus::NoMatchedMessage;
+                        }
+                        continue;
+                    }
+                }
+                count += 1;
+                status = GetMessageStatus::Found;
+                gone_before = i64::MIN;
+            }
+            // The next file of the queue is another get's, once something was found or this one has ended.
+            let units_per_file = self.queues.files.file_bytes as i64 / UNIT_BYTES as i64;
+            if units.len() < wanted || next % units_per_file == 0 || next >= result.max_offset {
+                break;
+            }
+        }
+        result.status = status;
+        result.next_begin_offset = next;
+        result.message_count = count as i32;
+        result.body = body.freeze();
+        result.suggest_pulling_from_slave = log_end - last_physical > memory;
+        Ok(())
+    }
+
+    fn loaded_queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
+        let queue = self.queues.get(topic, queue_id)?;
+        match queue.ensure_loaded(&self.queues.files, &self.log) {
+            Ok(()) => Some(queue),
+            Err(error) => {
+                error!(topic, queue_id, %error, "cannot load a ConsumeQueue");
+                None
+            }
+        }
+    }
+
+    /// The offset after a queue's last readable message; 0 without such a queue.
+    pub fn max_offset(&self, topic: &str, queue_id: i32) -> i64 {
+        self.loaded_queue(topic, queue_id).map_or(0, |queue| queue.max_offset())
+    }
+
+    /// A queue's first message that has not expired; 0 without such a queue.
+    pub fn min_offset(&self, topic: &str, queue_id: i32) -> i64 {
+        self.loaded_queue(topic, queue_id).map_or(0, |queue| queue.min_offset())
+    }
+
+    pub fn consume_queue_unit(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Unit> {
+        let queue = self.loaded_queue(topic, queue_id)?;
+        match queue.get(&self.queues.files, offset) {
+            Ok(unit) => unit,
+            Err(error) => {
+                error!(topic, queue_id, offset, %error, "reading a ConsumeQueue failed");
+                None
+            }
+        }
+    }
+
+    /// When the message with this offset was stored; -1 without one.
+    pub fn message_store_time(&self, topic: &str, queue_id: i32, offset: i64) -> i64 {
+        self.consume_queue_unit(topic, queue_id, offset).and_then(|unit| self.log.store_timestamp(unit.physical_offset)).unwrap_or(-1)
+    }
+
+    /// When a queue's first message was stored; -1 without one.
+    pub fn earliest_message_time(&self, topic: &str, queue_id: i32) -> i64 {
+        self.message_store_time(topic, queue_id, self.min_offset(topic, queue_id))
+    }
+
+    /// When the first message of the log was stored; -1 without one.
+    pub fn earliest_store_time(&self) -> i64 {
+        self.log.store_timestamp(self.log.min_offset()).unwrap_or(-1)
+    }
+
+    /// The record at this place of the log.
+    pub fn look_message(&self, physical_offset: i64) -> Option<Bytes> {
+        let size = self.log.record_bytes_at(physical_offset)?;
+        self.look_message_sized(physical_offset, size)
+    }
+
+    /// As `look_message`, for one whose length is known.
+    pub fn look_message_sized(&self, physical_offset: i64, size: usize) -> Option<Bytes> {
+        let copy = |bytes: &[u8]| match record::check(bytes.get(..size)?, physical_offset, false) {
+            Found::Record(record) => Some(Bytes::copy_from_slice(record.record)),
+            _ => None,
+        };
+        self.log.with_bytes(physical_offset, copy).flatten()
+    }
+
+    /// Whether the next `batch` messages of a consumer at `offset` would come from memory; Java's estimate for flow control.
+    pub fn in_memory_by_consume_offset(&self, topic: &str, queue_id: i32, offset: i64, batch: i32) -> bool {
+        let Some(unit) = self.consume_queue_unit(topic, queue_id, offset) else { return false };
+        let last = self.consume_queue_unit(topic, queue_id, offset + i64::from(batch)).unwrap_or(unit);
+        let ratio = self.config.load().access_message_in_memory_max_ratio;
+        self.log.max_offset() - last.physical_offset <= super::physical_memory_bytes() / 100 * i64::from(ratio)
+    }
+
+    /// The offset of a queue at a time; between its minimum and maximum.
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> i64 {
+        let Some(queue) = self.loaded_queue(topic, queue_id) else { return 0 };
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        if min >= max {
+            return min.min(max);
+        }
+        let stored_at = |offset: i64| {
+            let unit = queue.get(&self.queues.files, offset).ok().flatten()?;
+            self.log.store_timestamp(unit.physical_offset)
+        };
+        // The first offset stored later than (or, for the lower boundary, at) the time. Expired units count as earlier.
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let earlier = match (stored_at(middle), boundary) {
+                (None, _) => true,
+                (Some(stored), Boundary::Lower) => stored < timestamp,
+                (Some(stored), Boundary::Upper) => stored <= timestamp,
+            };
+            if earlier {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        match boundary {
+            Boundary::Lower => low.clamp(min, max),
+            // Nothing is that old: Java's 0, brought into the queue's range.
+            Boundary::Upper if low == min => min,
+            Boundary::Upper => (low - 1).clamp(min, max),
+        }
+    }
+}
+
+/// Java's isTheBatchFull, for a message that is not the first.
+fn is_full(
+    config: &super::StoreConfig,
+    size: usize,
+    count: usize,
+    max_count: usize,
+    bytes: usize,
+    max_bytes: usize,
+    in_memory: bool,
+) -> bool {
+    if count + 1 > max_count || bytes + size > max_bytes {
+        return true;
+    }
+    if in_memory {
+        return bytes + size > config.max_transfer_bytes_on_message_in_memory || count + 1 > config.max_transfer_count_on_message_in_memory;
+    }
+    bytes + size > config.max_transfer_bytes_on_message_in_disk || count + 1 > config.max_transfer_count_on_message_in_disk
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where does the log end, and which of its messages do the ConsumeQueues lack?
+//!
+//! Reading starts at our own mark when it still fits the log, else where the original would start. Every record from there on
+//! is checked; each queue that one of them belongs to is cut at the first of them and written anew.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ferrocket_protocol::message::tags_code_of;
+use ferrocket_protocol::topic_names;
+use tracing::{error, info, warn};
+
+use super::checkpoint::{Checkpoint, Mark, Position};
+use super::commit_log::CommitLog;
+use super::consume_queue::{ConsumeQueue, Unit};
+use super::fs::Fs;
+use super::mapped_file::MappedFile;
+use super::message_store::hash_of;
+use super::queue_table::QueueTable;
+use super::record::{self, Found};
+use super::{StoreConfig, StoreError, at_path};
+
+/// Units that recovery holds in memory before it writes them.
+const PENDING_UNITS_MAX: usize = 200_000;
+
+pub(super) struct Recovered {
+    pub(super) end: i64,
+    /// Start of the last record; -1 when there is none.
+    pub(super) last_record: i64,
+    pub(super) last_store_timestamp: i64,
+    /// Queues with units that were not in their files.
+    pub(super) redispatched: Vec<Arc<ConsumeQueue>>,
+    /// What our position file says is durable, as far as it is believed.
+    pub(super) synced: Mark,
+}
+
+struct Start {
+    offset: i64,
+    /// Records from here on go to the ConsumeQueues.
+    dispatch_from: i64,
+    last_record: i64,
+}
+
+pub(super) fn recover(
+    fs: &dyn Fs,
+    config: &StoreConfig,
+    log: &CommitLog,
+    queues: &QueueTable,
+    checkpoint: &Checkpoint,
+    position: Option<&Position>,
+    orderly: bool,
+) -> Result<Recovered, StoreError> {
+    let files = log.files.files();
+    let Some(last_file) = files.last() else {
+        return without_log(log, queues);
+    };
+    log.set_readable_end(last_file.end_offset());
+    let boot = hash_of(&fs.boot_id());
+    let synced = position.map(|position| position.synced).filter(|mark| fits(log, queues, mark)).unwrap_or_default();
+    let written = position
+        .filter(|position| position.boot == boot || (position.clean && orderly))
+        .map(|position| position.written)
+        .filter(|mark| fits(log, queues, mark));
+    let trusted = written.is_some() || synced.position > 0;
+    let start = match written.or((synced.position > 0).then_some(synced)) {
+        Some(mark) => Start { offset: mark.position, dispatch_from: mark.position, last_record: mark.last_record },
+        None if orderly => start_after_orderly_stop(config, log, queues, &files)?,
+        None => start_after_crash(config, checkpoint, &files),
+    };
+    info!(offset = start.offset, trusted, orderly, "reading the log");
+    let scan = scan(config, log, queues, &files, &start)?;
+    cut(log, &files, scan.end, trusted && orderly)?;
+    for queue in queues.all() {
+        queue.cut_behind(&queues.files, scan.end)?;
+    }
+    Ok(Recovered {
+        end: scan.end,
+        last_record: scan.last_record,
+        last_store_timestamp: scan.last_store_timestamp,
+        redispatched: scan.redispatched,
+        synced,
+    })
+}
+
+/// Java too: without a log the ConsumeQueues mean nothing.
+fn without_log(log: &CommitLog, queues: &QueueTable) -> Result<Recovered, StoreError> {
+    for queue in queues.all() {
+        warn!(topic = %queue.topic, queue_id = queue.queue_id, "removing a ConsumeQueue that has no log");
+        queue.destroy(&queues.files).map_err(at_path("remove", queue.dir()))?;
+        queues.remove_queue(&queue);
+    }
+    log.set_readable_end(0);
+    Ok(Recovered { end: 0, last_record: -1, last_store_timestamp: 0, redispatched: Vec::new(), synced: Mark::default() })
+}
+
+/// The log and the ConsumeQueues still are what they were when the mark was made.
+fn fits(log: &CommitLog, queues: &QueueTable, mark: &Mark) -> bool {
+    if mark.position < log.min_offset() || mark.position > log.max_offset() || mark.last_record < log.min_offset() {
+        return false;
+    }
+    if Mark::at(log, mark.position, mark.last_record) != *mark {
+        return false;
+    }
+    let unit_of_last = log.with_bytes(mark.last_record, |bytes| match record::check(bytes, mark.last_record, false) {
+        Found::Record(record) if !record::is_dispatched(record.sys_flag) => Some(true),
+        Found::Record(record) => {
+            let queue = queues.get(record.topic, record.queue_id)?;
+            let unit = queue.unit_before_loading(&queues.files, record.queue_offset)?;
+            Some(unit.physical_offset == mark.last_record)
+        }
+        _ => None,
+    });
+    unit_of_last.flatten().unwrap_or(false)
+}
+
+/// Java's: the last file whose first record the ConsumeQueues reach.
+fn start_after_orderly_stop(
+    config: &StoreConfig,
+    log: &CommitLog,
+    queues: &QueueTable,
+    files: &[Arc<MappedFile>],
+) -> Result<Start, StoreError> {
+    let mut reached = -1;
+    for queue in queues.all() {
+        queue.ensure_loaded(&queues.files, log)?;
+        reached = reached.max(queue.max_physical_end());
+    }
+    let matched = files.iter().rposition(|file| first_record(file, config).is_some_and(|(offset, _)| offset <= reached));
+    let file = &files[matched.unwrap_or(0)];
+    // A record that starts exactly where the ConsumeQueues end is missing in them; Java forgets it.
+    Ok(Start { offset: file.start_offset(), dispatch_from: reached, last_record: -1 })
+}
+
+/// Java's: the last file whose first record was stored before everything was on the disk.
+fn start_after_crash(config: &StoreConfig, checkpoint: &Checkpoint, files: &[Arc<MappedFile>]) -> Start {
+    let (timestamp, logics) = (checkpoint.min_timestamp(), checkpoint.logics_physical_offset);
+    let before = |(offset, stored): (i64, i64)| stored <= timestamp && (logics <= 0 || offset <= logics);
+    let matched = files.iter().rposition(|file| first_record(file, config).is_some_and(before));
+    let offset = files[matched.unwrap_or(0)].start_offset();
+    Start { offset, dispatch_from: offset, last_record: -1 }
+}
+
+/// Offset and store time of a file's first record.
+fn first_record(file: &MappedFile, config: &StoreConfig) -> Option<(i64, i64)> {
+    match record::check(file.read(0, file.file_bytes()), file.start_offset(), config.check_crc_on_recover) {
+        Found::Record(record) if record.store_timestamp != 0 => Some((record.physical_offset, record.store_timestamp)),
+        _ => None,
+    }
+}
+
+struct Scan {
+    end: i64,
+    last_record: i64,
+    last_store_timestamp: i64,
+    redispatched: Vec<Arc<ConsumeQueue>>,
+}
+
+fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc<MappedFile>], start: &Start) -> Result<Scan, StoreError> {
+    let mut scan = Scan { end: start.offset, last_record: start.last_record, last_store_timestamp: 0, redispatched: Vec::new() };
+    if let Some(timestamp) = log.store_timestamp(start.last_record) {
+        scan.last_store_timestamp = timestamp;
+    }
+    let mut pending_units = 0;
+    let mut numbers = HashSet::new();
+    for file in files.iter().filter(|file| file.end_offset() > start.offset) {
+        if file.start_offset() > scan.end {
+            error!(expected = scan.end, found = file.start_offset(), "the log has a gap: what lies behind it is lost");
+            break;
+        }
+        loop {
+            let at = (scan.end - file.start_offset()) as usize;
+            match record::check(file.read(at, file.file_bytes()), scan.end, config.check_crc_on_recover) {
+                Found::Record(record) => {
+                    if record.physical_offset >= start.dispatch_from && record::is_dispatched(record.sys_flag) {
+                        let queue = queues.get_or_create(record.topic, record.queue_id, true);
+                        queue.ensure_loaded(&queues.files, log)?;
+                        let tags_code =
+                            match (record.topic == topic_names::SCHEDULE).then(|| record::delay_level(record.properties)).flatten() {
+                                Some(level) => record::deliver_timestamp(level, &config.delay_level_millis, record.store_timestamp),
+                                None => tags_code_of(record.properties),
+                            };
+                        let unit = Unit { physical_offset: record.physical_offset, size: record.total_bytes() as i32, tags_code };
+                        queue.redispatch(&queues.files, record.queue_offset, unit)?;
+                        pending_units += 1;
+                        if numbers.insert(queue.number) {
+                            queue.dirty.store(true, Ordering::Relaxed);
+                            scan.redispatched.push(queue);
+                        }
+                        if pending_units >= PENDING_UNITS_MAX {
+                            pending_units = 0;
+                            for queue in &scan.redispatched {
+                                queue.write_pending(&queues.files).map_err(at_path("write", queue.dir()))?;
+                            }
+                        }
+                    }
+                    scan.last_record = record.physical_offset;
+                    scan.last_store_timestamp = record.store_timestamp;
+                    scan.end += record.total_bytes() as i64;
+                }
+                Found::Blank if files.iter().any(|next| next.start_offset() == file.end_offset()) => {
+                    scan.end = file.end_offset();
+                    break;
+                }
+                Found::Blank | Found::Nothing => return Ok(scan),
+            }
+        }
+    }
+    Ok(scan)
+}
+
+/// The log ends here: later files go, and what lies behind in the last one.
+fn cut(log: &CommitLog, files: &[Arc<MappedFile>], end: i64, rest_is_zero: bool) -> Result<(), StoreError> {
+    for file in files.iter().rev() {
+        let failed = at_path("cut", file.path());
+        if file.start_offset() > end || (file.start_offset() == end && files.len() > 1) {
+            info!(path = %file.path().display(), "removing a file behind the end of the log");
+            log.files.remove(file).map_err(failed)?;
+        } else if file.end_offset() > end {
+            let at = (end - file.start_offset()) as usize;
+            let looks_empty = file.read(at, 64).iter().all(|byte| *byte == 0);
+            if rest_is_zero && looks_empty {
+                file.set_end(at);
+            } else {
+                file.truncate(at).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}

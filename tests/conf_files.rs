@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The files of `conf/`: the annotated ones say what the declarations say, and every example starts, or is refused for the reason it gives.
+//!
+//! `FERROCKET_WRITE=1 cargo test --test conf_files` writes the annotated ones anew.
+
+use std::path::{Path, PathBuf};
+
+use ferrocket::config::{self, BrokerConfig, Keys, NamesrvConfig};
+
+fn conf(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+}
+
+#[expect(clippy::disallowed_methods, reason = "writes a file of the repository, not of a store")]
+fn same_as_generated(name: &str, generated: &str) {
+    let path = conf(name);
+    if std::env::var_os("FERROCKET_WRITE").is_some() {
+        std::fs::write(&path, generated).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(written == generated, "conf/{name} is not what src/config declares: FERROCKET_WRITE=1 cargo test --test conf_files");
+}
+
+#[test]
+fn the_annotated_broker_conf_is_generated() {
+    let settings = [
+        ("brokerClusterName", "DefaultCluster"),
+        ("brokerName", "broker-a"),
+        ("brokerId", "0"),
+        ("deleteWhen", "04"),
+        ("fileReservedTime", "48"),
+        ("brokerRole", "ASYNC_MASTER"),
+        ("flushDiskType", "ASYNC_FLUSH"),
+    ];
+    same_as_generated(
+        "broker.conf",
+        &config::annotated::<BrokerConfig>("A single master: ferrocket broker -c conf/broker.conf", &settings),
+    );
+}
+
+#[test]
+fn the_annotated_namesrv_conf_is_generated() {
+    same_as_generated("namesrv.conf", &config::annotated::<NamesrvConfig>("A name server: ferrocket namesrv -c conf/namesrv.conf", &[]));
+}
+
+fn read(name: &str) -> Result<BrokerConfig, String> {
+    let mut config = BrokerConfig::default();
+    let report = config::read(&mut config, &std::fs::read(conf(name)).unwrap(), name).map_err(|error| error.to_string())?;
+    assert!(report.given.iter().all(|given| given.standing.is_some()), "{name} has a key that nobody knows");
+    Ok(config)
+}
+
+#[test]
+fn the_examples_of_masters_start_and_those_of_slaves_say_that_they_do_not_yet() {
+    let mut names = Vec::new();
+    for name in ["broker.conf", "2m-noslave/broker-a.properties", "2m-noslave/broker-b.properties"] {
+        names.push(read(name).unwrap().broker_name);
+    }
+    assert_eq!(names, ["broker-a", "broker-a", "broker-b"]);
+    for master in ["2m-2s-async/broker-a.properties", "2m-2s-async/broker-b.properties"] {
+        read(master).unwrap();
+    }
+    for unserved in [
+        "2m-2s-async/broker-a-s.properties",
+        "2m-2s-async/broker-b-s.properties",
+        "2m-2s-sync/broker-a-s.properties",
+        "2m-2s-sync/broker-b-s.properties",
+    ] {
+        assert!(read(unserved).unwrap_err().contains("brokerRole=SLAVE cannot be obeyed"), "{unserved}");
+        assert!(std::fs::read_to_string(conf(unserved)).unwrap().contains("Not served yet"), "{unserved}");
+    }
+    for unserved in ["2m-2s-sync/broker-a.properties", "2m-2s-sync/broker-b.properties"] {
+        assert!(read(unserved).unwrap_err().contains("inSyncReplicas=2"), "{unserved}");
+        assert!(std::fs::read_to_string(conf(unserved)).unwrap().contains("Not served yet"), "{unserved}");
+    }
+}
+
+#[test]
+fn the_annotated_files_name_every_key() {
+    let listed = |name: &str, keys: &[config::Key]| {
+        let text = std::fs::read_to_string(conf(name)).unwrap();
+        for key in keys {
+            let line = |line: &str| line.trim_start_matches(['#', ' ']).split('=').next() == Some(key.name);
+            assert!(text.lines().any(line), "{name} does not name {}", key.name);
+        }
+    };
+    listed("broker.conf", BrokerConfig::KEYS);
+    listed("namesrv.conf", NamesrvConfig::KEYS);
+}

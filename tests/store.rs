@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The store through its door, on a real disk: what is put is got, before and after every kind of stop.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferrocket::runtime::{Runtime, SystemClock};
+use ferrocket::store::{
+    AllMessages, ArrivalListener, Boundary, FlushDiskType, GetMessage, GetMessageResult, GetMessageStatus, MessageStore, PutMessageStatus,
+    RealFs, StoreConfig, StoreError,
+};
+use ferrocket_protocol::message::{MessageInner, MessageView, batch, decode, tags_code};
+use parking_lot::Mutex;
+
+#[derive(Default)]
+struct Arrivals(Mutex<Vec<(String, i32, i64)>>);
+
+impl ArrivalListener for Arrivals {
+    fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, _tags_code: i64, _store_time: i64) {
+        self.0.lock().push((topic.to_owned(), queue_id, max_offset));
+    }
+}
+
+fn config(root: &Path) -> StoreConfig {
+    StoreConfig {
+        mapped_file_size_commit_log: 1 << 20,
+        mapped_file_size_consume_queue: 4_000,
+        max_hash_slot_num: 1_000,
+        max_index_num: 4_000,
+        ..StoreConfig::at(root)
+    }
+}
+
+fn open(config: StoreConfig) -> Arc<MessageStore> {
+    try_open(config).unwrap()
+}
+
+fn try_open(config: StoreConfig) -> Result<Arc<MessageStore>, StoreError> {
+    MessageStore::open(config, RealFs::shared(), SystemClock::shared(), Arc::new(Arrivals::default()))
+}
+
+fn message(topic: &str, queue_id: i32, body: impl Into<Bytes>) -> MessageInner {
+    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
+    MessageInner {
+        topic: topic.to_owned().into(),
+        queue_id,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: body.into(),
+        properties: Bytes::from_static(b"TAGS\x01TagA\x02KEYS\x01k1 k2\x02"),
+        tags_code: tags_code("TagA"),
+    }
+}
+
+fn get(store: &MessageStore, topic: &str, queue_id: i32, offset: i64) -> GetMessageResult {
+    let request = GetMessage { group: "G", topic, queue_id, offset, max_count: 32, max_bytes: 1 << 20 };
+    store.get_message_blocking(&request, &AllMessages).unwrap()
+}
+
+/// All bodies of a queue, got as a consumer gets them.
+fn bodies(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<String> {
+    let mut bodies = Vec::new();
+    let mut offset = store.min_offset(topic, queue_id);
+    loop {
+        let got = get(store, topic, queue_id, offset);
+        for record in decode::records(&got.body) {
+            let record: MessageView<'_> = record.unwrap();
+            assert_eq!(record.queue_offset, offset + (bodies.len() as i64 + store.min_offset(topic, queue_id) - offset));
+            bodies.push(String::from_utf8(record.body.to_vec()).unwrap());
+        }
+        match got.status {
+            GetMessageStatus::Found => offset = got.next_begin_offset,
+            GetMessageStatus::OffsetOverflowOne | GetMessageStatus::NoMessageInQueue => return bodies,
+            other => panic!("{other:?} at {offset}"),
+        }
+    }
+}
+
+fn put_many(store: &MessageStore, range: std::ops::Range<usize>) {
+    for number in range {
+        let put = store.put_message(&message("T", (number % 3) as i32, format!("body {number} {}", "x".repeat(number % 700))));
+        assert_eq!(put.status, PutMessageStatus::PutOk);
+        assert_eq!(put.queue_offset, (number / 3) as i64);
+    }
+}
+
+fn assert_has(store: &MessageStore, count: usize) {
+    for queue in 0..3 {
+        let expected: Vec<String> =
+            (0..count).filter(|number| number % 3 == queue).map(|number| format!("body {number} {}", "x".repeat(number % 700))).collect();
+        assert_eq!(bodies(store, "T", queue as i32), expected, "queue {queue}");
+    }
+}
+
+#[test]
+fn what_is_put_is_got_after_an_orderly_stop_and_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let store = open(config.clone());
+    put_many(&store, 0..5_000);
+    assert_has(&store, 5_000);
+    store.keep();
+    assert_has(&store, 5_000);
+    store.shutdown().unwrap();
+    assert!(!dir.path().join("abort").exists());
+
+    let store = open(config.clone());
+    assert_has(&store, 5_000);
+    put_many(&store, 5_000..6_000);
+    store.keep();
+    put_many(&store, 6_000..7_000);
+    // Not shut down: what the process would leave when killed, its files and nothing else.
+    drop(store);
+    assert!(dir.path().join("abort").exists());
+
+    let store = open(config.clone());
+    assert_has(&store, 7_000);
+    put_many(&store, 7_000..7_100);
+    store.shutdown().unwrap();
+
+    for gone in ["ferrocket.position", "checkpoint", "consumequeue"] {
+        let path = dir.path().join(gone);
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
+        let store = open(config.clone());
+        assert_has(&store, 7_100);
+        store.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let store = open(config.clone());
+    put_many(&store, 0..100);
+    let last = store.put_message(&message("T", 1, "torn"));
+    drop(store);
+    let log = dir.path().join("commitlog").join(format!("{:020}", 0));
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[last.physical_offset as usize + 89] ^= 0xff;
+    std::fs::write(&log, bytes).unwrap();
+    let store = open(config);
+    assert_has(&store, 100);
+    assert_eq!(store.max_phy_offset(), last.physical_offset);
+    put_many(&store, 100..200);
+    assert_has(&store, 200);
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(config(dir.path()));
+    // POSIX record locks do not keep one process from itself: another process tries.
+    let held = std::process::Command::new("python3")
+        .args([
+            "-c",
+            "import fcntl,sys\nf=open(sys.argv[1],'r+')\ntry:\n fcntl.lockf(f,fcntl.LOCK_EX|fcntl.LOCK_NB,1)\nexcept OSError: sys.exit(7)",
+        ])
+        .arg(dir.path().join("lock"))
+        .status();
+    match held {
+        Ok(status) => assert_eq!(status.code(), Some(7)),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "no python on this machine: not shown"),
+    }
+}
+
+/// DefaultMessageStore.java#getMessage.
+#[test]
+fn offsets_outside_the_queue_are_corrected_as_in_java() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path()));
+    let outcome = |offset| {
+        let got = get(&store, "T", 0, offset);
+        (got.status, got.next_begin_offset)
+    };
+    assert_eq!(outcome(7), (GetMessageStatus::NoMessageInQueue, 0));
+    put_many(&store, 0..30);
+    assert_eq!(outcome(10), (GetMessageStatus::OffsetOverflowOne, 10));
+    assert_eq!(outcome(11), (GetMessageStatus::OffsetOverflowBadly, 10));
+    assert_eq!(outcome(-1), (GetMessageStatus::OffsetTooSmall, 0));
+    assert_eq!(outcome(3), (GetMessageStatus::Found, 10));
+}
+
+#[test]
+fn a_get_is_limited_by_count_and_bytes_but_never_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path()));
+    for _ in 0..100 {
+        store.put_message(&message("T", 0, vec![b'x'; 1000]));
+    }
+    let count = |max_count, max_bytes| {
+        let request = GetMessage { group: "G", topic: "T", queue_id: 0, offset: 0, max_count, max_bytes };
+        store.get_message(&request, &AllMessages).unwrap().message_count
+    };
+    assert_eq!(count(5, 1 << 20), 5);
+    assert_eq!(count(200, 1 << 20), 32, "maxTransferCountOnMessageInMemory");
+    assert_eq!(count(32, 2_500), 2);
+    assert_eq!(count(32, 100), 1);
+    assert_eq!(count(0, 1 << 20), 1, "the first message always fits");
+}
+
+#[test]
+fn a_batch_is_consecutive_and_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path()));
+    let mut body = Vec::new();
+    for number in 0..10 {
+        batch::encode_item(number, format!("item {number}").as_bytes(), format!("TAGS\x01Tag{number}\x02").as_bytes(), &mut body);
+    }
+    let put = store.put_messages(&message("T", 0, body.clone()));
+    assert_eq!((put.status, put.message_count, put.queue_offset), (PutMessageStatus::PutOk, 10, 0));
+    assert_eq!(put.physical_offsets.len(), 10);
+    assert_eq!(store.consume_queue_unit("T", 0, 3).unwrap().tags_code, tags_code("Tag3"));
+    assert_eq!(bodies(&store, "T", 0), (0..10).map(|number| format!("item {number}")).collect::<Vec<_>>());
+    body.truncate(body.len() - 1);
+    assert_eq!(store.put_messages(&message("T", 0, body)).status, PutMessageStatus::MessageIllegal);
+    assert_eq!(store.max_offset("T", 0), 10);
+}
+
+#[test]
+fn sizes_are_refused_as_in_java() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(StoreConfig { max_message_size: 1_000, ..config(dir.path()) });
+    let status = |message: &MessageInner| store.put_message(message).status;
+    assert_eq!(status(&message("T", 0, vec![0; 1_001])), PutMessageStatus::MessageIllegal);
+    assert_eq!(status(&message("T", 0, vec![0; 1_000])), PutMessageStatus::PutOk);
+    assert_eq!(status(&message(&"t".repeat(128), 0, "x")), PutMessageStatus::MessageIllegal);
+    assert_eq!(status(&message(&format!("%RETRY%{}", "g".repeat(200)), 0, "x")), PutMessageStatus::PutOk);
+    let long = MessageInner { properties: Bytes::from(vec![b'p'; 32_768]), ..message("T", 0, "x") };
+    assert_eq!(status(&long), PutMessageStatus::PropertiesSizeExceeded);
+}
+
+#[tokio::test]
+async fn sync_flush_answers_when_the_group_is_on_the_disk_and_only_then_shows_the_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let arrivals = Arc::new(Arrivals::default());
+    let config = StoreConfig { flush_disk_type: FlushDiskType::Sync, ..config(dir.path()) };
+    let store = MessageStore::open(config, RealFs::shared(), SystemClock::shared(), Arc::clone(&arrivals) as _).unwrap();
+    let put = store.put_message(&message("T", 0, "waits"));
+    assert!(put.needs_wait());
+    assert_eq!(store.max_offset("T", 0), 0, "an offset that may be given out again is not shown");
+    let runtime = Runtime::current(SystemClock::shared());
+    store.start(&runtime).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    for number in 0..200 {
+        let put = store.put_message(&message("T", 0, format!("{number}")));
+        let sender = sender.clone();
+        store.when_durable(&put, Box::new(move |status| sender.send((number, status)).unwrap()));
+    }
+    for _ in 0..200 {
+        let (_, status) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(status, PutMessageStatus::PutOk);
+    }
+    assert_eq!(store.max_offset("T", 0), 201);
+    assert_eq!(store.flushed_offset(), store.max_phy_offset());
+    assert_eq!(arrivals.0.lock().len(), 201);
+    let unwaited = MessageInner { properties: Bytes::from_static(b"WAIT\x01false\x02"), ..message("T", 0, "x") };
+    assert!(!store.put_message(&unwaited).needs_wait());
+    store.shutdown().unwrap();
+    assert!(runtime.stop(Duration::from_secs(5)).await);
+}
+
+#[test]
+fn a_deleted_topic_is_gone_and_can_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let store = open(config.clone());
+    put_many(&store, 0..300);
+    store.put_message(&message("Other", 0, "stays"));
+    store.keep();
+    store.delete_topic("T").unwrap();
+    assert!(!dir.path().join("consumequeue/T").exists());
+    assert_eq!(store.max_offset("T", 0), 0);
+    assert_eq!(store.put_message(&message("T", 0, "anew")).queue_offset, 0);
+    assert_eq!(bodies(&store, "T", 0), ["anew"]);
+    store.shutdown().unwrap();
+    let store = open(config);
+    assert_eq!(bodies(&store, "T", 0), ["anew"]);
+    assert_eq!(bodies(&store, "Other", 0), ["stays"]);
+}
+
+/// ConsumeQueue.java#getOffsetInQueueByTime.
+#[test]
+fn offsets_are_found_by_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = ferrocket::runtime::ManualClock::at_millis(1_000_000);
+    let store = MessageStore::open(config(dir.path()), RealFs::shared(), Arc::new(clock.clone()), Arc::new(Arrivals::default())).unwrap();
+    for _ in 0..3 {
+        for _ in 0..2 {
+            store.put_message(&message("T", 0, "x"));
+        }
+        clock.advance(Duration::from_millis(100));
+    }
+    let at = |time: i64, boundary| store.offset_by_time("T", 0, 1_000_000 + time, boundary);
+    assert_eq!(
+        [at(-1, Boundary::Lower), at(0, Boundary::Lower), at(1, Boundary::Lower), at(100, Boundary::Lower), at(201, Boundary::Lower)],
+        [0, 0, 2, 2, 6]
+    );
+    assert_eq!(
+        [at(-1, Boundary::Upper), at(0, Boundary::Upper), at(50, Boundary::Upper), at(100, Boundary::Upper), at(900, Boundary::Upper)],
+        [0, 1, 1, 3, 5]
+    );
+}
