@@ -164,7 +164,7 @@ fn equal(a: &Value, b: &Value) -> bool {
 /// A value as text that fits into a report line.
 pub fn short(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(600) {
+    match text.char_indices().nth(3000) {
         Some((cut, _)) => format!("{}... ({} bytes)", &text[..cut], text.len()),
         None => text,
     }

@@ -19,7 +19,7 @@ use crate::report::{self, Outcome, Outcomes};
 use crate::scenario::{CLIENTS, Scenario, Server};
 
 /// Longer than any scenario may take; then it counts as hanging.
-const CELL_TIMEOUT: Duration = Duration::from_secs(180);
+const CELL_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
 pub enum Servers {
