@@ -88,6 +88,9 @@ impl MessageStore {
                 error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot expire a ConsumeQueue");
             }
         }
+        if let Err(error) = self.index.expire(min) {
+            error!(%error, "cannot expire the index");
+        }
     }
 
     fn judge_disk(&self) -> DiskState {

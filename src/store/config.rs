@@ -49,6 +49,7 @@ pub struct StoreConfig {
     pub access_message_in_memory_max_ratio: u32,
     pub max_filter_message_size: usize,
     pub max_msgs_num_batch: usize,
+    pub os_page_cache_busy_timeout_millis: u64,
     /// `messageDelayLevel` resolved to milliseconds, level 1 first: for the tagsCode of SCHEDULE_TOPIC_XXXX.
     pub delay_level_millis: Vec<i64>,
 }
@@ -90,6 +91,7 @@ impl StoreConfig {
             access_message_in_memory_max_ratio: 40,
             max_filter_message_size: 16_000,
             max_msgs_num_batch: 64,
+            os_page_cache_busy_timeout_millis: 1_000,
             delay_level_millis: [1, 5, 10, 30]
                 .map(|seconds| seconds * 1_000)
                 .into_iter()

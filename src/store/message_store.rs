@@ -24,7 +24,8 @@ use super::checkpoint::{self, Checkpoint, CheckpointFile, Mark, Position, Positi
 use super::commit_log::{AppendError, CommitLog, LogTail};
 use super::consume_queue::{ConsumeQueue, Unit};
 use super::flush::Waiters;
-use super::fs::{Fs, FsLock};
+use super::fs::{DiskUsage, Fs, FsLock};
+use super::index::Index;
 use super::keep::Keeper;
 use super::mapped_file::AppendBy;
 use super::mapped_file_queue::MappedFileQueue;
@@ -60,6 +61,7 @@ pub struct MessageStore {
     /// One flush at a time.
     pub(super) flushing: Mutex<()>,
     pub(super) keeper: Mutex<Keeper>,
+    pub(super) index: Index,
     pub(super) checkpoint: Mutex<CheckpointState>,
     pub(super) health: Health,
     pub(super) stats: StoreStats,
@@ -139,6 +141,8 @@ impl MessageStore {
         let Recovered { end, last_record, last_store_timestamp, redispatched, synced } = recovered;
         info!(end, orderly, redispatched = redispatched.len(), millis = (clock.nanos() - began) / 1_000_000, "store recovered");
         let tail = log.set_end(end);
+        let same_boot = position.as_ref().is_some_and(|position| position.boot == hash_of(&fs.boot_id()));
+        let index = Index::load(Arc::clone(&fs), &config, &log, values.index_msg_timestamp, orderly || same_boot)?;
         let appender = Appender { tail, last_record, last_store_timestamp, dirty: redispatched };
         let position = Position { clean: false, boot: hash_of(&fs.boot_id()), synced, ..Position::default() };
         let store = Arc::new(Self {
@@ -155,6 +159,7 @@ impl MessageStore {
             unseen: Mutex::default(),
             flushing: Mutex::new(()),
             keeper: Mutex::new(Keeper::default()),
+            index,
             checkpoint: Mutex::new(CheckpointState { file: checkpoint_file, values, position_file, position }),
             health: Health::default(),
             stats: StoreStats::default(),
@@ -195,6 +200,8 @@ impl MessageStore {
         runtime.thread("store-flush", move || store.run_flusher(&shutdown))?;
         let (store, shutdown) = (Arc::clone(self), runtime.shutdown().clone());
         runtime.thread("store-keeper", move || store.run_keeper(&shutdown))?;
+        let (store, shutdown, bell) = (Arc::clone(self), runtime.shutdown().clone(), runtime.parker());
+        runtime.thread("store-index", move || store.run_indexer(&shutdown, &bell))?;
         Ok(())
     }
 
@@ -208,7 +215,7 @@ impl MessageStore {
         let failed = at_path("close the store in", &self.root);
         self.flush_log();
         let written = self.write_queues();
-        let result = self.sync_queues().and_then(|()| self.close_files(written));
+        let result = self.sync_queues().and_then(|()| self.close_index()).and_then(|()| self.close_files(written));
         *self.lock.lock() = None;
         result.map_err(failed)?;
         if self.health.poisoned.load(Ordering::SeqCst) {
@@ -251,8 +258,13 @@ impl MessageStore {
         ![&health.shutdown, &health.poisoned, &health.disk_full, &health.queue_error].iter().any(|flag| flag.load(Ordering::Relaxed))
     }
 
+    /// Java's isOSPageCacheBusy: a put has held the append lock for longer than `osPageCacheBusyTimeOutMills`.
+    pub fn is_page_cache_busy(&self) -> bool {
+        self.append_lock_millis() > self.config.load().os_page_cache_busy_timeout_millis
+    }
+
     /// How long the present put has held the append lock. Java's lockTimeMills; 0 when nobody has it.
-    pub fn lock_millis(&self) -> u64 {
+    pub fn append_lock_millis(&self) -> u64 {
         match self.put_began_nanos.load(Ordering::Relaxed) {
             0 => 0,
             began => self.clock.nanos().saturating_sub(began) / 1_000_000,
@@ -586,11 +598,28 @@ impl MessageStore {
         }
     }
 
-    /// Used parts of the disks of the CommitLog, the ConsumeQueues and the index: for SERVICE_NOT_AVAILABLE's remark.
-    pub fn disk_ratios(&self) -> (f64, f64, f64) {
-        let log = self.log.files.dirs().iter().map(|dir| self.used_ratio(dir)).fold(f64::MAX, f64::min);
-        (log, self.used_ratio(&self.queues.files.root), self.used_ratio(&self.root))
+    /// Used parts of the disks: for SERVICE_NOT_AVAILABLE's remark.
+    pub fn disk_use(&self) -> DiskUse {
+        let dirs = self.log.files.dirs();
+        DiskUse {
+            commit_log: dirs.iter().map(|dir| self.used_ratio(dir)).fold(f64::MAX, f64::min),
+            consume_queue: self.used_ratio(&self.queues.files.root),
+            index: self.used_ratio(&self.root),
+        }
     }
+
+    /// Of the disk that the store's root is on.
+    pub fn disk_capacity(&self) -> Option<DiskUsage> {
+        self.fs.disk_usage(&self.root).ok()
+    }
+}
+
+/// Used parts of the disks that the CommitLog (the emptiest of its paths), the ConsumeQueues and the index are on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DiskUse {
+    pub commit_log: f64,
+    pub consume_queue: f64,
+    pub index: f64,
 }
 
 /// A record in the encode buffer.

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The message index: which messages have this key, unique key or tag. Built behind the puts, from the log.
+//!
+//! How far it has come stands in the newest IndexFile itself; what a stop left undone, or a Java broker wrote meanwhile, is
+//! read from the log again. A query first lets the index catch up. A put never waits for it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferrocket_protocol::java_hash::string_hash;
+use ferrocket_protocol::message::{MessageView, property, properties, sys_flag};
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+
+use super::commit_log::CommitLog;
+use super::fs::Fs;
+use super::index_file::{IndexFile, Key, key_hash};
+use super::message_store::MessageStore;
+use super::record::{self, Found};
+use super::{StoreConfig, StoreError, at_path};
+use crate::runtime::{Parker, Shutdown, local_time};
+
+/// How long messages may be without their index entries when nobody asks for them.
+const INDEX_INTERVAL: Duration = Duration::from_millis(200);
+/// Keys that are added at once.
+const BATCH_KEYS_MAX: usize = 32 * 1024;
+/// A query waits for the index only if it is not further behind.
+const QUERY_CATCH_UP_BYTES_MAX: i64 = 256 * 1024 * 1024;
+
+/// What a key means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexType {
+    Key,
+    Unique,
+    Tag,
+}
+
+/// The records found, oldest first, and how far the index had come.
+#[derive(Clone, Debug, Default)]
+pub struct QueryResult {
+    pub records: Vec<Bytes>,
+    pub index_last_update_timestamp: i64,
+    pub index_last_update_phyoffset: i64,
+}
+
+pub(super) struct Index {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    slot_count: u32,
+    entry_count: u32,
+    enabled: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Oldest first.
+    files: Vec<IndexFile>,
+    /// Messages before this place of the log have their entries.
+    position: i64,
+    failing: bool,
+}
+
+struct Found64 {
+    offsets: Vec<i64>,
+    last_timestamp: i64,
+    last_offset: i64,
+}
+
+impl Index {
+    /// `trusted`: what was written before the stop is there. Otherwise, as in Java, only files stay that were complete and synced.
+    pub(super) fn load(fs: Arc<dyn Fs>, config: &StoreConfig, log: &CommitLog, synced_timestamp: i64, trusted: bool) -> Result<Self, StoreError> {
+        let dir = config.store_path_root_dir.join("index");
+        let mut state = State { files: Vec::new(), position: log.min_offset(), failing: false };
+        let index = |fs, state| Self {
+            fs,
+            dir: dir.clone(),
+            slot_count: config.max_hash_slot_num,
+            entry_count: config.max_index_num,
+            enabled: config.message_index_enable,
+            state: Mutex::new(state),
+        };
+        if !config.message_index_enable {
+            return Ok(index(fs, state));
+        }
+        fs.create_dir_all(&dir).map_err(at_path("create directory", &dir))?;
+        let mut names: Vec<String> = fs
+            .read_dir(&dir)
+            .map_err(at_path("list", &dir))?
+            .into_iter()
+            .filter(|entry| !entry.is_dir && entry.name.parse::<u64>().is_ok())
+            .map(|entry| entry.name)
+            .collect();
+        names.sort();
+        for name in names {
+            let path = dir.join(name);
+            let file = IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
+            let behind = file.header.end_offset >= log.max_offset() && !file.header.is_empty();
+            if behind || !trusted && file.header.end_timestamp > synced_timestamp {
+                info!(path = %path.display(), "removing an index file that may not agree with the log: it is built again");
+                fs.remove_file(&path).map_err(at_path("remove", &path))?;
+                continue;
+            }
+            state.files.push(file);
+        }
+        if let Some(last) = state.files.last().map(|file| file.header.end_offset) {
+            // The message at that place has its entries; the next one is the first without.
+            let after = log.record_bytes_at(last).map_or(last, |size| last + size as i64);
+            state.position = after.max(log.min_offset());
+        }
+        Ok(index(fs, state))
+    }
+
+    fn roll<'a>(&self, state: &'a mut State, now_millis: i64) -> io::Result<&'a mut IndexFile> {
+        let name = |millis: i64| local_time(millis).format("%Y%m%d%H%M%S%3f").to_string();
+        let newest = state.files.last().and_then(|file| file.path.file_name()?.to_str().map(str::to_owned)).unwrap_or_default();
+        // Names must rise even when the clock (or the zone's) goes back.
+        let mut millis = now_millis;
+        while name(millis) <= newest {
+            millis += 1_000;
+        }
+        let previous = state.files.last().map(|file| file.header);
+        let file = IndexFile::create(self.fs.as_ref(), &self.dir.join(name(millis)), self.slot_count, self.entry_count, previous.as_ref())?;
+        file.write_header()?;
+        self.fs.sync_dir(&self.dir)?;
+        state.files.push(file);
+        Ok(state.files.last_mut().expect("just pushed"))
+    }
+
+    /// Adds the keys of messages. The store time of a file's last message, when one was completed.
+    fn add(&self, state: &mut State, keys: &[Key], now_millis: i64) -> io::Result<Option<i64>> {
+        let mut completed = None;
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let room = state.files.last().map_or(0, IndexFile::room);
+            if room == 0 {
+                if let Some(full) = state.files.last() {
+                    full.sync()?;
+                    completed = Some(full.header.end_timestamp);
+                }
+                self.roll(state, now_millis)?;
+                continue;
+            }
+            let (now, later) = rest.split_at(rest.len().min(room));
+            state.files.last_mut().expect("has room").add(now)?;
+            rest = later;
+        }
+        Ok(completed)
+    }
+
+    fn query(&self, config: &StoreConfig, hash: i32, max: usize, begin: i64, end: i64) -> io::Result<Found64> {
+        let state = self.state.lock();
+        let mut found = Found64 { offsets: Vec::new(), last_timestamp: 0, last_offset: 0 };
+        let max = max.min(config.max_msgs_num_batch);
+        for (age, file) in state.files.iter().rev().enumerate() {
+            if age == 0 {
+                found.last_timestamp = file.header.end_timestamp;
+                found.last_offset = file.header.end_offset;
+            }
+            if file.overlaps(begin, end) {
+                file.find(hash, begin, end, max, &mut found.offsets)?;
+            }
+            if file.header.begin_timestamp < begin || found.offsets.len() >= max {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes files of which the log has nothing any more; never the last.
+    pub(super) fn expire(&self, min_physical: i64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        while state.files.len() > 1 && state.files[0].header.end_offset < min_physical {
+            let file = state.files.remove(0);
+            self.fs.remove_file(&file.path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything: the log is gone or begins anew.
+    fn position(&self) -> i64 {
+        self.state.lock().position
+    }
+}
+
+/// The keys of one message, as hashes.
+fn push_keys(record: &MessageView<'_>, text: &mut String, keys: &mut Vec<Key>) {
+    if sys_flag::transaction_type(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
+        return;
+    }
+    let mut push = |kind: &str, key: &[u8]| {
+        text.clear();
+        text.push_str(record.topic);
+        text.push('#');
+        text.push_str(kind);
+        match std::str::from_utf8(key) {
+            Ok(key) => text.push_str(key),
+            Err(_) => text.push_str(&String::from_utf8_lossy(key)),
+        }
+        let hash = key_hash(string_hash(text));
+        keys.push(Key { hash, physical_offset: record.physical_offset, store_timestamp: record.store_timestamp });
+    };
+    if let Some(unique) = properties::find(record.properties, property::UNIQ_KEY) {
+        push("", unique);
+    }
+    for key in properties::find(record.properties, property::KEYS).unwrap_or_default().split(|byte| *byte == b' ') {
+        if !key.is_empty() {
+            push("", key);
+        }
+    }
+    if let Some(tags) = properties::find(record.properties, property::TAGS) {
+        push(TAG_KIND, tags);
+    }
+}
+
+/// Since 5.5: tags are keys of their own kind.
+const TAG_KIND: &str = "T#";
+
+impl MessageStore {
+    pub(super) fn run_indexer(&self, shutdown: &Shutdown, bell: &Parker) {
+        while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
+            self.build_index();
+            self.clock.park(bell, INDEX_INTERVAL);
+        }
+    }
+
+    /// Brings the index up to the end of the log.
+    pub fn build_index(&self) {
+        if !self.index.enabled {
+            return;
+        }
+        loop {
+            let mut state = self.index.state.lock();
+            match self.build_index_batch(&mut state) {
+                Ok(true) => state.failing = false,
+                Ok(false) => return,
+                Err(error) => {
+                    if !std::mem::replace(&mut state.failing, true) {
+                        error!(%error, "cannot write the index: it waits in the log and is tried again");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One batch; false when there is nothing to do.
+    fn build_index_batch(&self, state: &mut State) -> io::Result<bool> {
+        let end = self.log.max_offset();
+        state.position = state.position.max(self.log.min_offset());
+        if state.position >= end {
+            return Ok(false);
+        }
+        let Some(file) = self.log.files.find(state.position) else { return Ok(false) };
+        let mut keys = Vec::new();
+        let mut text = String::new();
+        let mut position = state.position;
+        let bytes = file.read((position - file.start_offset()) as usize, (end - position) as usize);
+        let mut at = 0;
+        while keys.len() < BATCH_KEYS_MAX && at < bytes.len() {
+            match record::check(&bytes[at..], position, false) {
+                Found::Record(record) => {
+                    push_keys(&record, &mut text, &mut keys);
+                    at += record.total_bytes();
+                    position += record.total_bytes() as i64;
+                }
+                Found::Blank => {
+                    position = file.end_offset();
+                    break;
+                }
+                Found::Nothing => {
+                    error!(position, "the log has no record here: the rest of this file is not indexed");
+                    position = file.end_offset().min(end);
+                    break;
+                }
+            }
+        }
+        let completed = self.index.add(state, &keys, self.clock.now_millis())?;
+        state.position = position;
+        if let Some(timestamp) = completed {
+            self.checkpoint.lock().values.index_msg_timestamp = timestamp;
+        }
+        Ok(true)
+    }
+
+    /// Syncs the complete index, as an orderly Java stop does.
+    pub(super) fn close_index(&self) -> io::Result<()> {
+        self.build_index();
+        for file in &self.index.state.lock().files {
+            file.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Messages of a topic by key, stored within the times, oldest first. Keys are compared by hash only, as in Java: the
+    /// client looks closer.
+    pub fn query_message(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64, kind: IndexType) -> QueryResult {
+        if !self.index.enabled {
+            return QueryResult::default();
+        }
+        if self.log.max_offset() - self.index.position() <= QUERY_CATCH_UP_BYTES_MAX {
+            self.build_index();
+        } else {
+            warn!("the index is still being built: a query may not find everything");
+        }
+        let text = match kind {
+            IndexType::Key | IndexType::Unique => format!("{topic}#{key}"),
+            IndexType::Tag => format!("{topic}#{TAG_KIND}{key}"),
+        };
+        let hash = key_hash(string_hash(&text));
+        let config = self.config.load();
+        let mut result = QueryResult::default();
+        let mut until = end;
+        // Messages that the index still names may have expired: then Java looks for older ones, in three rounds at most.
+        for _ in 0..3 {
+            let mut found = match self.index.query(&config, hash, max, begin, until) {
+                Ok(found) => found,
+                Err(error) => {
+                    error!(%error, "reading the index failed");
+                    return result;
+                }
+            };
+            if found.offsets.is_empty() {
+                break;
+            }
+            found.offsets.sort_unstable();
+            result.index_last_update_timestamp = found.last_timestamp;
+            result.index_last_update_phyoffset = found.last_offset;
+            if let Some(timestamp) = self.log.store_timestamp(found.offsets[0]) {
+                until = timestamp;
+            }
+            result.records.extend(found.offsets.iter().filter_map(|offset| self.look_message(*offset)));
+            if !result.records.is_empty() || until < begin {
+                break;
+            }
+        }
+        result
+    }
+}
