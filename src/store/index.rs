@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrocket_protocol::java_hash::string_hash;
-use ferrocket_protocol::message::{MessageView, property, properties, sys_flag};
+use ferrocket_protocol::message::{MessageView, properties, property, sys_flag};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
@@ -72,7 +72,13 @@ struct Found64 {
 
 impl Index {
     /// `trusted`: what was written before the stop is there. Otherwise, as in Java, only files stay that were complete and synced.
-    pub(super) fn load(fs: Arc<dyn Fs>, config: &StoreConfig, log: &CommitLog, synced_timestamp: i64, trusted: bool) -> Result<Self, StoreError> {
+    pub(super) fn load(
+        fs: Arc<dyn Fs>,
+        config: &StoreConfig,
+        log: &CommitLog,
+        synced_timestamp: i64,
+        trusted: bool,
+    ) -> Result<Self, StoreError> {
         let dir = config.store_path_root_dir.join("index");
         let mut state = State { files: Vec::new(), position: log.min_offset(), failing: false };
         let index = |fs, state| Self {
@@ -97,7 +103,8 @@ impl Index {
         names.sort();
         for name in names {
             let path = dir.join(name);
-            let file = IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
+            let file =
+                IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
             let behind = file.header.end_offset >= log.max_offset() && !file.header.is_empty();
             if behind || !trusted && file.header.end_timestamp > synced_timestamp {
                 info!(path = %path.display(), "removing an index file that may not agree with the log: it is built again");
