@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The words of the command line, one file per sub-command. Decides nothing about how servers run.
 
+mod bench;
 mod broker;
 mod health;
 mod log;
@@ -31,6 +32,9 @@ enum Command {
     Namesrv(namesrv::Namesrv),
     /// Run a broker alone, as mqbroker does.
     Broker(broker::Broker),
+    /// Put load on a broker and measure it.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Ask the servers of this machine whether they serve; exit 0 when they do.
     Health(health::Health),
 }
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         Some(Command::Namesrv(namesrv)) => namesrv.run(),
         Some(Command::Broker(broker)) => broker.run(),
         Some(Command::Health(health)) => health.run(),
+        Some(Command::Bench(bench)) => return bench.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,7 +76,7 @@ pub fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "the one sentence of a failed start")]
-fn say_error(error: &StartError) {
+fn say_error(error: &dyn std::fmt::Display) {
     eprintln!("ferrocket: {error}");
 }
 
