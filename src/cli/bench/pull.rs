@@ -19,7 +19,7 @@ use super::{BenchError, CommonArgs, Control, join_all};
 use crate::runtime::{Runtime, SharedClock};
 
 #[derive(Debug, Args)]
-pub(super) struct PullArgs {
+pub(in crate::cli) struct PullArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
     /// Messages asked for in one pull

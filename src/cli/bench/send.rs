@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clap::Args;
-use ferrocket_protocol::body::TopicFilterType;
+use ferrocket_protocol::body::topic::TopicFilterType;
 use ferrocket_protocol::header::pull::{PullMessageRequestHeader, pull_flag};
 use ferrocket_protocol::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2, SendMessageResponseHeader};
 use ferrocket_protocol::message::decode::MessageView;
@@ -21,7 +21,7 @@ use super::{BenchError, CommonArgs, Control, join_all};
 use crate::runtime::{Runtime, SharedClock};
 
 #[derive(Debug, Args)]
-pub(super) struct SendArgs {
+pub(in crate::cli) struct SendArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
     /// Requests in flight on each connection; 1 is a synchronous producer
