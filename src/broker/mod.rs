@@ -11,6 +11,7 @@ pub mod hold;
 pub mod persist;
 pub mod producers;
 pub mod rebalance_lock;
+pub mod registration;
 pub mod retry;
 pub mod stats;
 pub mod to_client;

@@ -172,6 +172,12 @@ impl Topics {
         TopicConfigSerializeWrapper { data_version: version.clone(), topic_config_table: self.by_name() }
     }
 
+    /// As `snapshot`, without copying a configuration.
+    pub fn shared_snapshot(&self) -> (DataVersion, Vec<Arc<Topic>>) {
+        let version = self.version.lock();
+        (version.clone(), self.table.iter().map(|entry| Arc::clone(&entry)).collect())
+    }
+
     pub fn data_version(&self) -> DataVersion {
         self.version.lock().clone()
     }

@@ -78,9 +78,9 @@ impl From<HeaderForm> for SerializeType {
 }
 
 #[derive(Debug, Error)]
-pub enum BenchError {
-    #[error(transparent)]
-    Call(#[from] CallError),
+pub(super) enum BenchError {
+    #[error("{what}: {error}")]
+    Ask { what: &'static str, error: CallError },
     #[error("{what} was refused with code {code}: {remark}")]
     Refused { what: &'static str, code: i32, remark: String },
     #[error("{what}: {error}")]
@@ -145,12 +145,7 @@ impl Control {
     }
 
     async fn ask(&self, what: &'static str, request: RemotingCommand) -> Result<RemotingCommand, BenchError> {
-        let response = self.client.invoke(&self.addr, request, ANSWER_MAX).await?;
-        if response.code != ferrocket_protocol::response_code::SUCCESS {
-            let remark = response.remark.as_deref().unwrap_or_default().to_owned();
-            return Err(BenchError::Refused { what, code: response.code, remark });
-        }
-        Ok(response)
+        self.client.succeed(&self.addr, request, ANSWER_MAX).await.map_err(|error| BenchError::Ask { what, error })
     }
 
     async fn max_offsets(&self, common: &CommonArgs) -> Result<Vec<i64>, BenchError> {

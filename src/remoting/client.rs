@@ -22,7 +22,7 @@ pub struct RemotingClient(Arc<Shared>);
 
 struct Shared {
     runtime: Runtime,
-    handler: Arc<dyn RequestHandler>,
+    handler: Arc<ServesNothing>,
     limits: Limits,
     /// One slot per address; its lock is held while connecting, so that callers of one address share the attempt and those
     /// of another never wait for it.
@@ -32,11 +32,13 @@ struct Shared {
 impl RemotingClient {
     /// A client that serves no requests of the other side.
     pub fn new(runtime: &Runtime) -> Self {
-        Self::with_handler(runtime, Arc::new(ServesNothing))
+        Self::watching(runtime, |_| ())
     }
 
-    pub fn with_handler(runtime: &Runtime, handler: Arc<dyn RequestHandler>) -> Self {
+    /// As `new`; `lost` hears of every connection that ended.
+    pub fn watching(runtime: &Runtime, lost: impl Fn(&Peer) + Send + Sync + 'static) -> Self {
         let (runtime, limits) = (runtime.clone(), Limits::default());
+        let handler = Arc::new(ServesNothing { lost: Box::new(lost) });
         Self(Arc::new(Shared { runtime, handler, limits, slots: Mutex::default() }))
     }
 
@@ -46,6 +48,21 @@ impl RemotingClient {
         let peer = self.peer(addr, timeout).await?;
         let spent = Duration::from_nanos(self.0.runtime.clock().nanos() - started);
         peer.call(request, timeout.saturating_sub(spent)).await
+    }
+
+    /// As `invoke`; an answer other than success is an error.
+    pub async fn succeed(
+        &self,
+        addr: &str,
+        request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<RemotingCommand, CallError> {
+        let response = self.invoke(addr, request, timeout).await?;
+        if response.code == response_code::SUCCESS {
+            return Ok(response);
+        }
+        let remark = response.remark.as_deref().unwrap_or_default().to_owned();
+        Err(CallError::Refused { code: response.code, remark })
     }
 
     /// Sends a request that wants no response.
@@ -106,7 +123,9 @@ impl RemotingClient {
     }
 }
 
-struct ServesNothing;
+struct ServesNothing {
+    lost: Box<dyn Fn(&Peer) + Send + Sync>,
+}
 
 impl RequestHandler for ServesNothing {
     fn handle(&self, _peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
@@ -117,5 +136,7 @@ impl RequestHandler for ServesNothing {
 
     fn connected(&self, _peer: &Arc<Peer>) {}
 
-    fn closed(&self, _peer: &Arc<Peer>) {}
+    fn closed(&self, peer: &Arc<Peer>) {
+        (self.lost)(peer);
+    }
 }

@@ -50,6 +50,8 @@ pub enum CallError {
     Timeout { addr: SocketAddr, timeout: Duration },
     #[error("connection to {addr} ended before the answer came")]
     Closed { addr: SocketAddr },
+    #[error("answered {code}: {remark}")]
+    Refused { code: i32, remark: String },
 }
 
 impl Peer {

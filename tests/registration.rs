@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A broker keeps its name servers told: all of them, in order, whatever one of them does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrocket::broker::persist::ConfigFile;
+use ferrocket::broker::registration::{Registration, Source, Told};
+use ferrocket::broker::topics::Topics;
+use ferrocket::config::BrokerConfig;
+use ferrocket::remoting::{Completion, Limits, Listener, Peer, Replies, RequestHandler};
+use ferrocket::runtime::{Clock, ManualClock, Runtime, SystemClock};
+use ferrocket::store::RealFs;
+use ferrocket_protocol::body::{KvTable, RegisterBrokerBody, TopicConfig};
+use ferrocket_protocol::header::{QueryDataVersionResponseHeader, RegisterBrokerRequestHeader};
+use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code};
+use parking_lot::Mutex;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// A name server that writes down what it is told.
+#[derive(Default)]
+struct NameServer {
+    told: Mutex<Vec<(RegisterBrokerRequestHeader, RegisterBrokerBody)>>,
+    codes: Mutex<Vec<i32>>,
+    /// Answers that were not given yet, when it is slow.
+    held: Mutex<Vec<Completion>>,
+    slow: bool,
+    ordered: Vec<String>,
+    /// What it says to a query of the data version.
+    finds_changed: bool,
+}
+
+impl RequestHandler for NameServer {
+    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+        self.codes.lock().push(request.code);
+        let mut response = RemotingCommand::response(response_code::SUCCESS);
+        match request.code {
+            request_code::REGISTER_BROKER => {
+                let header: RegisterBrokerRequestHeader = request.header().unwrap();
+                assert_eq!(header.body_crc32 as u32, crc32fast::hash(&request.body) & 0x7FFF_FFFF);
+                let body = RegisterBrokerBody::decode(&request.body, header.compressed, request.version).unwrap();
+                self.told.lock().push((header, body));
+                if !self.ordered.is_empty() {
+                    let table = self.ordered.iter().map(|topic| (topic.clone(), "b:4".to_owned())).collect();
+                    response = response.with_body(fastjson::to_vec(&KvTable { table }));
+                }
+                if self.slow {
+                    self.held.lock().push(peer.completion(&request));
+                    return;
+                }
+            }
+            request_code::QUERY_DATA_VERSION => {
+                response = response.with_header(&QueryDataVersionResponseHeader { changed: self.finds_changed });
+            }
+            request_code::UNREGISTER_BROKER => {}
+            other => panic!("a broker does not send {other} here"),
+        }
+        replies.answer(&request, response);
+    }
+
+    fn connected(&self, _peer: &Arc<Peer>) {}
+    fn closed(&self, _peer: &Arc<Peer>) {}
+}
+
+impl NameServer {
+    fn tables(&self) -> Vec<Vec<String>> {
+        let names = |body: &RegisterBrokerBody| body.topic_config_serialize_wrapper.topic_config_table.keys().cloned().collect();
+        self.told.lock().iter().map(|(_, body)| names(body)).collect()
+    }
+}
+
+struct TestBroker {
+    topics: Topics,
+    force: bool,
+    permission: i32,
+}
+
+impl Source for TestBroker {
+    fn told(&self) -> Told {
+        let (data_version, topics) = self.topics.shared_snapshot();
+        Told {
+            broker_name: "b".into(),
+            broker_addr: "10.0.0.1:10911".into(),
+            cluster_name: "c".into(),
+            broker_id: 0,
+            ha_server_addr: "10.0.0.1:10912".into(),
+            broker_permission: self.permission,
+            force: self.force,
+            timeout: PATIENCE,
+            data_version,
+            topics,
+        }
+    }
+
+    fn mark_ordered(&self, topics: &[String]) {
+        self.topics.mark_ordered(topics.iter().map(String::as_str));
+    }
+}
+
+struct Setting {
+    runtime: Runtime,
+    clock: ManualClock,
+    broker: Arc<TestBroker>,
+    built_in: usize,
+}
+
+impl Setting {
+    fn new(force: bool) -> Self {
+        Self::with(force, perm::READ_WRITE)
+    }
+
+    fn with(force: bool, permission: i32) -> Self {
+        let clock = ManualClock::at_millis(1_700_000_000_000);
+        // Never written, so it need not exist.
+        let file = ConfigFile::new(RealFs::shared(), PathBuf::from("/does-not-exist/topics.json"));
+        let topics = Topics::load(file, &BrokerConfig::default(), Arc::new(clock.clone())).unwrap();
+        let built_in = topics.len();
+        let broker = Arc::new(TestBroker { topics, force, permission });
+        Self { runtime: Runtime::current(Arc::new(clock.clone())), clock, broker, built_in }
+    }
+
+    async fn name_server(&self, name_server: NameServer) -> (Arc<NameServer>, Listener) {
+        // On a clock of its own: time in these tests is the broker's.
+        let runtime = Runtime::current(SystemClock::shared());
+        let name_server = Arc::new(name_server);
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = Listener::bind(any_port, Arc::clone(&name_server), Limits::default(), &runtime).await.unwrap();
+        (name_server, listener)
+    }
+
+    fn register(&self, with: &[&Listener]) -> Arc<Registration> {
+        let addrs: Vec<String> = with.iter().map(|listener| listener.local_addr().to_string()).collect();
+        Registration::start(&addrs, Arc::clone(&self.broker) as Arc<dyn Source>, PERIOD, &self.runtime)
+    }
+
+    fn create(&self, topic: &str) {
+        self.broker.topics.update(TopicConfig::new(topic, 4, 4, perm::READ_WRITE)).unwrap();
+    }
+
+    /// Lets time pass until `test` holds.
+    async fn advance_until(&self, step: Duration, mut test: impl FnMut() -> bool) {
+        let advancing = async {
+            while !test() {
+                self.clock.advance(step);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, advancing).await.expect("the awaited state comes");
+    }
+}
+
+async fn until(mut test: impl FnMut() -> bool) {
+    let waiting = async {
+        while !test() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the awaited state comes");
+}
+
+#[tokio::test]
+async fn every_name_server_hears_of_the_whole_table_and_then_of_changes() {
+    let setting = Setting::new(true);
+    let (first, first_listener) = setting.name_server(NameServer::default()).await;
+    let (second, second_listener) = setting.name_server(NameServer::default()).await;
+    let registration = setting.register(&[&first_listener, &second_listener]);
+    for name_server in [&first, &second] {
+        until(|| name_server.tables().len() == 1).await;
+        assert_eq!(name_server.tables()[0].len(), setting.built_in);
+    }
+    setting.create("A");
+    registration.announce().await;
+    for name_server in [&first, &second] {
+        assert_eq!(name_server.tables()[1..], [["A"]], "a change alone");
+        let told = name_server.told.lock();
+        let (header, body) = &told[1];
+        assert_eq!((&*header.broker_name, &*header.broker_addr, header.broker_id), ("b", "10.0.0.1:10911", 0));
+        assert_eq!(body.topic_config_serialize_wrapper.data_version, setting.broker.topics.data_version());
+        assert!(!header.compressed);
+    }
+    registration.unregister().await;
+    for name_server in [&first, &second] {
+        assert_eq!(name_server.codes.lock().last(), Some(&request_code::UNREGISTER_BROKER));
+    }
+}
+
+/// observed.md 12: the original can tell two quick changes in the wrong order; the older one then stays.
+#[tokio::test]
+async fn quick_changes_are_told_in_order_and_none_is_lost() {
+    let setting = Setting::new(true);
+    let (name_server, listener) = setting.name_server(NameServer::default()).await;
+    let registration = setting.register(&[&listener]);
+    let mut announcing = Vec::new();
+    for n in 0..200 {
+        setting.create(&format!("T{n}"));
+        let registration = Arc::clone(&registration);
+        announcing.push(tokio::spawn(async move { registration.announce().await }));
+        if n % 10 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for announcing in announcing {
+        announcing.await.unwrap();
+    }
+    let told = name_server.told.lock();
+    let counters: Vec<i64> =
+        told.iter().map(|(_, body)| body.topic_config_serialize_wrapper.data_version.counter).collect();
+    assert!(counters.is_sorted(), "{counters:?}");
+    drop(told);
+    let all: std::collections::BTreeSet<String> = name_server.tables().into_iter().flatten().collect();
+    assert_eq!(all.len(), setting.built_in + 200);
+}
+
+#[tokio::test]
+async fn a_slow_or_dead_name_server_delays_no_other() {
+    let setting = Setting::new(true);
+    let (slow, slow_listener) = setting.name_server(NameServer { slow: true, ..NameServer::default() }).await;
+    let (good, good_listener) = setting.name_server(NameServer::default()).await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addrs = [dead.to_string(), slow_listener.local_addr().to_string(), good_listener.local_addr().to_string()];
+    let registration = Registration::start(&addrs, Arc::clone(&setting.broker) as Arc<dyn Source>, PERIOD, &setting.runtime);
+    until(|| good.tables().len() == 1 && slow.tables().len() == 1).await;
+    setting.create("A");
+    let announcing = tokio::spawn({
+        let registration = Arc::clone(&registration);
+        async move { registration.announce().await }
+    });
+    until(|| good.tables().len() == 2).await;
+    assert!(!announcing.is_finished(), "the slow one has not answered");
+    assert_eq!(slow.tables().len(), 1, "one at a time");
+    for _ in 0..2 {
+        until(|| !slow.held.lock().is_empty()).await;
+        slow.held.lock().pop().unwrap().answer(RemotingCommand::response(response_code::SUCCESS));
+    }
+    tokio::time::timeout(PATIENCE, announcing).await.unwrap().unwrap();
+    assert_eq!(slow.tables()[1..], [["A"]]);
+}
+
+#[tokio::test]
+async fn the_whole_table_is_told_again_every_period() {
+    let setting = Setting::new(true);
+    let (name_server, listener) = setting.name_server(NameServer::default()).await;
+    let _registration = setting.register(&[&listener]);
+    until(|| name_server.tables().len() == 1).await;
+    let started = setting.clock.now_millis();
+    setting.advance_until(Duration::from_secs(5), || name_server.tables().len() == 2).await;
+    assert!(setting.clock.now_millis() - started >= 30_000);
+    assert_eq!(name_server.tables()[1].len(), setting.built_in);
+}
+
+#[tokio::test]
+async fn without_force_a_name_server_is_asked_first() {
+    for finds_changed in [false, true] {
+        let setting = Setting::new(false);
+        let (name_server, listener) =
+            setting.name_server(NameServer { finds_changed, ..NameServer::default() }).await;
+        let _registration = setting.register(&[&listener]);
+        until(|| name_server.tables().len() == 1).await;
+        let asked = || name_server.codes.lock().iter().filter(|code| **code == request_code::QUERY_DATA_VERSION).count();
+        setting.advance_until(Duration::from_secs(5), || asked() == 2).await;
+        let told_again = name_server.tables().len() - 1;
+        assert!(if finds_changed { told_again >= 1 } else { told_again == 0 }, "told again {told_again} times");
+    }
+}
+
+#[tokio::test]
+async fn a_name_server_that_comes_back_is_told_everything() {
+    let setting = Setting::new(true);
+    let (before, listener) = setting.name_server(NameServer::default()).await;
+    let registration = setting.register(&[&listener]);
+    until(|| before.tables().len() == 1).await;
+    let addr = listener.local_addr();
+    listener.stop_accepting();
+    listener.close_all("test");
+    drop(listener);
+    setting.create("A");
+    registration.announce().await;
+    let after = Arc::new(NameServer::default());
+    let runtime = Runtime::current(SystemClock::shared());
+    let _listener = loop {
+        // The old socket is let go by a task of its own.
+        match Listener::bind(addr, Arc::clone(&after), Limits::default(), &runtime).await {
+            Ok(listener) => break listener,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    setting.advance_until(Duration::from_millis(500), || !after.tables().is_empty()).await;
+    assert_eq!(after.tables()[0].len(), setting.built_in + 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_may_not_be_written_says_so_of_every_topic() {
+    let setting = Setting::with(true, perm::READ);
+    let (name_server, listener) = setting.name_server(NameServer::default()).await;
+    let _registration = setting.register(&[&listener]);
+    until(|| name_server.tables().len() == 1).await;
+    let told = name_server.told.lock();
+    let table = &told[0].1.topic_config_serialize_wrapper.topic_config_table;
+    assert!(table.values().all(|config| config.perm & !perm::READ == 0), "{table:?}");
+}
+
+#[tokio::test]
+async fn ordered_topics_of_the_name_server_are_marked() {
+    let setting = Setting::new(true);
+    setting.create("A");
+    let (name_server, listener) =
+        setting.name_server(NameServer { ordered: vec!["A".into(), "not here".into()], ..NameServer::default() }).await;
+    let _registration = setting.register(&[&listener]);
+    until(|| setting.broker.topics.get("A").is_some_and(|topic| topic.order)).await;
+    assert!(!name_server.tables().is_empty());
+}
