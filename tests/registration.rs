@@ -207,8 +207,7 @@ async fn quick_changes_are_told_in_order_and_none_is_lost() {
         announcing.await.unwrap();
     }
     let told = name_server.told.lock();
-    let counters: Vec<i64> =
-        told.iter().map(|(_, body)| body.topic_config_serialize_wrapper.data_version.counter).collect();
+    let counters: Vec<i64> = told.iter().map(|(_, body)| body.topic_config_serialize_wrapper.data_version.counter).collect();
     assert!(counters.is_sorted(), "{counters:?}");
     drop(told);
     let all: std::collections::BTreeSet<String> = name_server.tables().into_iter().flatten().collect();
@@ -256,8 +255,7 @@ async fn the_whole_table_is_told_again_every_period() {
 async fn without_force_a_name_server_is_asked_first() {
     for finds_changed in [false, true] {
         let setting = Setting::new(false);
-        let (name_server, listener) =
-            setting.name_server(NameServer { finds_changed, ..NameServer::default() }).await;
+        let (name_server, listener) = setting.name_server(NameServer { finds_changed, ..NameServer::default() }).await;
         let _registration = setting.register(&[&listener]);
         until(|| name_server.tables().len() == 1).await;
         let asked = || name_server.codes.lock().iter().filter(|code| **code == request_code::QUERY_DATA_VERSION).count();

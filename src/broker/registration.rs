@@ -5,17 +5,14 @@
 //! from the newest table: a name server can never keep an older table than the one it was told last.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ferrocket_protocol::body::{
-    KvTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper,
-};
+use ferrocket_protocol::body::{KvTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::header::route::{
-    QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
-    UnregisterBrokerRequestHeader,
+    QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader, UnregisterBrokerRequestHeader,
 };
 use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code};
 use tokio::sync::{Notify, watch};
@@ -217,9 +214,7 @@ impl Shared {
             }
             told.topics.iter().collect()
         } else {
-            let is_new = |topic: &&Arc<Topic>| {
-                held.topics.get(topic.topic_name.as_str()).is_none_or(|known| !Arc::ptr_eq(known, topic))
-            };
+            let is_new = |topic: &&Arc<Topic>| held.topics.get(topic.topic_name.as_str()).is_none_or(|known| !Arc::ptr_eq(known, topic));
             told.topics.iter().filter(is_new).collect()
         };
         if topics.is_empty() && held.is_complete {
@@ -248,8 +243,8 @@ impl Shared {
             cluster_name: told.cluster_name.clone().into(),
             broker_id: told.broker_id,
         };
-        let request = RemotingCommand::request_with(request_code::QUERY_DATA_VERSION, &header)
-            .with_body(fastjson::to_vec(&told.data_version));
+        let request =
+            RemotingCommand::request_with(request_code::QUERY_DATA_VERSION, &header).with_body(fastjson::to_vec(&told.data_version));
         let response = self.client.succeed(addr, request, told.timeout).await?;
         let header: QueryDataVersionResponseHeader = response.header().unwrap_or_default();
         Ok(header.changed)

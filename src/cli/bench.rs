@@ -152,15 +152,10 @@ impl Control {
         use ferrocket_protocol::header::offset::{GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader};
         let mut offsets = Vec::new();
         for queue_id in 0..common.queues as i32 {
-            let header = GetMaxOffsetRequestHeader {
-                topic: common.topic.clone().into(),
-                queue_id,
-                ..GetMaxOffsetRequestHeader::default()
-            };
+            let header = GetMaxOffsetRequestHeader { topic: common.topic.clone().into(), queue_id, ..GetMaxOffsetRequestHeader::default() };
             let request = RemotingCommand::request_with(ferrocket_protocol::request_code::GET_MAX_OFFSET, &header);
             let response = self.ask("get max offset", request).await?;
-            let header: GetMaxOffsetResponseHeader =
-                response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
+            let header: GetMaxOffsetResponseHeader = response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
             offsets.push(header.offset);
         }
         Ok(offsets)
@@ -175,4 +170,3 @@ async fn join_all<T>(tasks: Vec<crate::runtime::Task<Result<T, BenchError>>>) ->
     }
     Ok(results)
 }
-

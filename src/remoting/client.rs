@@ -51,12 +51,7 @@ impl RemotingClient {
     }
 
     /// As `invoke`; an answer other than success is an error.
-    pub async fn succeed(
-        &self,
-        addr: &str,
-        request: RemotingCommand,
-        timeout: Duration,
-    ) -> Result<RemotingCommand, CallError> {
+    pub async fn succeed(&self, addr: &str, request: RemotingCommand, timeout: Duration) -> Result<RemotingCommand, CallError> {
         let response = self.invoke(addr, request, timeout).await?;
         if response.code == response_code::SUCCESS {
             return Ok(response);

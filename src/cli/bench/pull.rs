@@ -76,8 +76,7 @@ pub(super) async fn run(args: &PullArgs, runtime: &Runtime) -> Result<(), BenchE
     report.body_bytes = (total.bytes / total.messages.max(1)) as usize;
     report.took(total.messages, took);
     report.latency_micros = Some(Latency::of(&total.latency_nanos));
-    report.server =
-        used_before.zip(used_after).map(|(before, after)| ServerFigures::between(before, after, total.messages));
+    report.server = used_before.zip(used_after).map(|(before, after)| ServerFigures::between(before, after, total.messages));
     report.bodies_checked = total.checked;
     report.print(common.json)
 }
@@ -148,8 +147,7 @@ impl Consumer {
                 self.connection.read().await?;
                 let now = self.clock.nanos();
                 while let Some(frame) = self.connection.next_frame()? {
-                    let response =
-                        RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what: "pull answer", error })?;
+                    let response = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what: "pull answer", error })?;
                     let at = response.opaque as usize;
                     if at >= self.queues.len() {
                         return Err(BenchError::NotProven(format!("an answer to opaque {at}")));
@@ -191,8 +189,7 @@ impl Consumer {
             let remark = response.remark.as_deref().unwrap_or_default().to_owned();
             return Err(BenchError::Refused { what: "a pull", code: response.code, remark });
         }
-        let header: PullMessageResponseHeader =
-            response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
+        let header: PullMessageResponseHeader = response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
         let queue = &mut self.queues[at];
         for message in records(&response.body) {
             let message = message.map_err(|error| BenchError::Decode { what: "pulled message", error })?;

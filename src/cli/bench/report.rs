@@ -141,7 +141,10 @@ impl Report {
                 server.cpu_seconds_per_million_messages, server.context_switches_per_message, server.anonymous_mib
             ));
         }
-        lines.push(format!("  proven          offsets agree with answers, {} bodies checked, {} refused", self.bodies_checked, self.refused));
+        lines.push(format!(
+            "  proven          offsets agree with answers, {} bodies checked, {} refused",
+            self.bodies_checked, self.refused
+        ));
         lines.join("\n")
     }
 }

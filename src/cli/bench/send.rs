@@ -90,9 +90,7 @@ pub(super) async fn run(args: &SendArgs, runtime: &Runtime) -> Result<(), BenchE
     report.refused = tally.refused;
     report.took(tally.acknowledged, took);
     report.latency_micros = Some(Latency::of(&tally.latency_nanos));
-    report.server = used_before
-        .zip(used_after)
-        .map(|(before, after)| ServerFigures::between(before, after, tally.acknowledged));
+    report.server = used_before.zip(used_after).map(|(before, after)| ServerFigures::between(before, after, tally.acknowledged));
     report.bodies_checked = tally.samples.len() as u64;
     report.print(common.json)
 }
@@ -242,12 +240,9 @@ impl Producer {
             self.connection.read().await?;
             let now = self.clock.nanos();
             while let Some(frame) = self.connection.next_frame()? {
-                let response =
-                    RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what: "send answer", error })?;
+                let response = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what: "send answer", error })?;
                 let slot = (response.opaque - OPAQUE_FIRST) as usize;
-                let sent = *slots
-                    .get(slot)
-                    .ok_or_else(|| BenchError::NotProven(format!("an answer to opaque {}", response.opaque)))?;
+                let sent = *slots.get(slot).ok_or_else(|| BenchError::NotProven(format!("an answer to opaque {}", response.opaque)))?;
                 free.push(slot);
                 if response.code != response_code::SUCCESS {
                     tally.refuse(&response)?;
@@ -256,8 +251,7 @@ impl Producer {
                 tally.acknowledged += 1;
                 tally.latency_nanos.saturating_record(now - sent.sent_nanos);
                 if tally.acknowledged % SAMPLE_EVERY == 1 && tally.samples.len() < self.samples_max {
-                    let header: SendMessageResponseHeader =
-                        response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
+                    let header: SendMessageResponseHeader = response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
                     let (queue_id, queue_offset) = (header.queue_id, header.queue_offset);
                     tally.samples.push(Sample { queue_id, queue_offset, stamp: sent.stamp });
                 }
