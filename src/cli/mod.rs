@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::server::{ConfigFile, Fs, Plan, StartError, plan};
+use crate::config;
+use crate::server::{ConfigFile, Fs, Plan, StartError};
 
 /// A drop-in RocketMQ name server and broker.
 ///
@@ -89,8 +90,8 @@ fn say(text: &str) {
 fn run(plan: Plan, common: &Common, print_important: bool) -> Result<(), StartError> {
     if common.print_all || print_important {
         for config in [
-            plan.broker.as_ref().map(|broker| plan::printed(&broker.config, print_important)),
-            plan.namesrv.as_ref().map(|namesrv| plan::printed(&namesrv.config, print_important)),
+            plan.broker.as_ref().map(|broker| config::printed(&broker.config, print_important)),
+            plan.namesrv.as_ref().map(|namesrv| config::printed(&namesrv.config, print_important)),
         ]
         .into_iter()
         .flatten()

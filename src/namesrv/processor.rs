@@ -10,10 +10,7 @@ use ferrocket_protocol::body::register::RegisterBrokerBody;
 use ferrocket_protocol::body::route::{BrokerData, GetBrokerMemberGroupResponseBody, TopicRouteData};
 use ferrocket_protocol::body::topic::{TopicConfigSerializeWrapper, TopicList};
 use ferrocket_protocol::data_version::DataVersion;
-use ferrocket_protocol::header::route::{
-    AddWritePermOfBrokerResponseHeader, GetKvConfigResponseHeader, NotifyMinBrokerIdChangeRequestHeader, QueryDataVersionResponseHeader,
-    RegisterBrokerRequestHeader, RegisterBrokerResponseHeader, WipeWritePermOfBrokerResponseHeader,
-};
+use ferrocket_protocol::header::route::*;
 use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
 use tracing::{info, warn};
 
@@ -67,7 +64,8 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
         request_code::UNREGISTER_BROKER => unregister_broker(server, ext),
         request_code::QUERY_DATA_VERSION => query_data_version(server, request),
         request_code::BROKER_HEARTBEAT => {
-            server.routes.touch(text(ext, "clusterName"), text(ext, "brokerAddr"), server.now_millis());
+            let header = BrokerHeartbeatRequestHeader::decode(ext);
+            server.routes.touch(&header.cluster_name, &header.broker_addr, server.now_millis());
             success()
         }
         request_code::GET_BROKER_CLUSTER_INFO => {
@@ -78,38 +76,39 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             success().with_body(fastjson::to_vec(&info))
         }
         request_code::GET_BROKER_MEMBER_GROUP => {
-            let group = server.routes.member_group(text(ext, "clusterName"), text(ext, "brokerName"));
+            let header = GetBrokerMemberGroupRequestHeader::decode(ext);
+            let group = server.routes.member_group(&header.cluster_name, &header.broker_name);
             success().with_body(fastjson::to_vec(&GetBrokerMemberGroupResponseBody { broker_member_group: Some(group) }))
         }
         request_code::WIPE_WRITE_PERM_OF_BROKER => {
-            let (broker, header) = (text(ext, "brokerName"), |wipe_topic_count| WipeWritePermOfBrokerResponseHeader { wipe_topic_count });
-            let count = server.routes.wipe_write_perm(broker);
-            info!(%peer, broker, topics = count, "write permission taken from a broker");
-            success_with(&header(count))
+            let broker = WipeWritePermOfBrokerRequestHeader::decode(ext).broker_name;
+            let wipe_topic_count = server.routes.wipe_write_perm(&broker);
+            info!(%peer, %broker, topics = wipe_topic_count, "write permission taken from a broker");
+            success_with(&WipeWritePermOfBrokerResponseHeader { wipe_topic_count })
         }
         request_code::ADD_WRITE_PERM_OF_BROKER => {
-            let broker = text(ext, "brokerName");
-            let count = server.routes.add_write_perm(broker);
-            info!(%peer, broker, topics = count, "write permission given to a broker");
-            success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count: count })
+            let broker = AddWritePermOfBrokerRequestHeader::decode(ext).broker_name;
+            let add_topic_count = server.routes.add_write_perm(&broker);
+            info!(%peer, %broker, topics = add_topic_count, "write permission given to a broker");
+            success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count })
         }
         request_code::REGISTER_TOPIC_IN_NAMESRV => {
             if let Ok(route) = fastjson::from_slice::<TopicRouteData>(&request.body) {
-                server.routes.register_topic(text(ext, "topic"), route.queue_datas);
+                server.routes.register_topic(&RegisterTopicRequestHeader::decode(ext).topic, route.queue_datas);
             }
             success()
         }
         request_code::DELETE_TOPIC_IN_NAMESRV => {
-            let cluster = ext.get_str("clusterName").filter(|cluster| !cluster.is_empty());
-            server.routes.delete_topic(text(ext, "topic"), cluster);
+            let header = DeleteTopicFromNamesrvRequestHeader::decode(ext);
+            server.routes.delete_topic(&header.topic, header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty()));
             success()
         }
         request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => {
             topics_if(server.config.load().enable_all_topic_list, || server.routes.all_topics())
         }
-        request_code::GET_TOPICS_BY_CLUSTER => {
-            topics_if(server.config.load().enable_topic_list, || server.routes.topics_of_cluster(text(ext, "cluster")))
-        }
+        request_code::GET_TOPICS_BY_CLUSTER => topics_if(server.config.load().enable_topic_list, || {
+            server.routes.topics_of_cluster(&GetTopicsByClusterRequestHeader::decode(ext).cluster)
+        }),
         request_code::GET_UNIT_TOPIC_LIST => topics_if(server.config.load().enable_topic_list, || server.routes.unit_topics()),
         request_code::GET_HAS_UNIT_SUB_TOPIC_LIST => topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics()),
         request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
@@ -122,15 +121,19 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             }
             success().with_body(fastjson::to_vec(&list))
         }
-        request_code::PUT_KV_CONFIG => match (ext.get_str("namespace"), ext.get_str("key")) {
-            (Some(namespace), Some(key)) => {
-                server.kv.put(namespace, key, ext.get_str("value"));
-                success()
+        request_code::PUT_KV_CONFIG => {
+            let header = PutKvConfigRequestHeader::decode(ext);
+            match header.namespace.zip(header.key) {
+                Some((namespace, key)) => {
+                    server.kv.put(&namespace, &key, header.value.as_deref());
+                    success()
+                }
+                None => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
             }
-            _ => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
-        },
+        }
         request_code::GET_KV_CONFIG => {
-            let (namespace, key) = (ext.get_str("namespace"), ext.get_str("key"));
+            let header = GetKvConfigRequestHeader::decode(ext);
+            let (namespace, key) = (header.namespace.as_deref(), header.key.as_deref());
             match namespace.zip(key).and_then(|(namespace, key)| server.kv.get(namespace, key)) {
                 Some(value) => success_with(&GetKvConfigResponseHeader { value: Some(Str::from(value)) }),
                 None => {
@@ -140,12 +143,15 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             }
         }
         request_code::DELETE_KV_CONFIG => {
-            server.kv.delete(text(ext, "namespace"), text(ext, "key"));
+            let header = DeleteKvConfigRequestHeader::decode(ext);
+            if let Some((namespace, key)) = header.namespace.zip(header.key) {
+                server.kv.delete(&namespace, &key);
+            }
             success()
         }
         request_code::GET_KVLIST_BY_NAMESPACE => {
-            let namespace = ext.get_str("namespace").unwrap_or("null");
-            match server.kv.list(namespace) {
+            let namespace = GetKvListByNamespaceRequestHeader::decode(ext).namespace;
+            match server.kv.list(&namespace) {
                 Some(table) => success().with_body(fastjson::to_vec(&table)),
                 None => refused(response_code::QUERY_NOT_FOUND, format!("No config item, Namespace: {namespace}")),
             }
@@ -165,7 +171,8 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
 
 fn route(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
     let config = server.config.load();
-    let topic = text(&request.ext_fields, "topic");
+    let header = GetRouteInfoRequestHeader::decode(&request.ext_fields);
+    let topic = header.topic.as_str();
     if config.need_wait_for_service && server.now_millis() - server.started_millis < i64::from(config.wait_seconds_for_service) * 1000 {
         warn!(topic, "name server not ready");
         return refused(response_code::SYSTEM_ERROR, "name server not ready");
@@ -176,9 +183,9 @@ fn route(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> Re
     if config.order_message_enable {
         route.order_topic_conf = server.kv.get(kv_config::ORDER_TOPIC_CONFIG, topic);
     }
-    let mut standard = request.version >= STANDARD_JSON_SINCE || is_true(&request.ext_fields, "acceptStandardJsonOnly");
-    let zone = request.ext_fields.get_str("__ZONE_NAME").filter(|zone| !zone.trim().is_empty());
-    if let Some(zone) = zone.filter(|_| is_true(&request.ext_fields, "__ZONE_MODE")) {
+    let mut standard = request.version >= STANDARD_JSON_SINCE || header.accept_standard_json_only;
+    let zone = header.zone_name.as_deref().filter(|zone| header.zone_mode && !zone.trim().is_empty());
+    if let Some(zone) = zone {
         keep_zone(&mut route, zone);
         // The original's filter writes the answer again, and forgets which form it had.
         standard = false;
@@ -275,18 +282,20 @@ fn body_crc32(body: &[u8]) -> i32 {
 }
 
 fn unregister_broker(server: &NameServer, ext: &ExtFields) -> RemotingCommand {
+    let header = UnregisterBrokerRequestHeader::decode(ext);
     let departure = Departure {
-        cluster: text(ext, "clusterName").to_owned(),
-        addr: text(ext, "brokerAddr").to_owned(),
-        name: text(ext, "brokerName").to_owned(),
-        id: text(ext, "brokerId").parse().unwrap_or(0),
+        cluster: header.cluster_name.to_string(),
+        addr: header.broker_addr.to_string(),
+        name: header.broker_name.to_string(),
+        id: header.broker_id,
     };
     notify(server, server.routes.unregister(&[departure], server.rules()));
     success()
 }
 
 fn query_data_version(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
-    let (cluster, addr) = (text(&request.ext_fields, "clusterName"), text(&request.ext_fields, "brokerAddr"));
+    let header = QueryDataVersionRequestHeader::decode(&request.ext_fields);
+    let (cluster, addr) = (header.cluster_name.as_str(), header.broker_addr.as_str());
     let theirs: Option<DataVersion> = fastjson::from_slice(&request.body).ok();
     let ours = server.routes.data_version(cluster, addr);
     server.routes.touch(cluster, addr, server.now_millis());
@@ -323,14 +332,6 @@ pub(super) fn notify(server: &NameServer, changes: impl IntoIterator<Item = MinI
 
 fn topics_if(enabled: bool, topics: impl FnOnce() -> TopicList) -> RemotingCommand {
     if enabled { success().with_body(fastjson::to_vec(&topics())) } else { refused(response_code::SYSTEM_ERROR, "disable") }
-}
-
-fn text<'a>(ext: &'a ExtFields, key: &str) -> &'a str {
-    ext.get_str(key).unwrap_or_default()
-}
-
-fn is_true(ext: &ExtFields, key: &str) -> bool {
-    ext.get_str(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 fn success() -> RemotingCommand {

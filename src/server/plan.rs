@@ -238,69 +238,6 @@ fn rules(text: &str) -> Result<AdvertiseRules, Unreadable> {
     AdvertiseRules::parse(text).map_err(|why| Unreadable::Refused { place: "advertise: ".to_owned(), why })
 }
 
-/// `-p` and `-m`: keys with their values, as the original logs them.
-pub fn printed<K: Keys>(config: &K, important_only: bool) -> String {
-    const IMPORTANT: &[&str] = &[
-        "brokerName",
-        "brokerClusterName",
-        "brokerId",
-        "namesrvAddr",
-        "listenPort",
-        "brokerIP1",
-        "recoverConcurrently",
-        "autoCreateTopicEnable",
-        "autoCreateSubscriptionGroup",
-        "msgTraceTopicName",
-        "traceTopicEnable",
-        "rejectTransactionMessage",
-        "fetchNameSrvAddrByDnsLookup",
-        "fetchNamesrvAddrByAddressServer",
-        "transactionTimeOut",
-        "transactionCheckMax",
-        "transactionCheckInterval",
-        "aclEnable",
-        "storePathRootDir",
-        "storePathCommitLog",
-        "storePathDLedgerCommitLog",
-        "storePathEpochFile",
-        "storePathBrokerIdentity",
-        "disappearTimeAfterStart",
-        "storeType",
-        "flushIntervalCommitLog",
-        "commitIntervalCommitLog",
-        "flushCommitLogTimed",
-        "deleteWhen",
-        "fileReservedTime",
-        "deleteFileBatchMax",
-        "maxTransferBytesOnMessageInMemory",
-        "maxTransferCountOnMessageInMemory",
-        "maxTransferBytesOnMessageInDisk",
-        "maxTransferCountOnMessageInDisk",
-        "accessMessageInMemoryMaxRatio",
-        "messageIndexEnable",
-        "messageIndexSafe",
-        "haMasterAddress",
-        "brokerRole",
-        "flushDiskType",
-        "cleanFileForciblyEnable",
-        "transientStorePoolEnable",
-        "writeWithoutMmap",
-        "enableRunningFlagsInFlush",
-        "dispatchFromSenderThread",
-        "wakeCommitWhenPutMessage",
-        "wakeFlushWhenPutMessage",
-        "enableCleanExpiredOffset",
-        "totalReplicas",
-        "inSyncReplicas",
-        "minInSyncReplicas",
-        "allAckInSyncStateSet",
-        "enableAutoInSyncReplicas",
-        "haFlowControlEnable",
-    ];
-    let keys = K::KEYS.iter().filter(|key| !important_only || IMPORTANT.contains(&key.name));
-    keys.map(|key| format!("{}={}\n", key.name, config.get(key.name).unwrap_or_default())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
@@ -464,7 +401,7 @@ mod tests {
     #[test]
     fn printed_keys_are_all_or_the_important_ones() {
         let config = broker_of(with("brokerName=a"));
-        let (all, important) = (printed(&config, false), printed(&config, true));
+        let (all, important) = (config::printed(&config, false), config::printed(&config, true));
         assert!(all.contains("\nlongPollingEnable=true\n") && all.contains("\nbrokerName=a\n"));
         assert!(important.contains("brokerName=a\n") && !important.contains("longPollingEnable"));
     }

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The keys as `-p` and `-m` print them.
+
+use super::Keys;
+
+/// `-p` and `-m`: keys with their values, as the original logs them.
+pub fn printed<K: Keys>(config: &K, important_only: bool) -> String {
+    const IMPORTANT: &[&str] = &[
+        "brokerName",
+        "brokerClusterName",
+        "brokerId",
+        "namesrvAddr",
+        "listenPort",
+        "brokerIP1",
+        "recoverConcurrently",
+        "autoCreateTopicEnable",
+        "autoCreateSubscriptionGroup",
+        "msgTraceTopicName",
+        "traceTopicEnable",
+        "rejectTransactionMessage",
+        "fetchNameSrvAddrByDnsLookup",
+        "fetchNamesrvAddrByAddressServer",
+        "transactionTimeOut",
+        "transactionCheckMax",
+        "transactionCheckInterval",
+        "aclEnable",
+        "storePathRootDir",
+        "storePathCommitLog",
+        "storePathDLedgerCommitLog",
+        "storePathEpochFile",
+        "storePathBrokerIdentity",
+        "disappearTimeAfterStart",
+        "storeType",
+        "flushIntervalCommitLog",
+        "commitIntervalCommitLog",
+        "flushCommitLogTimed",
+        "deleteWhen",
+        "fileReservedTime",
+        "deleteFileBatchMax",
+        "maxTransferBytesOnMessageInMemory",
+        "maxTransferCountOnMessageInMemory",
+        "maxTransferBytesOnMessageInDisk",
+        "maxTransferCountOnMessageInDisk",
+        "accessMessageInMemoryMaxRatio",
+        "messageIndexEnable",
+        "messageIndexSafe",
+        "haMasterAddress",
+        "brokerRole",
+        "flushDiskType",
+        "cleanFileForciblyEnable",
+        "transientStorePoolEnable",
+        "writeWithoutMmap",
+        "enableRunningFlagsInFlush",
+        "dispatchFromSenderThread",
+        "wakeCommitWhenPutMessage",
+        "wakeFlushWhenPutMessage",
+        "enableCleanExpiredOffset",
+        "totalReplicas",
+        "inSyncReplicas",
+        "minInSyncReplicas",
+        "allAckInSyncStateSet",
+        "enableAutoInSyncReplicas",
+        "haFlowControlEnable",
+    ];
+    let keys = K::KEYS.iter().filter(|key| !important_only || IMPORTANT.contains(&key.name));
+    keys.map(|key| format!("{}={}\n", key.name, config.get(key.name).unwrap_or_default())).collect()
+}
