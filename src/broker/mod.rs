@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The broker's services: topics, groups, offsets, clients, held pulls, delayed messages. None of them answers a client.
+//!
+//! This file assembles them around the store, starts and stops them in order, and holds what concerns several of them.
 
 pub mod attributes;
 pub mod consumer_offsets;
@@ -8,11 +10,372 @@ pub mod filter;
 pub mod flow_control;
 pub mod groups;
 pub mod hold;
+pub mod membership;
 pub mod persist;
 pub mod producers;
 pub mod rebalance_lock;
 pub mod registration;
 pub mod retry;
+pub mod schedule;
 pub mod stats;
 pub mod to_client;
 pub mod topics;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chrono::{Datelike, Timelike};
+use ferrocket_protocol::message::id::{Id, UniqueKeys};
+use ferrocket_protocol::topic_names;
+use thiserror::Error;
+use tracing::error;
+
+use crate::config::{AdvertiseRules, Advertised, ConfigCell};
+use crate::remoting::Peer;
+use crate::runtime::{Runtime, SharedClock, local_time};
+use crate::store::{ArrivalListener, Fs, MessageStore, StoreConfig, StoreError};
+
+use self::consumer_offsets::ConsumerOffsets;
+use self::consumers::Consumers;
+use self::flow_control::FlowControl;
+use self::groups::Groups;
+use self::hold::Hold;
+use self::persist::{ConfigFile, PersistError};
+use self::producers::Producers;
+use self::rebalance_lock::RebalanceLocks;
+use self::registration::{Registration, Source, Told};
+use self::schedule::{Schedule, ScheduleError};
+use self::stats::Stats;
+use self::to_client::GroupNews;
+use self::topics::{Topic, Topics};
+
+/// How long an answer waits for the name servers to hear of a new topic. They are told in any case; a client that gets its
+/// answer first only finds the route a moment later. Producers wait 3 s for theirs.
+const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(1);
+const MILLIS_PER_DAY: i64 = 86_400_000;
+/// The original's sampling period for rates.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
+
+/// What a broker is made of.
+pub struct Parts {
+    pub config: Arc<ConfigCell>,
+    pub store_config: StoreConfig,
+    pub fs: Arc<dyn Fs>,
+    pub clock: SharedClock,
+    pub runtime: Runtime,
+    pub location: Location,
+}
+
+/// Where this broker says it is.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// `brokerIP1` as name servers are told it; when it was not set, the machine's first address that is not loopback.
+    pub host: String,
+    /// The address behind `host`, stored in every message.
+    pub ip: IpAddr,
+    /// A person set `brokerIP1`.
+    pub is_set: bool,
+    pub rules: AdvertiseRules,
+    /// The port that requests come in on; 0 until it is known (`Broker::listening_on`).
+    pub port: u16,
+}
+
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Persist(#[from] PersistError),
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+}
+
+pub struct Broker {
+    pub config: Arc<ConfigCell>,
+    pub clock: SharedClock,
+    pub runtime: Runtime,
+    pub store: Arc<MessageStore>,
+    pub topics: Arc<Topics>,
+    pub groups: Groups,
+    pub consumer_offsets: ConsumerOffsets,
+    pub consumers: Consumers,
+    pub producers: Producers,
+    pub group_news: GroupNews,
+    pub hold: Arc<Hold>,
+    pub rebalance_locks: RebalanceLocks,
+    pub schedule: Arc<Schedule>,
+    pub stats: Stats,
+    pub flow_control: Arc<FlowControl>,
+    location: Location,
+    address: Arc<ArcSwap<Address>>,
+    registration: OnceLock<Arc<Registration>>,
+    unique_keys: UniqueKeys,
+    started_millis: i64,
+}
+
+/// Where this broker is, as stored in messages and as told to clients.
+#[derive(Debug)]
+pub struct Address {
+    /// `brokerIP1:listenPort`, the stored host of every message.
+    pub store_host: SocketAddr,
+    pub advertised: Advertised,
+    /// Where slaves would replicate from: the port after ours.
+    ha_server: String,
+}
+
+impl Address {
+    fn at(location: &Location, port: u16) -> Self {
+        Self {
+            store_host: SocketAddr::new(location.ip, port),
+            advertised: Advertised::new(location.rules.clone(), &location.host, location.is_set, port),
+            ha_server: format!("{}:{}", location.host, port.wrapping_add(1)),
+        }
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Broker({})", self.config.load().broker_name)
+    }
+}
+
+/// New messages wake whoever waits for them.
+struct Arrivals {
+    hold: Arc<Hold>,
+    schedule: Arc<Schedule>,
+}
+
+impl ArrivalListener for Arrivals {
+    fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, tags_code: i64, _store_time: i64) {
+        if topic == topic_names::SCHEDULE {
+            // The tags code of a delayed message is the moment it is due.
+            self.schedule.arriving(tags_code);
+        }
+        self.hold.arriving(topic, queue_id, max_offset, tags_code);
+    }
+}
+
+/// What the name servers are told of this broker.
+struct WhatWeAre {
+    config: Arc<ConfigCell>,
+    topics: Arc<Topics>,
+    address: Arc<ArcSwap<Address>>,
+}
+
+impl Source for WhatWeAre {
+    fn told(&self) -> Told {
+        let config = self.config.load();
+        let address = self.address.load();
+        let (data_version, topics) = self.topics.shared_snapshot();
+        Told {
+            broker_name: config.broker_name.clone(),
+            broker_addr: address.advertised.registered().to_owned(),
+            cluster_name: config.broker_cluster_name.clone(),
+            broker_id: config.broker_id,
+            ha_server_addr: address.ha_server.clone(),
+            broker_permission: config.broker_permission,
+            force: config.force_register,
+            timeout: Duration::from_millis(config.register_broker_timeout_mills.max(0) as u64),
+            data_version,
+            topics,
+        }
+    }
+
+    fn mark_ordered(&self, topics: &[String]) {
+        self.topics.mark_ordered(topics.iter().map(String::as_str));
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum StopError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Persist(#[from] PersistError),
+}
+
+impl Broker {
+    /// Loads the tables, opens and recovers the store. Nothing runs yet.
+    pub fn open(parts: Parts) -> Result<Arc<Self>, OpenError> {
+        let Parts { config: cell, store_config, fs, clock, runtime, location } = parts;
+        let config = cell.load();
+        let config_dir: PathBuf = store_config.store_path_root_dir.join("config");
+        let file = |name: &str| ConfigFile::new(Arc::clone(&fs), config_dir.join(name));
+        let topics = Topics::load(file("topics.json"), &config, Arc::clone(&clock))?;
+        let schedule = Arc::new(Schedule::load(
+            file("delayOffset.json"),
+            &config.message_delay_level,
+            i64::from(config.delay_offset_update_version_step),
+            config.flush_delay_offset_interval,
+            Arc::clone(&clock),
+            runtime.parker(),
+        )?);
+        let unique_keys = UniqueKeys::new(location.ip, std::process::id(), clock.now_millis() as u32);
+        let hold = Arc::new(Hold::new(Arc::clone(&clock)));
+        let arrivals = Arc::new(Arrivals { hold: Arc::clone(&hold), schedule: Arc::clone(&schedule) });
+        let store = MessageStore::open(store_config, Arc::clone(&fs), Arc::clone(&clock), arrivals)?;
+        Ok(Arc::new(Self {
+            started_millis: clock.now_millis(),
+            groups: Groups::load(file("subscriptionGroup.json"), Arc::clone(&cell), Arc::clone(&clock))?,
+            consumer_offsets: ConsumerOffsets::load(file("consumerOffset.json"), Arc::clone(&clock))?,
+            consumers: Consumers::new(Arc::clone(&clock)),
+            producers: Producers::new(Arc::clone(&clock)),
+            group_news: GroupNews::default(),
+            hold,
+            rebalance_locks: RebalanceLocks::new(Arc::clone(&clock)),
+            config: cell,
+            clock,
+            runtime,
+            store,
+            topics: Arc::new(topics),
+            schedule,
+            stats: Stats::default(),
+            flow_control: Arc::new(FlowControl::default()),
+            address: Arc::new(ArcSwap::from_pointee(Address::at(&location, location.port))),
+            location,
+            registration: OnceLock::new(),
+            unique_keys,
+        }))
+    }
+
+    /// The port that was bound, when the configuration left the choice (`listenPort=0`).
+    pub fn listening_on(&self, port: u16) {
+        self.address.store(Arc::new(Address::at(&self.location, port)));
+    }
+
+    /// Starts what runs beside the requests, and registers with these name servers ("host:port").
+    pub fn start(self: &Arc<Self>, name_servers: &[String]) -> std::io::Result<()> {
+        self.store.start(&self.runtime)?;
+        self.schedule.start(Arc::clone(&self.store), &self.runtime)?;
+        membership::start(self);
+        self.register(name_servers);
+        let broker = Arc::clone(self);
+        let shutdown = self.runtime.shutdown().clone();
+        self.runtime.spawn("broker samples", async move {
+            let mut day = local_time(broker.clock.now_millis()).num_days_from_ce();
+            while shutdown.or(broker.clock.sleep(SAMPLE_PERIOD)).await.is_some() {
+                broker.topics.sample_rates();
+                let today = local_time(broker.clock.now_millis()).num_days_from_ce();
+                if today != day {
+                    day = today;
+                    broker.stats.record_morning();
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn register(self: &Arc<Self>, name_servers: &[String]) {
+        let source = Arc::new(WhatWeAre {
+            config: Arc::clone(&self.config),
+            topics: Arc::clone(&self.topics),
+            address: Arc::clone(&self.address),
+        });
+        let period = Duration::from_millis(self.config.load().register_name_server_period.max(0) as u64);
+        let registration = Registration::start(name_servers, source, period, &self.runtime);
+        assert!(self.registration.set(registration).is_ok(), "a broker is started once");
+    }
+
+    /// Tells the name servers that this broker leaves.
+    pub async fn unregister(&self) {
+        if let Some(registration) = self.registration.get() {
+            registration.unregister().await;
+        }
+    }
+
+    /// Stops delivering, closes the store, writes the tables. Requests must have ended before.
+    pub fn stop(&self) -> Result<(), StopError> {
+        self.schedule.stop();
+        self.store.shutdown()?;
+        self.schedule.persist()?;
+        self.topics.persist()?;
+        membership::persist_all(self)?;
+        Ok(())
+    }
+
+    /// The topic, its messages and what groups have consumed of it. Blocks on the disk.
+    pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
+        self.topics.delete(name);
+        self.consumer_offsets.remove_topic(name);
+        self.hold.forget_topic(name);
+        self.store.delete_topic(name)
+    }
+
+
+    /// A connection has ended.
+    pub fn peer_closed(&self, peer: &Peer) {
+        membership::left(self, peer);
+    }
+
+    pub fn started_millis(&self) -> i64 {
+        self.started_millis
+    }
+
+    pub fn address(&self) -> Arc<Address> {
+        self.address.load_full()
+    }
+
+    pub fn store_host(&self) -> SocketAddr {
+        self.address.load().store_host
+    }
+
+    /// The address by which `peer` can reach this broker; the stored one where the rule for its network is a name.
+    pub fn address_for(&self, peer: &Peer) -> SocketAddr {
+        let address = self.address.load();
+        address.advertised.socket_for_peer(peer.remote_addr(), peer.local_addr()).unwrap_or(address.store_host)
+    }
+
+    /// A UNIQ_KEY for a message whose client gave it none.
+    pub fn next_unique_key(&self) -> Id {
+        let now = self.clock.now_millis();
+        let local = local_time(now);
+        let days = i64::from(local.day0());
+        let millis_of_day = i64::from(local.num_seconds_from_midnight()) * 1_000 + i64::from(local.nanosecond() / 1_000_000);
+        self.unique_keys.next(now, now - days * MILLIS_PER_DAY - millis_of_day)
+    }
+
+    /// Counts messages that were put, as the original does: under the topic that they really went to.
+    pub fn count_put(&self, topic: &Topic, messages: u64, bytes: u64) {
+        topic.puts.add(messages, bytes);
+        if !topic_names::is_system(&topic.topic_name) {
+            self.stats.count_put(messages);
+        }
+    }
+
+    /// As `count_put`, by the topic's name.
+    pub fn count_put_to(&self, topic: &str, messages: u64, bytes: u64) {
+        if let Some(topic) = self.topics.get(topic) {
+            self.count_put(&topic, messages, bytes);
+        }
+    }
+
+    /// Writes the tables and tells the name servers, in the background.
+    pub fn announce(self: &Arc<Self>) {
+        self.announce_then(|| ());
+    }
+
+    /// As `announce`; `then` runs when that is done, or after `ANNOUNCE_WAIT_MAX`.
+    pub fn announce_then(self: &Arc<Self>, then: impl FnOnce() + Send + 'static) {
+        let broker = Arc::clone(self);
+        self.runtime.spawn("announce", async move {
+            let written = {
+                let broker = Arc::clone(&broker);
+                broker.clone().runtime.spawn_blocking("persist topics", move || broker.topics.persist())
+            };
+            if let Some(Err(error)) = written.join().await {
+                error!(%error, "topics could not be written");
+            }
+            if let Some(registration) = broker.registration.get() {
+                tokio::select! {
+                    () = registration.announce() => {}
+                    () = broker.clock.sleep(ANNOUNCE_WAIT_MAX) => {}
+                }
+            }
+            then();
+        });
+    }
+}

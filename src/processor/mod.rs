@@ -1,1 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Request families: decode, check in the original's order, ask a service or the store, reply.
+//!
+//! This file holds the table of the codes that the broker serves. A request runs to its end on the task of the connection that
+//! brought it; what must wait takes a `Completion`. Knows no file, no socket and no thread.
+
+mod admin;
+mod checks;
+pub mod coverage;
+mod query_message;
+mod reply;
+mod send_message;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ferrocket_protocol::{RemotingCommand, request_code as code, response_code};
+use tracing::{debug, error};
+
+use crate::broker::Broker;
+use crate::remoting::{Peer, Replies, RequestHandler};
+
+pub use reply::{Refusal, Reply, SentReply};
+
+/// THE TABLE. `coverage` says the same for the documents, and a test compares the two.
+pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    match request.code {
+        code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => {
+            send_message::process(broker, peer, request)
+        }
+
+        code::QUERY_MESSAGE => query_message::query(broker, peer, request),
+        code::VIEW_MESSAGE_BY_ID => query_message::view(broker, peer, request),
+
+        code::UPDATE_AND_CREATE_TOPIC => admin::topic::update(broker, peer, request),
+        code::UPDATE_AND_CREATE_TOPIC_LIST => admin::topic::update_list(broker, peer, request),
+        code::DELETE_TOPIC_IN_BROKER => admin::topic::delete(broker, peer, request),
+        code::GET_ALL_TOPIC_CONFIG => admin::topic::all(broker, request),
+        code::GET_TOPIC_CONFIG => admin::topic::one(broker, request),
+        code::GET_TOPIC_STATS_INFO => admin::topic::stats(broker, request),
+
+        code::UPDATE_BROKER_CONFIG => admin::broker::update_config(broker, peer, request),
+        code::GET_BROKER_CONFIG => admin::broker::config(broker),
+        code::GET_BROKER_RUNTIME_INFO => admin::broker::runtime_info(broker),
+        code::GET_ALL_DELAY_OFFSET => admin::broker::delay_offsets(broker),
+
+        other => Err(not_supported(other)),
+    }
+}
+
+fn not_supported(code: i32) -> Refusal {
+    Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
+}
+
+/// The broker as the listener sees it.
+#[derive(Debug)]
+pub struct BrokerHandler {
+    broker: Arc<Broker>,
+}
+
+impl BrokerHandler {
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+impl RequestHandler for BrokerHandler {
+    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+        // A panic is a mistake of ours in one request: it must not take the other requests of the connection with it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| process(&self.broker, peer, &request)));
+        match outcome {
+            Ok(Ok(Reply::Now(response))) => replies.answer(&request, response),
+            Ok(Ok(Reply::Sent(sent))) => replies.answer(&request, sent.into_response()),
+            Ok(Ok(Reply::Later | Reply::Silent)) => {}
+            Ok(Err(refusal)) => {
+                debug!(code = request.code, peer = %peer, refusal = refusal.code, remark = ?refusal.remark, "refused");
+                replies.answer(&request, refusal.into_response());
+            }
+            Err(panic) => {
+                let what = panic_text(panic.as_ref());
+                error!(code = request.code, peer = %peer, what, "a request failed by a mistake of ours");
+                let refusal = Refusal::system_error(format!("the request failed inside the broker: {what}"));
+                replies.answer(&request, refusal.into_response());
+            }
+        }
+    }
+
+    fn connected(&self, _peer: &Arc<Peer>) {}
+
+    fn closed(&self, peer: &Arc<Peer>) {
+        self.broker.peer_closed(peer);
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&'static str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}

@@ -87,6 +87,7 @@ impl Setup {
             max_index_num: 40_000,
             max_hash_slot_num: 10_000,
             flush_disk_type: self.flush,
+            max_message_size: self.config.max_message_size as usize,
             ..StoreConfig::at(self.folder.path())
         };
         let broker = Broker::open(Parts {
@@ -109,7 +110,7 @@ impl Setup {
         let listener = Listener::bind(any_port, handler, self.limits, &runtime).await.unwrap();
         let addr = listener.local_addr();
         broker.listening_on(addr.port());
-        broker.start(None).unwrap();
+        broker.start(&[]).unwrap();
         TestBroker { broker, addr, runtime, listener, folder: self.folder }
     }
 }
@@ -128,7 +129,7 @@ impl TestBroker {
         self.listener.stop_accepting();
         self.broker.hold.release_all();
         self.listener.drain(Duration::from_secs(5)).await;
-        self.listener.close_all().await;
+        self.listener.close_all("the story ends");
         self.broker.stop().unwrap();
         assert!(self.runtime.stop(Duration::from_secs(10)).await, "everything that was started has ended");
         Setup { folder: self.folder, ..Setup::new() }
@@ -206,6 +207,11 @@ impl Client {
             }
             self.read_some().await;
         }
+    }
+
+    /// Whether the answer was read together with others.
+    pub fn has_response(&self, opaque: i32) -> bool {
+        self.responses.contains_key(&opaque)
     }
 
     pub async fn call(&mut self, request: RemotingCommand) -> RemotingCommand {
@@ -368,7 +374,7 @@ pub fn pull_request(header: &PullMessageRequestHeader) -> RemotingCommand {
 /// A pull's answer: code, the offset to go on with, the bodies of the messages.
 pub fn pulled(response: &RemotingCommand) -> (i32, i64, Vec<String>) {
     let header: PullMessageResponseHeader = response.header().unwrap();
-    let bodies = ferrocket_protocol::message::records(&response.body)
+    let bodies = ferrocket_protocol::message::decode::records(&response.body)
         .map(|record| String::from_utf8(record.unwrap().body.to_vec()).unwrap())
         .collect();
     (response.code, header.next_begin_offset, bodies)

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What administrators' tools ask, one file per thing they ask about. Knows no hot path.
+
+pub(super) mod broker;
+pub(super) mod topic;

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Checks that several request families make, with the original's codes and texts. Knows no family's order of checks.
+
+use std::sync::Arc;
+
+use ferrocket_protocol::{RemotingCommand, fastjson, perm, response_code, topic_names};
+
+use super::reply::Refusal;
+use crate::broker::Broker;
+use crate::broker::topics::Topic;
+
+/// What the original appends to remarks that have a page about them.
+pub(super) const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
+/// INVALID_PARAMETER for a name that no topic may have.
+pub(super) fn require_legal_topic_name(name: &str) -> Result<(), Refusal> {
+    topic_names::validate_topic(name).map_err(|remark| Refusal::new(response_code::INVALID_PARAMETER, remark))
+}
+
+/// INVALID_PARAMETER for a topic that administrators must leave alone.
+pub(super) fn require_not_a_system_topic(broker: &Broker, name: &str) -> Result<(), Refusal> {
+    if broker.config.load().validate_system_topic_when_update_topic && broker.topics.is_system(name) {
+        let remark = format!("The topic[{name}] is conflict with system topic.");
+        return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
+    }
+    Ok(())
+}
+
+/// TOPIC_NOT_EXIST in the words of the admin requests.
+pub(super) fn require_topic(broker: &Broker, name: &str) -> Result<Arc<Topic>, Refusal> {
+    broker
+        .topics
+        .get(name)
+        .ok_or_else(|| Refusal::new(response_code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist")))
+}
+
+/// The topic as the original's log lines and remarks print it.
+pub(super) fn topic_text(topic: &Topic) -> String {
+    let attributes: Vec<String> = topic.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!(
+        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, topicFilterType={}, topicSysFlag={}, \
+         order={}, attributes={{{}}}]",
+        topic.topic_name,
+        topic.read_queue_nums,
+        topic.write_queue_nums,
+        perm::text(topic.perm),
+        topic.topic_filter_type.name(),
+        topic.topic_sys_flag,
+        topic.order,
+        attributes.join(", ")
+    )
+}
+
+/// The body as `T`; SYSTEM_ERROR when it is not one.
+pub(super) fn body_of<T: serde::de::DeserializeOwned>(request: &RemotingCommand) -> Result<T, Refusal> {
+    fastjson::from_slice(&request.body).map_err(|error| Refusal::system_error(error.to_string()))
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! QUERY_MESSAGE (12) by key, tag or unique key, and VIEW_MESSAGE_BY_ID (33).
+//!
+//! Both may read far behind the end of the log, so they run where waiting for the disk hurts nobody. The stored host of each
+//! record is patched to the address by which the asking client can reach this broker: tools build message ids from it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use ferrocket_protocol::header::query::{QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader};
+use ferrocket_protocol::message::{layout, sys_flag};
+use ferrocket_protocol::{RemotingCommand, response_code};
+
+use super::reply::{Refusal, Reply};
+use crate::broker::Broker;
+use crate::remoting::Peer;
+use crate::store::IndexType;
+
+pub(super) fn query(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let mut header: QueryMessageRequestHeader = request.header()?;
+    let index_type = if header.unique_key_query {
+        header.max_num = broker.config.load().default_query_max_num;
+        IndexType::Unique
+    } else {
+        match header.index_type.as_deref() {
+            Some("T") => IndexType::Tag,
+            Some("U") => IndexType::Unique,
+            _ => IndexType::Key,
+        }
+    };
+    answer_on_pool(broker, peer, request, move |broker, peer| {
+        let found = broker.store.query_message(
+            &header.topic,
+            &header.key,
+            usize::try_from(header.max_num).unwrap_or(0),
+            header.begin_timestamp,
+            header.end_timestamp,
+            index_type,
+        );
+        let fields = QueryMessageResponseHeader {
+            index_last_update_timestamp: found.index_last_update_timestamp,
+            index_last_update_phyoffset: found.index_last_update_phyoffset,
+        };
+        if found.records.is_empty() {
+            let remark = "can not find message, maybe time range not correct";
+            return RemotingCommand::response(response_code::QUERY_NOT_FOUND).with_header(&fields).with_remark(remark);
+        }
+        let address = broker.address_for(peer);
+        let mut body = BytesMut::with_capacity(found.records.iter().map(Bytes::len).sum());
+        for record in &found.records {
+            let at = body.len();
+            body.put_slice(record);
+            patch_store_host(&mut body[at..], address);
+        }
+        RemotingCommand::response(response_code::SUCCESS).with_header(&fields).with_body(body.freeze())
+    })
+}
+
+pub(super) fn view(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: ViewMessageRequestHeader = request.header()?;
+    answer_on_pool(broker, peer, request, move |broker, peer| match broker.store.look_message(header.offset) {
+        Some(record) => {
+            let mut body = BytesMut::from(&record[..]);
+            patch_store_host(&mut body, broker.address_for(peer));
+            RemotingCommand::response(response_code::SUCCESS).with_body(body.freeze())
+        }
+        None => RemotingCommand::response(response_code::SYSTEM_ERROR)
+            .with_remark(format!("can not find message by the offset, {}", header.offset)),
+    })
+}
+
+fn answer_on_pool(
+    broker: &Arc<Broker>,
+    peer: &Arc<Peer>,
+    request: &RemotingCommand,
+    answer: impl FnOnce(&Broker, &Peer) -> RemotingCommand + Send + 'static,
+) -> Result<Reply, Refusal> {
+    let completion = peer.completion(request);
+    let (broker, peer) = (Arc::clone(broker), Arc::clone(peer));
+    let runtime = broker.runtime.clone();
+    runtime.spawn_blocking("query", move || completion.answer_now(answer(&broker, &peer)));
+    Ok(Reply::Later)
+}
+
+/// Tells the client the address that it can reach, where the record has room for one of that kind.
+fn patch_store_host(record: &mut [u8], address: SocketAddr) {
+    let flag = record.get(layout::SYS_FLAG_AT..layout::SYS_FLAG_AT + 4).and_then(|bytes| bytes.try_into().ok());
+    let Some(flag) = flag.map(i32::from_be_bytes) else { return };
+    let at = layout::store_host_at(sys_flag::has(flag, sys_flag::BORN_HOST_V6));
+    let is_v6 = sys_flag::has(flag, sys_flag::STORE_HOST_V6);
+    let Some(host) = record.get_mut(at..at + layout::host_bytes(is_v6)) else { return };
+    let (ip, port) = host.split_at_mut(host.len() - 4);
+    match (address.ip(), is_v6) {
+        (IpAddr::V4(address), false) => ip.copy_from_slice(&address.octets()),
+        (IpAddr::V6(address), true) => ip.copy_from_slice(&address.octets()),
+        _ => return,
+    }
+    port.copy_from_slice(&u32::from(address.port()).to_be_bytes());
+}

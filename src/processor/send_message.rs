@@ -1,0 +1,611 @@
+// SPDX-License-Identifier: Apache-2.0
+//! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310) and SEND_BATCH_MESSAGE (320): check, complete, put, answer.
+//!
+//! Order of checks follows SendMessageProcessor.java and AbstractSendMessageProcessor#msgCheck; clients depend on which refusal
+//! comes first. The client's properties travel as its bytes: what the broker adds is appended, what it takes away is cut out.
+//! Knows nothing of files or sockets; a send that waits for the disk leaves a completion.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use ferrocket_protocol::body::topic::{TopicConfig, TopicFilterType, topic_sys_flag};
+use ferrocket_protocol::header::send::{SendMessageRequestHeader, SendMessageResponseHeader};
+use ferrocket_protocol::message::{MessageInner, id, properties, property, sys_flag, tags_code};
+use ferrocket_protocol::{RemotingCommand, Str, perm, response_code, topic_names, version};
+
+use super::checks;
+use super::reply::{Refusal, Reply, SentReply};
+use crate::broker::Broker;
+use crate::broker::topics::{Found, Topic};
+use crate::config::BrokerConfig;
+use crate::remoting::Peer;
+use crate::runtime::local_time;
+use crate::store::{PutMessageStatus, PutResult};
+
+/// Queues of a dead letter topic; the original's DLQ_NUMS_PER_GROUP.
+const DLQ_QUEUES: i32 = 1;
+/// The longest topic that a batch may go to, in characters.
+const BATCH_TOPIC_CHARS_MAX: usize = 127;
+
+pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    require_room(broker)?;
+    let header = SendMessageRequestHeader::from_request(request)?;
+    require_body(request)?;
+    let config = broker.config.load();
+    let send = Send { broker, config: &config, peer, request, header };
+    send.run().map_err(|refusal| {
+        // 4.x clients decide by these two whether to trace, and fail on an answer without any field.
+        refusal
+            .with_field(property::MSG_REGION, config.region_id.clone())
+            .with_field(property::TRACE_ON, if config.trace_on { "true" } else { "false" })
+    })
+}
+
+/// SYSTEM_BUSY before anything else is looked at.
+fn require_room(broker: &Broker) -> Result<(), Refusal> {
+    if broker.store.is_page_cache_busy() {
+        let remark = "[REJECTREQUEST]system busy, start flow control for a while";
+        return Err(Refusal::new(response_code::SYSTEM_BUSY, remark));
+    }
+    if !broker.flow_control.has_room() {
+        let remark = "[OVERLOAD]system busy, start flow control for a while";
+        return Err(Refusal::new(response_code::SYSTEM_BUSY, remark));
+    }
+    Ok(())
+}
+
+/// An empty body fails in the original by a null pointer, so its text is its own.
+fn require_body(request: &RemotingCommand) -> Result<(), Refusal> {
+    if request.body.is_empty() {
+        return Err(Refusal::system_error("the message body is empty"));
+    }
+    Ok(())
+}
+
+struct Send<'a> {
+    broker: &'a Arc<Broker>,
+    config: &'a BrokerConfig,
+    peer: &'a Arc<Peer>,
+    request: &'a RemotingCommand,
+    header: SendMessageRequestHeader,
+}
+
+impl Send<'_> {
+    fn run(&self) -> Result<Reply, Refusal> {
+        self.require_accepting()?;
+        let found = self.require_topic()?;
+        self.require_queue(found.topic())?;
+        if self.header.batch {
+            self.run_batch(found)
+        } else {
+            self.run_single(found)
+        }
+    }
+
+    /// The operator's `startAcceptSendRequestTimeStamp`.
+    fn require_accepting(&self) -> Result<(), Refusal> {
+        let start_millis = self.config.start_accept_send_request_time_stamp;
+        if start_millis > 0 && self.broker.clock.now_millis() < start_millis {
+            let until = local_time(start_millis).format("%Y-%m-%d %H:%M:%S,%3f");
+            return Err(Refusal::system_error(format!("broker unable to service, until {until}")));
+        }
+        Ok(())
+    }
+
+    /// AbstractSendMessageProcessor#msgCheck up to the queue. The topic's own permission is not looked at: clients do.
+    fn require_topic(&self) -> Result<Found, Refusal> {
+        let name: &str = &self.header.topic;
+        let known = self.broker.topics.get(name);
+        if !perm::is_writable(self.config.broker_permission) && known.as_ref().is_some_and(|topic| topic.order) {
+            return Err(forbidden(self.config, "sending message is forbidden"));
+        }
+        checks::require_legal_topic_name(name)?;
+        self.require_sendable(name)?;
+        match known {
+            Some(known) => Ok(Found::Existing(known)),
+            None => self.create_topic(name),
+        }
+    }
+
+    fn require_sendable(&self, name: &str) -> Result<(), Refusal> {
+        if !topic_names::is_sendable(name) {
+            let remark = format!("Sending message to topic[{name}] is forbidden.");
+            return Err(Refusal::new(response_code::NO_PERMISSION, remark));
+        }
+        Ok(())
+    }
+
+    fn create_topic(&self, name: &str) -> Result<Found, Refusal> {
+        let is_retry = name.starts_with(topic_names::RETRY_PREFIX);
+        let sys_flag = match (self.header.unit_mode, is_retry) {
+            (false, _) => 0,
+            (true, true) => topic_sys_flag::UNIT_SUB,
+            (true, false) => topic_sys_flag::UNIT,
+        };
+        let found = self.broker.topics.find_or_create(
+            name,
+            &self.header.default_topic,
+            self.header.default_topic_queue_nums,
+            sys_flag,
+            self.config.auto_create_topic_enable,
+        );
+        match found {
+            Some(found) => Ok(found),
+            None if is_retry => Ok(self.broker.topics.find_or_create_own(own_topic(name, 1, sys_flag))),
+            None => {
+                let remark = format!("topic[{name}] not exist, apply first please!{}", checks::FAQ);
+                Err(Refusal::new(response_code::TOPIC_NOT_EXIST, remark))
+            }
+        }
+    }
+
+    fn require_queue(&self, topic: &Topic) -> Result<(), Refusal> {
+        if self.header.queue_id >= topic.queue_count() {
+            let remark = format!(
+                "request queueId[{}] is illegal, {} Producer: {}",
+                self.header.queue_id,
+                checks::topic_text(topic),
+                self.peer.remote_addr()
+            );
+            return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
+        }
+        if topic.attribute("queue.type") == Some("BatchCQ") {
+            return Err(Refusal::system_error("topics with queue.type=BatchCQ are not served yet"));
+        }
+        Ok(())
+    }
+
+    fn queue_id(&self, topic: &Topic) -> Result<i32, Refusal> {
+        if self.header.queue_id >= 0 {
+            return Ok(self.header.queue_id);
+        }
+        static TURN: AtomicU32 = AtomicU32::new(0);
+        match u32::try_from(topic.write_queue_nums) {
+            Ok(count) if count > 0 => Ok((TURN.fetch_add(1, Ordering::Relaxed) % count) as i32),
+            _ => Err(Refusal::system_error(format!("topic[{}] has no queue to write to", topic.topic_name))),
+        }
+    }
+
+    fn run_single(&self, found: Found) -> Result<Reply, Refusal> {
+        let mut queue_id = self.queue_id(found.topic())?;
+        let mut has_new_topic = found.is_created();
+        let topic = found.topic();
+        let mut counted = Arc::clone(topic);
+        let mut target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
+        let client = self.header.properties.as_bytes();
+        let seen = Seen::scan(client);
+        let mut cut: Vec<&'static str> = Vec::new();
+
+        let is_dead = match self.header.topic.strip_prefix(topic_names::RETRY_PREFIX) {
+            Some(group) => match self.dead_letter_topic(group)? {
+                Some(dead) => {
+                    target = Target {
+                        name: Str::copy_from(&dead.topic().topic_name),
+                        queue_id: 0,
+                        multi_tags: is_multi_tag(dead.topic()),
+                    };
+                    cut.push(property::DELAY);
+                    has_new_topic |= dead.is_created();
+                    counted = Arc::clone(dead.topic());
+                    true
+                }
+                None => false,
+            },
+            None => false,
+        };
+        let fresh_key = seen.unique_key.is_none().then(|| self.broker.next_unique_key());
+        if seen.lite_topic.is_some() {
+            cut.push(property::INNER_MULTI_DISPATCH);
+        }
+        if let Some(priority) = seen.priority() {
+            if seen.is_priority_message() {
+                queue_id = priority.min(topic.write_queue_nums - 1);
+                target.queue_id = queue_id;
+            } else {
+                cut.push(property::PRIORITY);
+            }
+        }
+        let has_keys = seen.keys.is_some_and(|keys| !keys.trim_ascii().is_empty());
+        if !has_keys && topic.attribute("cleanup.policy") == Some("COMPACTION") {
+            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, "Required message key is missing"));
+        }
+        let reconsume_times = self.header.reconsume_times.unwrap_or(0);
+        let delay_level = if is_dead { -1 } else { seen.delay_level() };
+        if seen.is_half() && !(reconsume_times > 0 && delay_level > 0) {
+            // Half messages are not served yet; stored like others they would be consumed before their transaction ends.
+            return Err(forbidden(self.config, "sending transaction message is forbidden"));
+        }
+        if seen.has_inner_number && self.header.sys_flag & sys_flag::INNER_BATCH == 0 {
+            return Err(put_refusal(PutMessageStatus::MessageIllegal, self.broker, self.config));
+        }
+        if seen.has_pop_check_point {
+            cut.push(property::POP_CK);
+        }
+        if seen.has_stamp {
+            cut.extend([property::MSG_REGION, property::TRACE_ON, property::CLUSTER]);
+        }
+
+        let mut edited = Vec::with_capacity(client.len() + STAMP_BYTES_USUAL);
+        copy_client_properties(&mut edited, client, &seen, &cut);
+        if let Some(key) = &fresh_key {
+            properties::push(&mut edited, property::UNIQ_KEY, key.as_bytes());
+        }
+        if let Some(lite) = seen.lite_topic {
+            let queue = format!("%LMQ%${}${}", self.header.topic, String::from_utf8_lossy(lite));
+            properties::push(&mut edited, property::INNER_MULTI_DISPATCH, &queue);
+        }
+        if is_dead {
+            properties::push(&mut edited, property::DELAY, "-1");
+        }
+        properties::push(&mut edited, property::MSG_REGION, &self.config.region_id);
+        properties::push(&mut edited, property::TRACE_ON, bool_text(self.config.trace_on));
+        properties::push(&mut edited, property::CLUSTER, &self.config.broker_cluster_name);
+
+        let unique_key = match fresh_key {
+            Some(key) => Str::copy_from(key.as_str()),
+            None => self.client_text(seen.unique_key.unwrap_or_default()),
+        };
+        let mut message = self.message(target, Bytes::from(edited));
+        message.tags_code = seen.tags.and_then(|tags| std::str::from_utf8(tags).ok()).map_or(0, tags_code);
+        // Prepared and rolled back messages are never delayed.
+        if matches!(message.sys_flag & sys_flag::TRANSACTION_MASK, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT) {
+            if delay_level > 0 {
+                self.broker.schedule.delay(&mut message, delay_level);
+                if let Some(schedule) = self.broker.topics.get(topic_names::SCHEDULE) {
+                    counted = schedule;
+                }
+            } else if seen.is_timer() {
+                return Err(put_refusal(PutMessageStatus::WheelTimerNotEnable, self.broker, self.config));
+            }
+        }
+        let put = self.broker.store.put_message(&message);
+        self.settle(put, Stored { topic: counted, queue_id, unique_key: Some(unique_key), waits: seen.waits(), has_new_topic })
+    }
+
+    /// SendMessageProcessor#sendBatchMessage: the messages keep their own properties and nothing is added to them.
+    fn run_batch(&self, found: Found) -> Result<Reply, Refusal> {
+        let topic = found.topic();
+        let queue_id = self.queue_id(topic)?;
+        let name: &str = &self.header.topic;
+        let characters = name.encode_utf16().count();
+        if characters > BATCH_TOPIC_CHARS_MAX {
+            let remark = format!("message topic length too long {characters}");
+            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark));
+        }
+        if name.starts_with(topic_names::RETRY_PREFIX) {
+            let remark = format!("batch request does not support retry group {name}");
+            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark));
+        }
+        let seen = Seen::scan(self.header.properties.as_bytes());
+        let target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
+        let message = self.message(target, self.header.properties.clone().into_bytes());
+        let put = self.broker.store.put_messages(&message);
+        let has_new_topic = found.is_created();
+        let unique_key = seen.unique_key.map(|key| self.client_text(key));
+        self.settle(put, Stored { topic: Arc::clone(topic), queue_id, unique_key, waits: seen.waits(), has_new_topic })
+    }
+
+    fn message(&self, target: Target, properties: Bytes) -> MessageInner {
+        MessageInner {
+            topic: target.name,
+            queue_id: target.queue_id,
+            flag: self.header.flag,
+            sys_flag: self.header.sys_flag | if target.multi_tags { sys_flag::MULTI_TAGS } else { 0 },
+            born_timestamp: self.header.born_timestamp,
+            born_host: self.peer.remote_addr(),
+            store_host: self.broker.store_host(),
+            reconsume_times: self.header.reconsume_times.unwrap_or(0),
+            prepared_transaction_offset: 0,
+            body: self.request.body.clone(),
+            properties,
+            tags_code: 0,
+        }
+    }
+
+    /// A part of the client's properties, without copying it.
+    fn client_text(&self, part: &[u8]) -> Str {
+        let whole = self.header.properties.clone().into_bytes();
+        Str::try_from(whole.slice_ref(part)).unwrap_or_default()
+    }
+
+    /// The dead letter topic of a retry that was tried too often, or whose group consumes in order just now.
+    fn dead_letter_topic(&self, group: &str) -> Result<Option<Found>, Refusal> {
+        let Some(group_config) = self.broker.groups.find(group) else {
+            let remark = format!("subscription group not exist, {group} {}", checks::FAQ);
+            return Err(Refusal::new(response_code::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        };
+        let asked_max = self.header.max_reconsume_times.filter(|_| self.request.version >= version::V3_4_9);
+        let max = asked_max.unwrap_or(group_config.retry_max_times);
+        let is_spent = self.header.reconsume_times.unwrap_or(0) > max;
+        if !is_spent && self.broker.rebalance_locks.is_lock_all_expired(group) {
+            return Ok(None);
+        }
+        let name = topic_names::dlq_topic(group);
+        Ok(Some(self.broker.topics.find_or_create_own(own_topic(&name, DLQ_QUEUES, 0))))
+    }
+
+    /// The store's answer becomes ours: at once, or when the disk or the name servers have what the answer promises.
+    fn settle(&self, put: PutResult, stored: Stored) -> Result<Reply, Refusal> {
+        if !put.status.is_stored() {
+            self.announce_if(stored.has_new_topic);
+            return Err(put_refusal(put.status, self.broker, self.config));
+        }
+        self.broker.count_put(&stored.topic, put.message_count as u64, put.record_bytes as u64);
+        if self.request.is_oneway() {
+            self.announce_if(stored.has_new_topic);
+            return Ok(Reply::Silent);
+        }
+        let address = self.broker.address_for(self.peer);
+        let reply = SentReply {
+            code: put_code(put.status),
+            header: SendMessageResponseHeader {
+                msg_id: message_ids(address, &put),
+                queue_id: stored.queue_id,
+                queue_offset: put.queue_offset,
+                transaction_id: stored.unique_key,
+                batch_uniq_id: None,
+                recall_handle: None,
+                msg_region: Some(Str::copy_from(&self.config.region_id)),
+                trace_on: Some(Str::from_static(bool_text(self.config.trace_on))),
+            },
+        };
+        let waits_for_disk = put.needs_wait() && stored.waits;
+        if !waits_for_disk && !stored.has_new_topic {
+            return Ok(Reply::Sent(reply));
+        }
+        self.answer_later(put, reply, waits_for_disk, stored.has_new_topic);
+        Ok(Reply::Later)
+    }
+
+    fn announce_if(&self, has_new_topic: bool) {
+        if has_new_topic {
+            self.broker.announce();
+        }
+    }
+
+    fn answer_later(&self, put: PutResult, mut reply: SentReply, waits_for_disk: bool, has_new_topic: bool) {
+        let in_flight = self.broker.flow_control.enter(self.request.body.len());
+        let completion = self.peer.completion(self.request);
+        let broker = Arc::clone(self.broker);
+        let done = move |status: PutMessageStatus| {
+            reply.code = put_code(status);
+            let answer = move || {
+                drop(in_flight);
+                completion.answer(reply.into_response());
+            };
+            if has_new_topic {
+                broker.announce_then(answer);
+            } else {
+                answer();
+            }
+        };
+        if waits_for_disk {
+            self.broker.store.when_durable(&put, Box::new(done));
+        } else {
+            done(put.status);
+        }
+    }
+}
+
+/// Room for what the broker appends: three properties, and a unique key now and then.
+const STAMP_BYTES_USUAL: usize = 128;
+
+struct Target {
+    name: Str,
+    queue_id: i32,
+    multi_tags: bool,
+}
+
+struct Stored {
+    /// Where the message really went: for a delayed one the schedule topic, as the original counts it.
+    topic: Arc<Topic>,
+    /// The queue that the client is told.
+    queue_id: i32,
+    unique_key: Option<Str>,
+    /// WAIT is not false.
+    waits: bool,
+    /// A topic was made for this send.
+    has_new_topic: bool,
+}
+
+/// What one walk over the client's properties finds. Of a name that comes twice the later value counts.
+#[derive(Default)]
+struct Seen<'a> {
+    unique_key: Option<&'a [u8]>,
+    tags: Option<&'a [u8]>,
+    keys: Option<&'a [u8]>,
+    delay: Option<&'a [u8]>,
+    wait: Option<&'a [u8]>,
+    transaction: Option<&'a [u8]>,
+    priority: Option<&'a [u8]>,
+    lite_topic: Option<&'a [u8]>,
+    has_timer: bool,
+    has_timer_out: bool,
+    has_sharding_key: bool,
+    has_inner_number: bool,
+    has_pop_check_point: bool,
+    /// One of the three that the broker sets itself.
+    has_stamp: bool,
+    /// There are parts that no reader would see.
+    is_ragged: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn scan(properties: &'a [u8]) -> Self {
+        let mut seen = Self::default();
+        let mut bytes_seen = 0;
+        for (name, value) in properties::iter(properties) {
+            bytes_seen += name.len() + value.len() + 2;
+            // The first letter sends most of the user's own properties on their way.
+            match name.first() {
+                Some(b'U') if name == property::UNIQ_KEY.as_bytes() => seen.unique_key = Some(value),
+                Some(b'K') if name == property::KEYS.as_bytes() => seen.keys = Some(value),
+                Some(b'D') if name == property::DELAY.as_bytes() => seen.delay = Some(value),
+                Some(b'W') if name == property::WAIT.as_bytes() => seen.wait = Some(value),
+                Some(b'P') if name == property::POP_CK.as_bytes() => seen.has_pop_check_point = true,
+                Some(b'M') if name == property::MSG_REGION.as_bytes() => seen.has_stamp = true,
+                Some(b'C') if name == property::CLUSTER.as_bytes() => seen.has_stamp = true,
+                Some(b'I') if name == property::INNER_NUM.as_bytes() => seen.has_inner_number = true,
+                Some(b'T') => match name {
+                    _ if name == property::TAGS.as_bytes() => seen.tags = Some(value),
+                    _ if name == property::TRACE_ON.as_bytes() => seen.has_stamp = true,
+                    _ if name == property::TRAN_MSG.as_bytes() => seen.transaction = Some(value),
+                    _ if name == property::TIMER_OUT_MS.as_bytes() => seen.has_timer_out = true,
+                    _ if TIMER_NAMES.iter().any(|timer| name == timer.as_bytes()) => seen.has_timer = true,
+                    _ => {}
+                },
+                Some(b'_') => match name {
+                    _ if name == property::PRIORITY.as_bytes() => seen.priority = Some(value),
+                    _ if name == property::LITE_TOPIC.as_bytes() => seen.lite_topic = Some(value),
+                    _ if name == property::SHARDING_KEY.as_bytes() => seen.has_sharding_key = true,
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        let separator_missing = properties.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR);
+        seen.is_ragged = bytes_seen != properties.len() + usize::from(separator_missing);
+        seen
+    }
+
+    fn delay_level(&self) -> i32 {
+        self.delay.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0)
+    }
+
+    fn waits(&self) -> bool {
+        self.wait.is_none_or(|value| value.eq_ignore_ascii_case(b"true"))
+    }
+
+    fn is_half(&self) -> bool {
+        self.transaction.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
+    }
+
+    fn is_timer(&self) -> bool {
+        self.has_timer && !self.has_timer_out
+    }
+
+    /// A priority of 0 or more.
+    fn priority(&self) -> Option<i32> {
+        self.priority.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).filter(|priority| *priority >= 0)
+    }
+
+    /// TopicMessageType#parseFromMessageProperty: the other kinds come first.
+    fn is_priority_message(&self) -> bool {
+        !self.is_half() && self.delay.is_none() && !self.has_timer && !self.has_sharding_key
+    }
+}
+
+const TIMER_NAMES: [&str; 3] = [property::TIMER_DELIVER_MS, property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS];
+
+/// The client's properties without those in `cut`, closed by a separator so that more can follow.
+fn copy_client_properties(out: &mut Vec<u8>, client: &[u8], seen: &Seen<'_>, cut: &[&'static str]) {
+    if cut.is_empty() && !seen.is_ragged {
+        out.extend_from_slice(client);
+        if client.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR) {
+            out.extend_from_slice(&[properties::PROPERTY_SEPARATOR]);
+        }
+        return;
+    }
+    for (name, value) in properties::iter(client) {
+        if !cut.iter().any(|cut| name == cut.as_bytes()) {
+            out.extend_from_slice(name);
+            out.extend_from_slice(&[properties::NAME_VALUE_SEPARATOR]);
+            out.extend_from_slice(value);
+            out.extend_from_slice(&[properties::PROPERTY_SEPARATOR]);
+        }
+    }
+}
+
+fn is_multi_tag(topic: &Topic) -> bool {
+    topic.topic_filter_type == TopicFilterType::MultiTag
+}
+
+fn bool_text(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+/// A topic that the broker makes for itself.
+fn own_topic(name: &str, queues: i32, sys_flag: i32) -> TopicConfig {
+    TopicConfig {
+        topic_name: name.to_owned(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm: perm::READ_WRITE,
+        topic_sys_flag: sys_flag,
+        ..TopicConfig::default()
+    }
+}
+
+/// The id by which any tool finds the message again: address and position, of a batch all of them.
+fn message_ids(address: SocketAddr, put: &PutResult) -> Str {
+    if put.physical_offsets.is_empty() {
+        return Str::copy_from(id::offset_id(address, put.physical_offset).as_str());
+    }
+    let ids: Vec<String> = put.physical_offsets.iter().map(|offset| id::offset_id(address, *offset).to_string()).collect();
+    Str::from(ids.join(","))
+}
+
+fn forbidden(config: &BrokerConfig, what: &str) -> Refusal {
+    Refusal::new(response_code::NO_PERMISSION, format!("the broker[{}] {what}", config.broker_ip1))
+}
+
+/// The four that tell the client that its message is in the log.
+fn put_code(status: PutMessageStatus) -> i32 {
+    match status {
+        PutMessageStatus::FlushDiskTimeout => response_code::FLUSH_DISK_TIMEOUT,
+        PutMessageStatus::FlushSlaveTimeout => response_code::FLUSH_SLAVE_TIMEOUT,
+        PutMessageStatus::SlaveNotAvailable => response_code::SLAVE_NOT_AVAILABLE,
+        _ => response_code::SUCCESS,
+    }
+}
+
+/// SendMessageProcessor#handlePutMessageResult: the store said no.
+fn put_refusal(status: PutMessageStatus, broker: &Broker, config: &BrokerConfig) -> Refusal {
+    use PutMessageStatus as Status;
+    match status {
+        Status::InSyncReplicasNotEnough => Refusal::system_error("in-sync replicas not enough"),
+        Status::CreateMappedFileFailed => Refusal::system_error("create mapped file failed, server is busy or broken."),
+        Status::MessageIllegal | Status::PropertiesSizeExceeded => {
+            let limit = config.max_message_size;
+            let remark = format!(
+                "the message is illegal, maybe msg body or properties length not matched. \
+                 msg body length limit {limit}B, msg properties length limit 32KB."
+            );
+            Refusal::new(response_code::MESSAGE_ILLEGAL, remark)
+        }
+        Status::WheelTimerMsgIllegal => {
+            let limit = i64::from(config.timer_max_delay_sec) * 1_000;
+            let remark = format!(
+                "timer message illegal, the delay time should not be bigger than the max delay {limit}ms; \
+                 or if set del msg, the delay time should be bigger than the current time"
+            );
+            Refusal::new(response_code::MESSAGE_ILLEGAL, remark)
+        }
+        Status::WheelTimerFlowControl => Refusal::system_error("timer message is under flow control"),
+        Status::WheelTimerNotEnable => {
+            Refusal::system_error("accurate timer message is not enabled, timerWheelEnable is false")
+        }
+        Status::ServiceNotAvailable => {
+            let disk = broker.store.disk_use();
+            let remark = format!(
+                "service not available now. It may be caused by one of the following reasons: \
+                 the broker's disk is full [CL: {:5.2} CQ: {:5.2} INDEX: {:5.2}], \
+                 messages are put to the slave, message store has been shut down, etc.",
+                disk.commit_log, disk.consume_queue, disk.index
+            );
+            Refusal::new(response_code::SERVICE_NOT_AVAILABLE, remark)
+        }
+        Status::OsPageCacheBusy => {
+            let remark = "[PC_SYNCHRONIZED]broker busy, start flow control for a while";
+            Refusal::new(response_code::SYSTEM_BUSY, remark)
+        }
+        Status::LmqConsumeQueueNumExceeded => {
+            let remark = "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]lmq consume queue num exceeded.";
+            Refusal::new(response_code::LMQ_QUOTA_EXCEEDED, remark)
+        }
+        Status::UnknownError => Refusal::system_error("UNKNOWN_ERROR"),
+        _ => Refusal::system_error("UNKNOWN_ERROR DEFAULT"),
+    }
+}
