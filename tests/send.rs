@@ -205,8 +205,7 @@ async fn a_batch_is_stored_message_by_message() {
     }
     let message = message("orders").properties(&[("WAIT", "true")]).with(|header| header.batch = true).body(body);
     sent(&mut client, message.clone().with(|header| header.queue_id = 1).in_letters(request_code::SEND_BATCH_MESSAGE)).await;
-    let header =
-        sent(&mut client, message.with(|header| header.queue_id = 1).in_letters(request_code::SEND_BATCH_MESSAGE)).await;
+    let header = sent(&mut client, message.with(|header| header.queue_id = 1).in_letters(request_code::SEND_BATCH_MESSAGE)).await;
     assert_eq!((header.queue_id, header.queue_offset, header.transaction_id), (1, 3, None));
     let ids: Vec<&str> = header.msg_id.split(',').collect();
     assert_eq!(ids.len(), 3);
@@ -457,12 +456,9 @@ async fn a_retry_that_was_tried_too_often_goes_to_the_dead_letters() {
     };
     let mut old_client = retry(3, Some(16)).request();
     old_client.version = version::V3_4_9 - 1;
-    for (request, is_dead) in [
-        (retry(2, None).request(), false),
-        (retry(3, None).request(), true),
-        (retry(3, Some(16)).request(), false),
-        (old_client, true),
-    ] {
+    for (request, is_dead) in
+        [(retry(2, None).request(), false), (retry(3, None).request(), true), (retry(3, Some(16)).request(), false), (old_client, true)]
+    {
         let header = sent(&mut client, request).await;
         let record = stored(&broker, &header.msg_id);
         let view = MessageView::decode(&record).unwrap();

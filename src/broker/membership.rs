@@ -72,12 +72,7 @@ fn every(broker: &Arc<Broker>, name: &'static str, period: Duration, work: impl 
     });
 }
 
-fn persist_each(
-    broker: &Arc<Broker>,
-    name: &'static str,
-    period: Duration,
-    persist: fn(&Broker) -> Result<(), PersistError>,
-) {
+fn persist_each(broker: &Arc<Broker>, name: &'static str, period: Duration, persist: fn(&Broker) -> Result<(), PersistError>) {
     let broker = Arc::clone(broker);
     let shutdown = broker.runtime.shutdown().clone();
     broker.runtime.clone().spawn(name, async move {

@@ -270,11 +270,8 @@ impl Broker {
     }
 
     fn register(self: &Arc<Self>, name_servers: &[String]) {
-        let source = Arc::new(WhatWeAre {
-            config: Arc::clone(&self.config),
-            topics: Arc::clone(&self.topics),
-            address: Arc::clone(&self.address),
-        });
+        let source =
+            Arc::new(WhatWeAre { config: Arc::clone(&self.config), topics: Arc::clone(&self.topics), address: Arc::clone(&self.address) });
         let period = Duration::from_millis(self.config.load().register_name_server_period.max(0) as u64);
         let registration = Registration::start(name_servers, source, period, &self.runtime);
         assert!(self.registration.set(registration).is_ok(), "a broker is started once");
@@ -304,7 +301,6 @@ impl Broker {
         self.hold.forget_topic(name);
         self.store.delete_topic(name)
     }
-
 
     /// A connection has ended.
     pub fn peer_closed(&self, peer: &Peer) {

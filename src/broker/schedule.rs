@@ -327,10 +327,7 @@ impl Schedule {
 
 impl Table {
     fn offsets_file(&self) -> DelayOffsets {
-        DelayOffsets {
-            data_version: self.version.clone(),
-            offset_table: self.offsets.clone(),
-        }
+        DelayOffsets { data_version: self.version.clone(), offset_table: self.offsets.clone() }
     }
 }
 

@@ -28,10 +28,7 @@ pub(super) fn require_not_a_system_topic(broker: &Broker, name: &str) -> Result<
 
 /// TOPIC_NOT_EXIST in the words of the admin requests.
 pub(super) fn require_topic(broker: &Broker, name: &str) -> Result<Arc<Topic>, Refusal> {
-    broker
-        .topics
-        .get(name)
-        .ok_or_else(|| Refusal::new(response_code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist")))
+    broker.topics.get(name).ok_or_else(|| Refusal::new(response_code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist")))
 }
 
 /// The topic as the original's log lines and remarks print it.

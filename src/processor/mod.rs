@@ -26,9 +26,7 @@ pub use reply::{Refusal, Reply, SentReply};
 /// THE TABLE. `coverage` says the same for the documents, and a test compares the two.
 pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     match request.code {
-        code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => {
-            send_message::process(broker, peer, request)
-        }
+        code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => send_message::process(broker, peer, request),
 
         code::QUERY_MESSAGE => query_message::query(broker, peer, request),
         code::VIEW_MESSAGE_BY_ID => query_message::view(broker, peer, request),

@@ -77,11 +77,7 @@ impl Send<'_> {
         self.require_accepting()?;
         let found = self.require_topic()?;
         self.require_queue(found.topic())?;
-        if self.header.batch {
-            self.run_batch(found)
-        } else {
-            self.run_single(found)
-        }
+        if self.header.batch { self.run_batch(found) } else { self.run_single(found) }
     }
 
     /// The operator's `startAcceptSendRequestTimeStamp`.
@@ -181,11 +177,7 @@ impl Send<'_> {
         let is_dead = match self.header.topic.strip_prefix(topic_names::RETRY_PREFIX) {
             Some(group) => match self.dead_letter_topic(group)? {
                 Some(dead) => {
-                    target = Target {
-                        name: Str::copy_from(&dead.topic().topic_name),
-                        queue_id: 0,
-                        multi_tags: is_multi_tag(dead.topic()),
-                    };
+                    target = Target { name: Str::copy_from(&dead.topic().topic_name), queue_id: 0, multi_tags: is_multi_tag(dead.topic()) };
                     cut.push(property::DELAY);
                     has_new_topic |= dead.is_created();
                     counted = Arc::clone(dead.topic());
@@ -584,9 +576,7 @@ fn put_refusal(status: PutMessageStatus, broker: &Broker, config: &BrokerConfig)
             Refusal::new(response_code::MESSAGE_ILLEGAL, remark)
         }
         Status::WheelTimerFlowControl => Refusal::system_error("timer message is under flow control"),
-        Status::WheelTimerNotEnable => {
-            Refusal::system_error("accurate timer message is not enabled, timerWheelEnable is false")
-        }
+        Status::WheelTimerNotEnable => Refusal::system_error("accurate timer message is not enabled, timerWheelEnable is false"),
         Status::ServiceNotAvailable => {
             let disk = broker.store.disk_use();
             let remark = format!(

@@ -14,17 +14,13 @@ use ferrocket::processor::BrokerHandler;
 use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime, SharedClock, SystemClock};
 use ferrocket::store::{FlushDiskType, RealFs, StoreConfig};
-use ferrocket_protocol::body::{
-    ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData, SubscriptionData,
-};
+use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData, SubscriptionData};
 use ferrocket_protocol::header::{
     PullMessageRequestHeader, PullMessageResponseHeader, SendMessageRequestHeader, SendMessageResponseHeader,
     UpdateConsumerOffsetRequestHeader,
 };
 use ferrocket_protocol::java_hash::string_hash;
-use ferrocket_protocol::{
-    Header, LanguageCode, RemotingCommand, Str, fastjson, request_code, response_code, split_frame, version,
-};
+use ferrocket_protocol::{Header, LanguageCode, RemotingCommand, Str, fastjson, request_code, response_code, split_frame, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -163,13 +159,7 @@ impl Client {
     pub async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self {
-            stream,
-            buffer: BytesMut::new(),
-            last_opaque: 0,
-            responses: HashMap::new(),
-            pushed: VecDeque::new(),
-        }
+        Self { stream, buffer: BytesMut::new(), last_opaque: 0, responses: HashMap::new(), pushed: VecDeque::new() }
     }
 
     pub fn local_addr(&self) -> SocketAddr {

@@ -18,11 +18,7 @@ use crate::remoting::Peer;
 /// The key whose change the name servers must hear of at once.
 const PERMISSION_KEY: &[u8] = b"brokerPermission";
 
-pub(in crate::processor) fn update_config(
-    broker: &Arc<Broker>,
-    peer: &Arc<Peer>,
-    request: &RemotingCommand,
-) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn update_config(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     if request.body.is_empty() {
         return Ok(Reply::success());
     }
@@ -53,11 +49,8 @@ pub(in crate::processor) fn update_config(
 
 pub(in crate::processor) fn config(broker: &Broker) -> Result<Reply, Refusal> {
     let version = broker.config.version();
-    let version = ferrocket_protocol::data_version::DataVersion {
-        counter: version.counter,
-        state_version: 0,
-        timestamp: version.timestamp_millis,
-    };
+    let version =
+        ferrocket_protocol::data_version::DataVersion { counter: version.counter, state_version: 0, timestamp: version.timestamp_millis };
     let fields = GetBrokerConfigResponseHeader { version: fastjson::to_string(&version).into() };
     let response = RemotingCommand::response(response_code::SUCCESS);
     Ok(Reply::Now(response.with_header(&fields).with_body(broker.config.to_properties())))

@@ -47,11 +47,7 @@ pub(in crate::processor) fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     }
 }
 
-pub(in crate::processor) fn update_list(
-    broker: &Arc<Broker>,
-    peer: &Arc<Peer>,
-    request: &RemotingCommand,
-) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn update_list(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let body: CreateTopicListRequestBody = checks::body_of(request)?;
     for wanted in &body.topic_config_list {
         checks::require_legal_topic_name(&wanted.topic_name)?;
@@ -88,14 +84,12 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     let broker = Arc::clone(broker);
     let topic = header.topic.to_string();
     let runtime = broker.runtime.clone();
-    runtime.spawn_blocking("delete topic", move || {
-        match broker.delete_topic(&topic) {
-            Ok(()) => {
-                let success = RemotingCommand::response(response_code::SUCCESS);
-                broker.announce_then(move || completion.answer_now(success));
-            }
-            Err(error) => completion.answer_now(Refusal::system_error(error.to_string()).into_response()),
+    runtime.spawn_blocking("delete topic", move || match broker.delete_topic(&topic) {
+        Ok(()) => {
+            let success = RemotingCommand::response(response_code::SUCCESS);
+            broker.announce_then(move || completion.answer_now(success));
         }
+        Err(error) => completion.answer_now(Refusal::system_error(error.to_string()).into_response()),
     });
     Ok(Reply::Later)
 }
