@@ -1,5 +1,5 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: check fmt lint unit deny test diff compat-oracle travel crash mixed
+.PHONY: compat check fmt lint unit deny test diff compat-oracle travel crash mixed
 fmt:    ; cargo fmt --all --check
 lint:   ; cargo clippy --workspace --all-targets --locked -- -D warnings
 unit:   ; cargo test --locked --workspace
@@ -8,4 +8,6 @@ check: fmt lint unit deny
 test: check
 # The plain-socket programs: no Docker; a JVM only where the original itself must run.
 diff:   ; cargo build --locked && cargo run -q --locked -p compat-tests --bin differential
-compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only
+compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests -- --server oracle --fresh
+# Official clients and tools in containers: changed scenarios on the original, all on Ferrocket.
+compat: ; cargo run -q --locked -p compat-tests -- --server both

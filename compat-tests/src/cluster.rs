@@ -145,12 +145,12 @@ impl Cluster {
                 .with_cmd(["/opt/oracle.sh".to_owned(), self.oracle_version.clone()]),
             Kind::Ferrocket => {
                 let image = self.ferrocket_image.as_deref().context("no Ferrocket image was built")?;
-                self.request(image, Some("The broker["), false).with_cmd(["-c", "/conf/broker.conf"])
+                self.request(image, Some("The broker["), false).with_cmd(["-c", "/home/rocketmq/conf/broker.conf"])
             }
         };
         let name = self.unique(kind.name());
         let container = request
-            .with_copy_to("/conf/broker.conf", conf.into_bytes())
+            .with_copy_to(if kind == Kind::Oracle { "/conf/broker.conf" } else { "/home/rocketmq/conf/broker.conf" }, conf.into_bytes())
             .with_network(network)
             .with_container_name(&name)
             .start()

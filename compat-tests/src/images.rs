@@ -168,9 +168,15 @@ pub async fn ferrocket(profile: &str) -> Result<String> {
     let binary = target.join(TARGET).join(folder).join("ferrocket");
     ensure!(binary.is_file(), "no binary at {}", binary.display());
     let context = work_folder().join("ferrocket");
-    std::fs::create_dir_all(&context)?;
+    for folder in ["conf", "ferrocket-data", "store", "logs", "namesrv"] {
+        let folder = context.join("home/rocketmq").join(folder);
+        std::fs::create_dir_all(&folder)?;
+        // The classic builder copies no empty folder.
+        std::fs::write(folder.join(".keep"), "")?;
+    }
     std::fs::copy(&binary, context.join("ferrocket"))?;
-    let image = format!("ferrocket-compat-server:{}", content_hash(&[&context])?);
+    let image =
+        format!("ferrocket-compat-server:{}", content_hash(&[&context, &repository().join("compat-tests/docker/ferrocket.Dockerfile")])?);
     if !exists(&image).await {
         build(&image, "ferrocket.Dockerfile", &context).await?;
     }

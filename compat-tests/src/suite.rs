@@ -180,10 +180,12 @@ async fn execute(options: &Options, scenarios: &[Scenario], jobs: &[Job]) -> Res
     println!("running {} scenario cells", jobs.len());
     let permits = Semaphore::new(options.jobs);
     // A server of one's own is two JVMs on the oracle: few at a time.
-    let own = Semaphore::new(3);
+    let own_oracle = Semaphore::new(3);
+    let own_ferrocket = Semaphore::new(8);
     let running = jobs.iter().enumerate().map(|(number, job)| {
         let scenario = &scenarios[job.scenario];
-        let (permits, own, shared, agents, cluster) = (&permits, &own, &shared, &agents, &cluster);
+        let own = if job.kind == Kind::Oracle { &own_oracle } else { &own_ferrocket };
+        let (permits, shared, agents, cluster) = (&permits, &shared, &agents, &cluster);
         async move {
             let _own = if scenario.server == Server::Own { Some(own.acquire().await?) } else { None };
             let _permit = permits.acquire().await?;
