@@ -11,3 +11,6 @@ diff:   ; cargo build --locked && cargo run -q --locked -p compat-tests --bin di
 compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests -- --server oracle --fresh
 # Official clients and tools in containers: changed scenarios on the original, all on Ferrocket.
 compat: ; cargo run -q --locked -p compat-tests -- --server both
+travel: ; cargo build --locked --release && cargo run -q --locked -p compat-tests --bin travel
+crash:  ; cargo build --locked --release && cargo run -q --locked -p compat-tests --bin crash
+mixed:  ; cargo build --locked --release && cargo run -q --locked -p compat-tests --bin mixed

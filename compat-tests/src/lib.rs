@@ -18,6 +18,7 @@ pub mod images;
 pub mod interpreter;
 pub mod oracle_results;
 pub mod pattern;
+pub mod plain_client;
 pub mod record;
 pub mod report;
 pub mod scenario;

@@ -90,7 +90,8 @@ pub fn has_java() -> bool {
     Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-fn oracle_classpath(version: &str) -> Result<String> {
+/// The original's jars, as a class path.
+pub fn oracle_classpath(version: &str) -> Result<String> {
     let script = repository().join("scripts/oracle.sh");
     let output = Command::new(&script).arg(version).stderr(Stdio::inherit()).output().with_context(|| format!("run {script:?}"))?;
     if !output.status.success() {

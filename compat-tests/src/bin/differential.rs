@@ -4,6 +4,7 @@
 //! The original's answers are kept beside the scripts, by family, text hash and version; only a family whose text changed (or
 //! `--record`) starts a JVM.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
+#![allow(clippy::disallowed_methods, reason = "a test driver: real time, its own threads, plain files")]
 
 use std::collections::BTreeMap;
 use std::fs;
