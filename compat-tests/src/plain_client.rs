@@ -197,11 +197,8 @@ impl PlainClient {
     }
 
     pub fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Result<()> {
-        let request = Frame::request(15)
-            .with("consumerGroup", group)
-            .with("topic", topic)
-            .with("queueId", queue_id)
-            .with("commitOffset", offset);
+        let request =
+            Frame::request(15).with("consumerGroup", group).with("topic", topic).with("queueId", queue_id).with("commitOffset", offset);
         self.expect(&request).map(|_| ())
     }
 

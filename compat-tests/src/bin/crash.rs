@@ -62,7 +62,8 @@ struct Producer {
 fn rounds(flush: &str, count: u32, java: bool) -> Result<()> {
     let home = servers::scratch(&format!("crash-{flush}"))?;
     let port = servers::free_port()?;
-    let lines = vec![format!("flushDiskType={flush}"), "mappedFileSizeCommitLog=4194304".to_owned(), "mappedFileSizeConsumeQueue=60000".to_owned()];
+    let lines =
+        vec![format!("flushDiskType={flush}"), "mappedFileSizeCommitLog=4194304".to_owned(), "mappedFileSizeConsumeQueue=60000".to_owned()];
     let make = if java { Make::Java("5.5.0") } else { Make::Ferrocket };
     let mut producers: Vec<Producer> = (0..PRODUCERS).map(|_| Producer::default()).collect();
     let mut slowest = Duration::ZERO;
@@ -73,8 +74,9 @@ fn rounds(flush: &str, count: u32, java: bool) -> Result<()> {
             slowest = slowest.max(ready);
             let mut client = PlainClient::open(server.addr)?;
             for (queue_id, producer) in producers.iter_mut().enumerate() {
-                check(&mut client, queue_id as i32, producer)
-                    .with_context(|| format!("after kill {round}, queue {queue_id}; the store stays in {}\n{}", home.display(), server.tail()))?;
+                check(&mut client, queue_id as i32, producer).with_context(|| {
+                    format!("after kill {round}, queue {queue_id}; the store stays in {}\n{}", home.display(), server.tail())
+                })?;
             }
         } else {
             PlainClient::open(server.addr)?.create_topic(TOPIC, PRODUCERS)?;

@@ -234,9 +234,7 @@ fn append(client: &mut PlainClient, part: usize, before: Option<&Seen>) -> Resul
     }
     // The slow one of the part before was left for this server, and one is left for the next.
     let expected = delayed_before + 3 + i64::from(before.is_some_and(|before| before.delayed == delayed_before));
-    eventually("the delayed messages", Duration::from_secs(20), || {
-        Ok((client.max_offset("Delayed", 0)? >= expected).then_some(()))
-    })?;
+    eventually("the delayed messages", Duration::from_secs(20), || Ok((client.max_offset("Delayed", 0)? >= expected).then_some(())))?;
     client.send(&Outgoing::new("Delayed", 0, format!("left over {part}")).with("UNIQ_KEY", format!("S{part}")).with("DELAY", "2"))?;
     for queue_id in 0..4 {
         client.commit(GROUP, "Orders", queue_id, (part * 10) as i64 + i64::from(queue_id))?;
@@ -320,10 +318,7 @@ impl Seen {
                 let time = record.store_timestamp;
                 let alone = |other: Option<&Record>| other.is_none_or(|other| other.store_timestamp != time);
                 let before = index.checked_sub(1).and_then(|index| records.get(index));
-                if index % 23 == 0
-                    && answers_times(make, queue)
-                    && alone(before) && alone(records.get(index + 1))
-                {
+                if index % 23 == 0 && answers_times(make, queue) && alone(before) && alone(records.get(index + 1)) {
                     self.times.insert((*topic, *queue_id, time), -1);
                 }
             }
@@ -402,7 +397,9 @@ impl Seen {
             times: self
                 .times
                 .iter()
-                .filter(|((topic, queue_id, _), offset)| queues.get(&(*topic, *queue_id)).is_some_and(|queue: &Queue| **offset >= queue.min))
+                .filter(|((topic, queue_id, _), offset)| {
+                    queues.get(&(*topic, *queue_id)).is_some_and(|queue: &Queue| **offset >= queue.min)
+                })
                 .map(|(at, offset)| (*at, *offset))
                 .collect(),
             tags: self
@@ -450,8 +447,7 @@ impl Seen {
         }
         for ((queue_id, tag), wanted) in &self.tags {
             let from = self.queues[&("Orders", *queue_id)].min;
-            let found: Vec<i64> =
-                client.pull_all("Orders", *queue_id, from, tag)?.iter().map(|record| record.queue_offset).collect();
+            let found: Vec<i64> = client.pull_all("Orders", *queue_id, from, tag)?.iter().map(|record| record.queue_offset).collect();
             ensure!(found == *wanted, "tag {tag} of queue {queue_id}: {} found, {} were there", found.len(), wanted.len());
         }
         for queue in self.queues.values() {
