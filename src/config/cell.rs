@@ -69,6 +69,13 @@ impl<K: Keys> Cell<K> {
         self.now.load()
     }
 
+    /// Fills in what only the start can know (a port that the machine chose); not a change, and not written back.
+    pub fn assume(&self, known: impl FnOnce(&mut K)) {
+        let mut config = K::clone(&self.now.load());
+        known(&mut config);
+        self.now.store(Arc::new(config));
+    }
+
     /// Called with the new values after each change by command.
     pub fn on_change(&self, watcher: Watcher<K>) {
         self.watchers.lock().push(watcher);

@@ -61,6 +61,16 @@ impl Fs {
         Box::new(move |bytes| file.store(bytes).map_err(|error| error.to_string()))
     }
 
+    /// No file lies there; a directory that is not there holds none.
+    pub(super) fn is_empty_dir(&self, dir: &Path) -> bool {
+        self.0.read_dir(dir).map_or(true, |entries| entries.is_empty())
+    }
+
+    /// A RocksDB database names its manifest in a file of this name.
+    pub(super) fn is_rocksdb(&self, dir: &Path) -> bool {
+        self.0.read_dir(dir).is_ok_and(|entries| entries.iter().any(|entry| entry.name == "CURRENT"))
+    }
+
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         let file = self.0.open_read_only(Path::new(path))?;
         let length = file.len()?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the parts together: opens, binds, starts in order, waits for a signal, stops in the reverse order.
 
+mod broker;
 mod dispatch;
 mod files;
 pub mod health;
@@ -9,6 +10,7 @@ mod namesrv;
 pub mod plan;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -22,6 +24,7 @@ pub use plan::{ConfigFile, Plan, Wanted};
 use crate::config::{Report, Unreadable};
 use crate::remoting::{Limits, Listener, RequestHandler};
 use crate::runtime::{Runtime, SystemClock};
+use dispatch::Dispatch;
 
 /// From the signal to the end of the process.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -55,23 +58,81 @@ async fn serve(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
     for line in &plan.differences {
         say(&format!("differs from the original: {line}"));
     }
-    let namesrv = match plan.namesrv {
-        Some(plan) => Some(namesrv::Namesrv::start(plan, &fs, &runtime, say).await?),
-        None => None,
-    };
+    let machine = Machine::read();
+    let mut running = Running::default();
+    if let Err(error) = running.start(plan, &fs, &machine, &runtime, say).await {
+        // What was opened before the failure is closed in order too.
+        running.stop().await?;
+        runtime.stop(STOP_MAX).await;
+        return Err(error);
+    }
     let signal = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
     info!(signal, "stopping");
-    if let Some(namesrv) = &namesrv {
-        namesrv.stop_accepting();
-    }
+    running.stop().await?;
     if !runtime.stop(STOP_MAX).await {
         return Err(StartError::Sentence("not everything ended in time".to_owned()));
     }
     info!("stopped");
     Ok(())
+}
+
+/// The servers of this process.
+#[derive(Default)]
+struct Running {
+    namesrv: Option<namesrv::Namesrv>,
+    broker: Option<broker::Broker>,
+}
+
+impl Running {
+    /// Opens everything before anything listens; the name server goes first, so that the broker can register with it.
+    async fn start(&mut self, plan: Plan, fs: &Fs, machine: &Machine, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<(), StartError> {
+        if let Some(plan) = plan.namesrv {
+            self.namesrv = Some(namesrv::Namesrv::open(plan, fs, runtime, say)?);
+        }
+        let registers_here = plan.broker.as_ref().is_some_and(|broker| broker.registers_here);
+        if let Some(plan) = plan.broker {
+            self.broker = Some(broker::Broker::open(plan, fs, machine, runtime, say)?);
+        }
+        match (&mut self.namesrv, &mut self.broker) {
+            (Some(namesrv), Some(broker)) => {
+                let both = Arc::new(Dispatch { namesrv: Arc::clone(&namesrv.server), broker: Arc::clone(&broker.handler) });
+                let port = namesrv.listen(Arc::clone(&both), runtime).await?;
+                if registers_here {
+                    broker.register_with(&namesrv.own_address(port));
+                }
+                broker.listen(both, runtime).await?;
+                namesrv.server.set_own_broker(broker.services.address().advertised.clone());
+                broker.start().await?;
+                say(&namesrv.boot_line(port));
+                say(&broker.boot_line());
+            }
+            (Some(namesrv), None) => {
+                let port = namesrv.listen(Arc::clone(&namesrv.server), runtime).await?;
+                say(&namesrv.boot_line(port));
+            }
+            (None, Some(broker)) => {
+                broker.listen(Arc::clone(&broker.handler), runtime).await?;
+                broker.start().await?;
+                say(&broker.boot_line());
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    async fn stop(&self) -> Result<(), StartError> {
+        let stopped = match &self.broker {
+            Some(broker) => broker.stop().await,
+            None => Ok(()),
+        };
+        if let Some(namesrv) = &self.namesrv {
+            namesrv.stop_accepting();
+        }
+        stopped
+    }
 }
 
 /// The table of a file's keys.
@@ -86,7 +147,7 @@ async fn listen<H: RequestHandler + ?Sized>(
     bind_address: &str,
     port: u16,
     port_key: &str,
-    handler: std::sync::Arc<H>,
+    handler: Arc<H>,
     runtime: &Runtime,
 ) -> Result<Listener, StartError> {
     let host = bind_address

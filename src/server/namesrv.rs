@@ -46,13 +46,10 @@ impl Namesrv {
         format!("The Name Server boot success. serializeType=JSON, address {}:{port}", self.bind_address)
     }
 
-    /// `ferrocket namesrv`: opened and bound on its own.
-    pub(super) async fn start(plan: NamesrvPlan, fs: &Fs, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
-        let mut namesrv = Self::open(plan, fs, runtime, say)?;
-        let server = Arc::clone(&namesrv.server);
-        let port = namesrv.listen(server, runtime).await?;
-        say(&namesrv.boot_line(port));
-        Ok(namesrv)
+    /// How a broker of this process reaches it.
+    pub(super) fn own_address(&self, port: u16) -> String {
+        let host = if self.bind_address == "0.0.0.0" { "127.0.0.1" } else { &self.bind_address };
+        format!("{host}:{port}")
     }
 
     pub(super) fn stop_accepting(&self) {

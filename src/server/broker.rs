@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The broker of this process: its directory, its ports, its boot line, and the order in which it stops.
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::files::Fs;
+use super::machine::Machine;
+use super::plan::BrokerPlan;
+use super::{StartError, listen, say_report};
+use crate::broker::schedule::parse_levels;
+use crate::broker::{Broker as Services, Location, OpenError, Parts};
+use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType};
+use crate::processor::BrokerHandler;
+use crate::remoting::{Listener, RequestHandler};
+use crate::runtime::Runtime;
+use crate::store::{self, StoreConfig, StoreError};
+
+/// The VIP port is so far below the port.
+const VIP_DISTANCE: u16 = 2;
+/// Held pulls are let go and late answers given before this; the rest of the five seconds is for the disk.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+pub(super) struct Broker {
+    pub services: Arc<Services>,
+    pub handler: Arc<BrokerHandler>,
+    config: Arc<ConfigCell>,
+    listeners: Vec<Listener>,
+}
+
+impl Broker {
+    /// Everything but the ports.
+    pub(super) fn open(plan: BrokerPlan, fs: &Fs, machine: &Machine, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
+        say_report(&plan.report, &plan.file.path, say);
+        let config = plan.config;
+        if config.broker_role == BrokerRole::SyncMaster {
+            warn!(
+                "brokerRole=SYNC_MASTER runs without slaves: replication is not served yet, and with inSyncReplicas=1 the original would not wait for one either"
+            );
+        }
+        let root = PathBuf::from(&config.store_path_root_dir);
+        refuse_other_formats(fs, &root)?;
+        let is_new = config.store_path_commit_log.split(',').all(|dir| fs.is_empty_dir(Path::new(dir.trim())));
+        let location = location(&config, plan.rules, machine)?;
+        let store_config = store_config(&config)?;
+        let save = fs.saver(&plan.file.path);
+        let cell = Arc::new(ConfigCell::backed(config, plan.file.bytes, runtime.clock().now_millis(), save));
+        let parts = Parts {
+            config: Arc::clone(&cell),
+            store_config,
+            fs: fs.shared(),
+            clock: runtime.clock().clone(),
+            runtime: runtime.clone(),
+            location,
+        };
+        let services = Services::open(parts).map_err(|error| StartError::Sentence(open_sentence(&error, &root)))?;
+        if is_new {
+            say(&format!("the store in {} is empty: a new one begins", root.display()));
+        }
+        let handler = Arc::new(BrokerHandler::new(Arc::clone(&services)));
+        Ok(Self { services, handler, config: cell, listeners: Vec::new() })
+    }
+
+    /// Binds the port and the VIP port; requests go to `handler`, which may serve more than the broker's own.
+    pub(super) async fn listen<H: RequestHandler>(&mut self, handler: Arc<H>, runtime: &Runtime) -> Result<u16, StartError> {
+        let (bind_address, wanted) = {
+            let config = self.config.load();
+            (config.bind_address.clone(), config.listen_port as u16)
+        };
+        let listener = listen(&bind_address, wanted, "listenPort", Arc::clone(&handler), runtime).await?;
+        let port = listener.local_addr().port();
+        self.listeners.push(listener);
+        if let Some(vip_port) = port.checked_sub(VIP_DISTANCE).filter(|vip_port| *vip_port > 0) {
+            match listen(&bind_address, vip_port, "listenPort (the VIP port is two below it)", handler, runtime).await {
+                Ok(listener) => self.listeners.push(listener),
+                // A port that was chosen by the machine says nothing about its neighbours.
+                Err(error) if wanted == 0 => info!(%error, "no VIP port"),
+                Err(error) => return Err(error),
+            }
+        }
+        self.services.listening_on(port);
+        Ok(port)
+    }
+
+    /// Starts what runs beside the requests and registers with the name servers. Returns when they were told, or a second later.
+    pub(super) async fn start(&self) -> Result<(), StartError> {
+        let name_servers: Vec<String> =
+            self.config.load().namesrv_addr.split(';').map(str::trim).filter(|addr| !addr.is_empty()).map(str::to_owned).collect();
+        let cannot = |error: std::io::Error| StartError::Sentence(format!("the broker cannot start: {error}"));
+        self.services.start(&name_servers).map_err(cannot)?;
+        let (told, heard) = tokio::sync::oneshot::channel();
+        // Nobody listens any more only if this start was given up.
+        self.services.announce_then(move || {
+            let _ = told.send(());
+        });
+        if heard.await.is_err() {
+            warn!("the name servers could not be told in time");
+        }
+        let services = Arc::clone(&self.services);
+        self.config.on_change(Box::new(move |config| match store_config(config) {
+            Ok(config) => services.store.reconfigure(config),
+            Err(error) => warn!(%error, "the store keeps its configuration"),
+        }));
+        Ok(())
+    }
+
+    /// The name server of this process, once its port is known.
+    pub(super) fn register_with(&self, name_server: &str) {
+        self.config.assume(|config| name_server.clone_into(&mut config.namesrv_addr));
+    }
+
+    pub(super) fn boot_line(&self) -> String {
+        let config = self.config.load();
+        let address = self.services.address();
+        let mut line = format!("The broker[{}, {}] boot success. serializeType=JSON", config.broker_name, address.advertised.registered());
+        if !config.namesrv_addr.is_empty() {
+            line.push_str(&format!(" and name server is {}", config.namesrv_addr));
+        }
+        line
+    }
+
+    /// In the reverse order of the start: leave the name servers, take no more, answer what is there, write everything down.
+    pub(super) async fn stop(&self) -> Result<(), StartError> {
+        self.services.unregister().await;
+        self.listeners.iter().for_each(Listener::stop_accepting);
+        self.services.hold.release_all();
+        for listener in &self.listeners {
+            if !listener.drain(DRAIN_MAX).await {
+                warn!("some late answers could not be given");
+            }
+            listener.close_all("the server stops");
+        }
+        let services = Arc::clone(&self.services);
+        let stopped = self.services.runtime.spawn_blocking("stop the broker", move || services.stop());
+        match stopped.join().await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(StartError::Sentence(format!("the broker could not be stopped cleanly: {error}"))),
+            None => Err(StartError::Sentence("the broker could not be stopped cleanly: see the log".to_owned())),
+        }
+    }
+}
+
+fn location(config: &BrokerConfig, rules: AdvertiseRules, machine: &Machine) -> Result<Location, StartError> {
+    let host = config.broker_ip1.clone();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let resolved: Option<IpAddr> =
+        bare.parse().ok().or_else(|| (bare, 0).to_socket_addrs().ok().and_then(|mut found| found.next()).map(|found| found.ip()));
+    let ip = resolved
+        .ok_or_else(|| StartError::Sentence(format!("brokerIP1={host} is wrong: it must be an address, or a name that has one")))?;
+    let ip = if config.is_given("brokerIP1") { ip } else { machine.address };
+    Ok(Location { host, ip, is_set: config.is_given("brokerIP1"), rules, port: config.listen_port as u16 })
+}
+
+/// The store's part of the configuration.
+fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StartError> {
+    let wrong =
+        |key: &str, value: &dyn std::fmt::Display, must: &str| StartError::Sentence(format!("{key}={value} is wrong: it must be {must}"));
+    let positive =
+        |key: &str, value: i32| usize::try_from(value).ok().filter(|value| *value > 0).ok_or_else(|| wrong(key, &value, "above 0"));
+    let count = |key: &str, value: i32| u32::try_from(value).map_err(|_| wrong(key, &value, "0 or more"));
+    let millis = |key: &str, value: i32| u64::try_from(value).map_err(|_| wrong(key, &value, "0 or more"));
+    // The original keeps these inside a range instead of refusing others.
+    let ratio = |value: i32, least: i32, most: i32| value.clamp(least, most) as u32;
+    let dirs = |list: &str| list.split(',').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect::<Vec<_>>();
+    Ok(StoreConfig {
+        store_path_root_dir: PathBuf::from(&config.store_path_root_dir),
+        store_path_commit_log: dirs(&config.store_path_commit_log),
+        read_only_commit_log_store_paths: dirs(&config.read_only_commit_log_store_paths),
+        mapped_file_size_commit_log: positive("mappedFileSizeCommitLog", config.mapped_file_size_commit_log)?,
+        mapped_file_size_consume_queue: positive("mappedFileSizeConsumeQueue", config.mapped_file_size_consume_queue)?,
+        max_hash_slot_num: positive("maxHashSlotNum", config.max_hash_slot_num)? as u32,
+        max_index_num: positive("maxIndexNum", config.max_index_num)? as u32,
+        message_index_enable: config.message_index_enable,
+        flush_disk_type: match config.flush_disk_type {
+            FlushDiskType::AsyncFlush => store::FlushDiskType::Async,
+            FlushDiskType::SyncFlush => store::FlushDiskType::Sync,
+        },
+        check_crc_on_recover: config.check_crc_on_recover,
+        max_message_size: positive("maxMessageSize", config.max_message_size)?,
+        flush_interval_commit_log: millis("flushIntervalCommitLog", config.flush_interval_commit_log)?,
+        flush_commit_log_least_pages: count("flushCommitLogLeastPages", config.flush_commit_log_least_pages)?,
+        flush_commit_log_thorough_interval: millis("flushCommitLogThoroughInterval", config.flush_commit_log_thorough_interval)?,
+        flush_interval_consume_queue: millis("flushIntervalConsumeQueue", config.flush_interval_consume_queue)?,
+        flush_consume_queue_thorough_interval: millis("flushConsumeQueueThoroughInterval", config.flush_consume_queue_thorough_interval)?,
+        sync_flush_timeout: millis("syncFlushTimeout", config.sync_flush_timeout)?,
+        delete_when: config.delete_when.clone(),
+        file_reserved_time_hours: millis("fileReservedTime", config.file_reserved_time)?,
+        delete_file_batch_max: positive("deleteFileBatchMax", config.delete_file_batch_max)?,
+        clean_resource_interval: millis("cleanResourceInterval", config.clean_resource_interval)?,
+        clean_file_forcibly_enable: config.clean_file_forcibly_enable,
+        disk_max_used_space_ratio: ratio(config.disk_max_used_space_ratio, 10, 95),
+        disk_space_warning_level_ratio: ratio(config.disk_space_warning_level_ratio, 35, 90),
+        disk_space_clean_forcibly_ratio: ratio(config.disk_space_clean_forcibly_ratio, 30, 85),
+        max_transfer_bytes_on_message_in_memory: positive(
+            "maxTransferBytesOnMessageInMemory",
+            config.max_transfer_bytes_on_message_in_memory,
+        )?,
+        max_transfer_count_on_message_in_memory: positive(
+            "maxTransferCountOnMessageInMemory",
+            config.max_transfer_count_on_message_in_memory,
+        )?,
+        max_transfer_bytes_on_message_in_disk: positive("maxTransferBytesOnMessageInDisk", config.max_transfer_bytes_on_message_in_disk)?,
+        max_transfer_count_on_message_in_disk: positive("maxTransferCountOnMessageInDisk", config.max_transfer_count_on_message_in_disk)?,
+        access_message_in_memory_max_ratio: count("accessMessageInMemoryMaxRatio", config.access_message_in_memory_max_ratio)?,
+        max_filter_message_size: positive("maxFilterMessageSize", config.max_filter_message_size)?,
+        max_msgs_num_batch: positive("maxMsgsNumBatch", config.max_msgs_num_batch)?,
+        os_page_cache_busy_timeout_millis: u64::try_from(config.os_page_cache_busy_time_out_mills)
+            .map_err(|_| wrong("osPageCacheBusyTimeOutMills", &config.os_page_cache_busy_time_out_mills, "0 or more"))?,
+        delay_level_millis: parse_levels(&config.message_delay_level)
+            .map_err(|error| StartError::Sentence(format!("messageDelayLevel={} is wrong: {error}", config.message_delay_level)))?,
+    })
+}
+
+/// Directories that a broker with RocksDB left: their messages and tables would seem to be lost.
+fn refuse_other_formats(fs: &Fs, root: &Path) -> Result<(), StartError> {
+    let found = |dir: &Path, why: &str| {
+        let is_rocks = fs.is_rocksdb(dir);
+        is_rocks.then(|| StartError::Sentence(format!("{} holds {why}, which are not served; give this broker another storePathRootDir, or bring the original back to files first", dir.display())))
+    };
+    let config = root.join("config");
+    found(&config.join("rdb"), "topics, groups and offsets in RocksDB (configManagerVersion=v2)")
+        .or_else(|| found(&config.join("topics"), "topics in RocksDB (storeType=defaultRocksDB)"))
+        .map_or(Ok(()), Err)
+}
+
+fn open_sentence(error: &OpenError, root: &Path) -> String {
+    let root = root.display();
+    match error {
+        OpenError::Store(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            format!("the store in {root} cannot be written: {error}; give this user the directory, or another storePathRootDir")
+        }
+        OpenError::Store(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+            format!("the disk of {root} is full: {error}; make room, or give this broker another storePathRootDir")
+        }
+        error => format!("the store in {root} cannot be opened: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Keys, read};
+
+    fn of(text: &str) -> Result<StoreConfig, String> {
+        let mut config = BrokerConfig::default();
+        read(&mut config, text.as_bytes(), "broker.conf").unwrap();
+        config.store_path_root_dir = "/s".to_owned();
+        store_config(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_of_the_keys_are_the_stores_own() {
+        let ours = format!("{:?}", of("").unwrap());
+        assert_eq!(ours, format!("{:?}", StoreConfig::at("/s")));
+    }
+
+    #[test]
+    fn every_key_of_the_store_reaches_it() {
+        let text = "storePathCommitLog=/a,/b\nreadOnlyCommitLogStorePaths=/c\nmappedFileSizeCommitLog=1024\nmappedFileSizeConsumeQueue=200\n\
+            maxHashSlotNum=3\nmaxIndexNum=4\nmessageIndexEnable=false\nflushDiskType=SYNC_FLUSH\nflushIntervalCommitLog=5\nsyncFlushTimeout=6\n\
+            fileReservedTime=7\ndeleteWhen=08\ndiskMaxUsedSpaceRatio=99\nmaxMessageSize=10\nmessageDelayLevel=1s 2m";
+        let config = of(text).unwrap();
+        assert_eq!(config.store_path_commit_log, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(config.read_only_commit_log_store_paths, [PathBuf::from("/c")]);
+        assert_eq!((config.mapped_file_size_commit_log, config.mapped_file_size_consume_queue), (1024, 200));
+        assert_eq!((config.max_hash_slot_num, config.max_index_num, config.message_index_enable), (3, 4, false));
+        assert_eq!(
+            (config.flush_disk_type, config.flush_interval_commit_log, config.sync_flush_timeout),
+            (store::FlushDiskType::Sync, 5, 6)
+        );
+        assert_eq!((config.file_reserved_time_hours, config.delete_when.as_str(), config.disk_max_used_space_ratio), (7, "08", 95));
+        assert_eq!((config.max_message_size, config.delay_level_millis.as_slice()), (10, &[1_000, 120_000][..]));
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_is_a_sentence() {
+        assert_eq!(of("mappedFileSizeCommitLog=0").unwrap_err(), "mappedFileSizeCommitLog=0 is wrong: it must be above 0");
+        assert!(of("messageDelayLevel=1x").unwrap_err().starts_with("messageDelayLevel=1x is wrong: "));
+        assert_eq!(BrokerConfig::default().get("maxHashSlotNum").as_deref(), Some("5000000"));
+    }
+}
