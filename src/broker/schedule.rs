@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,6 +61,7 @@ pub struct Schedule {
     looks_at_millis: AtomicI64,
     parker: Parker,
     stopped: AtomicBool,
+    rounds: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +127,7 @@ impl Schedule {
             looks_at_millis: AtomicI64::new(i64::MIN),
             parker,
             stopped: AtomicBool::new(false),
+            rounds: AtomicU64::new(0),
         })
     }
 
@@ -187,7 +189,13 @@ impl Schedule {
         let now = self.clock.now_millis();
         let next_millis = next_millis.min(now + NAP_MILLIS_MAX);
         self.looks_at_millis.store(next_millis, Ordering::Release);
+        self.rounds.fetch_add(1, Ordering::Release);
         Duration::from_millis((next_millis - now).max(0) as u64)
+    }
+
+    /// How often the thread has looked for what is due; lets a test wait for the next look.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Acquire)
     }
 
     /// Delivers everything that is due; when the next message is, in wall clock milliseconds.

@@ -4,10 +4,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use ferrocket::broker::schedule::parse_levels;
 use ferrocket::broker::{Broker, Location, Parts};
 use ferrocket::config::{AdvertiseRules, BrokerConfig, ConfigCell};
 use ferrocket::processor::BrokerHandler;
@@ -76,6 +78,16 @@ impl Setup {
         (self, clock)
     }
 
+    /// The clock of an earlier broker goes on.
+    pub fn with_clock(mut self, clock: &ManualClock) -> Self {
+        self.clock = Arc::new(clock.clone());
+        self
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub async fn start(self) -> TestBroker {
         let runtime = Runtime::current(Arc::clone(&self.clock));
         let store_config = StoreConfig {
@@ -84,6 +96,7 @@ impl Setup {
             max_hash_slot_num: 10_000,
             flush_disk_type: self.flush,
             max_message_size: self.config.max_message_size as usize,
+            delay_level_millis: parse_levels(&self.config.message_delay_level).unwrap(),
             ..StoreConfig::at(self.folder.path())
         };
         let broker = Broker::open(Parts {
@@ -114,6 +127,10 @@ impl Setup {
 impl TestBroker {
     pub async fn start() -> Self {
         Setup::new().start().await
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub async fn connect(&self) -> Client {
@@ -305,6 +322,21 @@ pub fn send_request(topic: &str, queue_id: i32, tag: &str, body: &str) -> Remoti
         ..Default::default()
     };
     RemotingCommand::request_with(request_code::SEND_MESSAGE, &header).with_body(Bytes::copy_from_slice(body.as_bytes()))
+}
+
+/// A send with these properties, as a producer of any language fills it in.
+pub fn send_header(topic: &str, queue_id: i32, pairs: &[(&str, &str)]) -> SendMessageRequestHeader {
+    let properties = ferrocket_protocol::message::properties::encode(pairs.iter().copied());
+    SendMessageRequestHeader {
+        producer_group: Str::from("P"),
+        topic: Str::copy_from(topic),
+        default_topic: Str::from("TBW102"),
+        default_topic_queue_nums: 4,
+        queue_id,
+        born_timestamp: 1_795_219_808_000,
+        properties: Str::from(String::from_utf8(properties).unwrap()),
+        ..Default::default()
+    }
 }
 
 pub fn subscription(topic: &str, expression: &str) -> SubscriptionData {
