@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The broker for administrators: configuration (25, 26), runtime figures (28); and what is answered to codes that nobody serves.
+
+mod support;
+
+use bytes::Bytes;
+use ferrocket_protocol::body::kv::KvTable;
+use ferrocket_protocol::header::admin::broker::GetBrokerConfigResponseHeader;
+use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
+use support::{TestBroker, remark};
+
+fn update(text: &'static str) -> RemotingCommand {
+    RemotingCommand::request(request_code::UPDATE_BROKER_CONFIG).with_body(Bytes::from_static(text.as_bytes()))
+}
+
+#[tokio::test]
+async fn the_configuration_is_changed_and_told() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let answer = client.call(update("maxMessageSize=100\nautoCreateTopicEnable=false\n")).await;
+    assert_eq!((answer.code, remark(&answer)), (0, ""));
+    assert!(!broker.broker.config.load().auto_create_topic_enable);
+    let answer = client.call(RemotingCommand::request(request_code::GET_BROKER_CONFIG)).await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(text.lines().any(|line| line == "maxMessageSize=100") && text.lines().any(|line| line == "brokerName=broker-a"), "{text}");
+    let header: GetBrokerConfigResponseHeader = answer.header().unwrap();
+    assert!(header.version.starts_with("{\"counter\":1,\"stateVersion\":0,\"timestamp\":"), "{}", header.version);
+    // Automatic creation is off from this moment on.
+    let refused = client.call(support::send_request("orders", 0, "", "m")).await;
+    assert_eq!(refused.code, response_code::TOPIC_NOT_EXIST);
+}
+
+#[tokio::test]
+async fn what_cannot_be_changed_is_refused_as_a_whole() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let answer = client.call(update("fileReservedTime=1\nbrokerConfigPath=/x\n")).await;
+    assert_eq!((answer.code, remark(&answer)), (response_code::NO_PERMISSION, "Can not update config in black list."));
+    let answer = client.call(update("fileReservedTime=1\nmaxMessageSize=big\n")).await;
+    assert_eq!(answer.code, response_code::SYSTEM_ERROR);
+    assert_eq!(broker.broker.config.load().file_reserved_time, 72);
+    let answer = client.call(update("")).await;
+    assert_eq!(answer.code, response_code::SUCCESS, "nothing to change");
+}
+
+#[tokio::test]
+async fn a_changed_permission_is_a_new_version_of_the_topics() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let before = broker.broker.topics.data_version();
+    assert_eq!(client.call(update("brokerPermission=4\n")).await.code, response_code::SUCCESS);
+    assert_eq!(broker.broker.topics.data_version().counter, before.counter + 1);
+}
+
+/// wire-protocol §10.1: the exporter leaves out the whole broker when one of these is missing or not a number.
+#[tokio::test]
+async fn the_runtime_figures_are_those_that_tools_parse() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("orders", 1);
+    let mut client = broker.connect().await;
+    client.send("orders", 0, "", "m").await;
+    let answer = client.call(RemotingCommand::request(request_code::GET_BROKER_RUNTIME_INFO)).await;
+    let table = fastjson::from_slice::<KvTable>(&answer.body).unwrap().table;
+    let text = |key: &str| table.get(key).unwrap_or_else(|| panic!("{key} is missing: {table:?}")).as_str();
+    for key in [
+        "msgPutTotalTodayNow",
+        "msgPutTotalYesterdayMorning",
+        "msgPutTotalTodayMorning",
+        "msgGetTotalTodayNow",
+        "msgGetTotalYesterdayMorning",
+        "msgGetTotalTodayMorning",
+        "sendThreadPoolQueueSize",
+        "sendThreadPoolQueueCapacity",
+        "sendThreadPoolQueueHeadWaitTimeMills",
+        "pullThreadPoolQueueSize",
+        "pullThreadPoolQueueCapacity",
+        "pullThreadPoolQueueHeadWaitTimeMills",
+        "queryThreadPoolQueueSize",
+        "queryThreadPoolQueueCapacity",
+        "queryThreadPoolQueueHeadWaitTimeMills",
+        "litePullThreadPoolQueueSize",
+        "ackThreadPoolQueueSize",
+        "EndTransactionQueueSize",
+        "EndTransactionThreadPoolQueueCapacity",
+        "bootTimestamp",
+        "dispatchMaxBuffer",
+        "brokerVersion",
+        "pageCacheLockTimeMills",
+        "commitLogMinOffset",
+        "commitLogMaxOffset",
+        "getMessageEntireTimeMax",
+        "putMessageEntireTimeMax",
+        "putMessageTimesTotal",
+        "putMessageFailedTimes",
+        "putMessageSizeTotal",
+        "dispatchBehindBytes",
+        "startAcceptSendRequestTimeStamp",
+        "earliestMessageTimeStamp",
+        "remainTransientStoreBufferNumbs",
+        "timerReadBehind",
+        "timerOffsetBehind",
+        "timerCongestNum",
+    ] {
+        assert!(text(key).parse::<i64>().is_ok(), "{key}={}", text(key));
+    }
+    for key in ["putMessageAverageSize", "consumeQueueDiskRatio", "commitLogDiskRatio", "timerEnqueueTps", "timerDequeueTps"] {
+        assert!(text(key).parse::<f64>().is_ok(), "{key}={}", text(key));
+    }
+    for key in ["putTps", "getMissTps", "getTransferredTps", "getTransferedTps", "getTotalTps", "getFoundTps"] {
+        let numbers: Vec<f64> = text(key).split(' ').map(|number| number.parse().unwrap()).collect();
+        assert_eq!(numbers.len(), 3, "{key}={}", text(key));
+    }
+    assert_eq!(text("brokerVersionDesc"), "V5_5_0");
+    assert_eq!(text("brokerActive"), "true");
+    assert_eq!(text("msgPutTotalTodayNow"), "1");
+    assert!(text("runtime").starts_with("[ 0 days, 0 hours, "));
+    assert!(text("remainHowManyDataToFlush").split(' ').next().unwrap().parse::<f64>().is_ok());
+    let capacity: Vec<&str> = text("commitLogDirCapacity").split(' ').collect();
+    assert_eq!((capacity[0], capacity[1], capacity[4], capacity[5]), ("Total", ":", "Free", ":"));
+    assert_eq!(text("putMessageDistributeTime").split(' ').filter(|part| part.starts_with('[')).count(), 13);
+}
+
+#[tokio::test]
+async fn a_code_that_nobody_serves_is_answered_in_the_originals_words() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for code in [9_999, -1, 13] {
+        let answer = client.call(RemotingCommand::request(code)).await;
+        assert_eq!(answer.code, response_code::REQUEST_CODE_NOT_SUPPORTED);
+        assert_eq!(remark(&answer), format!(" request type {code} not supported"));
+    }
+}
