@@ -146,8 +146,7 @@ async fn all_topics_are_listed_whole_or_by_pages() {
         (2, "{\"counter\":99}".to_owned(), &names[..2]),
         (99, fastjson::to_string(&whole.data_version), &[][..]),
     ] {
-        let header =
-            GetAllTopicConfigRequestHeader { topic_seq: Some(seq), data_version: Some(version.into()), max_topic_num: Some(2) };
+        let header = GetAllTopicConfigRequestHeader { topic_seq: Some(seq), data_version: Some(version.into()), max_topic_num: Some(2) };
         let answer = client.call_with(request_code::GET_ALL_TOPIC_CONFIG, &header).await;
         let page: TopicConfigAndMappingSerializeWrapper = fastjson::from_slice(&answer.body).unwrap();
         assert_eq!(page.topic_config_table.keys().collect::<Vec<_>>(), expected, "from {seq}");

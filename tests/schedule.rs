@@ -81,7 +81,10 @@ async fn a_delayed_message_waits_and_comes_when_it_is_due() {
     assert_eq!((view.topic, view.queue_id, view.body), ("orders", 3, &b"m"[..]));
     assert_eq!((view.born_host, view.store_host), (client.local_addr(), broker.addr));
     // The original's consumers see how the message was delayed.
-    assert_eq!(["DELAY", "REAL_TOPIC", "REAL_QID", "UNIQ_KEY"].map(|name| view.property(name)), [Some("1"), Some("orders"), Some("3"), Some("m")]);
+    assert_eq!(
+        ["DELAY", "REAL_TOPIC", "REAL_QID", "UNIQ_KEY"].map(|name| view.property(name)),
+        [Some("1"), Some("orders"), Some("3"), Some("m")]
+    );
     let unit = broker.broker.store.consume_queue_unit("orders", 3, 0).unwrap();
     assert_eq!(unit.tags_code, 2_598_919, "filtered by its tag again");
 }

@@ -16,9 +16,8 @@ use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::Peer;
 
 /// Classes of putMessageDistributeTime.
-const PUT_TIME_CLASSES: [&str; 13] = [
-    "<=0ms", "0~10ms", "10~50ms", "50~100ms", "100~200ms", "200~500ms", "500ms~1s", "1~2s", "2~3s", "3~4s", "4~5s", "5~10s", "10s~",
-];
+const PUT_TIME_CLASSES: [&str; 13] =
+    ["<=0ms", "0~10ms", "10~50ms", "50~100ms", "100~200ms", "200~500ms", "500ms~1s", "1~2s", "2~3s", "3~4s", "4~5s", "5~10s", "10s~"];
 
 /// The key whose change the name servers must hear of at once.
 const PERMISSION_KEY: &[u8] = b"brokerPermission";
