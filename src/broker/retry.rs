@@ -1,17 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A message that its consumer could not consume, made ready for its next try or for the dead letters.
+//! The topics that belong to a group, and a message that could not be consumed, made ready for its next try.
 //!
 //! Knows records and properties; where the message goes is decided by whoever asks.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrocket_protocol::Str;
+use ferrocket_protocol::body::TopicConfig;
 use ferrocket_protocol::java_hash::string_hash;
 use ferrocket_protocol::message::{MessageInner, MessageView, id, properties, property};
+use ferrocket_protocol::{Str, perm};
+
+use super::Broker;
+use super::topics::{Found, Topic};
 
 /// Added to the number of tries so far when the consumer names no delay level: the first retry waits 10 s.
 pub const FIRST_RETRY_LEVEL: i32 = 3;
+
+/// A topic of a group's own; the name servers hear of it when it had to be made or changed.
+pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> Arc<Topic> {
+    let found = broker.topics.find_or_create_own(TopicConfig {
+        topic_name: name,
+        read_queue_nums: queue_count,
+        write_queue_nums: queue_count,
+        perm: perm::READ_WRITE,
+        topic_sys_flag: sys_flag,
+        order,
+        ..TopicConfig::default()
+    });
+    if let Found::Created(_) = &found {
+        broker.announce();
+    }
+    Arc::clone(found.topic())
+}
 
 /// The next try of `record`: the same message, one more try counted, with the names that lead back to where it came from.
 /// `delay_level` 0 is none.

@@ -8,20 +8,17 @@ use std::sync::Arc;
 
 use ferrocket_protocol::body::{
     CheckClientRequestBody, ConsumeType, ConsumerData, HeartbeatData, LockBatchRequestBody, LockBatchResponseBody,
-    SubscriptionGroupConfig, TopicConfig,
+    SubscriptionGroupConfig, topic_sys_flag,
 };
 use ferrocket_protocol::header::{HeartbeatResponseHeader, UnregisterClientRequestHeader};
-use ferrocket_protocol::{RemotingCommand, fastjson, perm, response_code, topic_names};
+use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};
 
 use super::checks::body_of;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::consumers::{Client, ConsumeMode};
-use crate::broker::membership;
+use crate::broker::{membership, retry};
 use crate::remoting::Peer;
-
-/// Topic sysFlag: only units subscribe it.
-const UNIT_SUB_FLAG: i32 = 2;
 
 /// HEART_BEAT.
 pub fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
@@ -64,15 +61,9 @@ pub fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingComma
 fn ensure_retry_topic(broker: &Arc<Broker>, group: &SubscriptionGroupConfig, consumer: &ConsumerData) {
     let subscribes_ordered =
         consumer.subscription_data_set.iter().any(|data| broker.topics.get(&data.topic).is_some_and(|topic| topic.order));
-    broker.find_or_create_own_topic(TopicConfig {
-        topic_name: topic_names::retry_topic(&consumer.group_name),
-        read_queue_nums: group.retry_queue_nums,
-        write_queue_nums: group.retry_queue_nums,
-        perm: perm::READ_WRITE,
-        topic_sys_flag: if consumer.unit_mode { UNIT_SUB_FLAG } else { 0 },
-        order: subscribes_ordered,
-        ..TopicConfig::default()
-    });
+    let sys_flag = if consumer.unit_mode { topic_sys_flag::UNIT_SUB } else { 0 };
+    let name = topic_names::retry_topic(&consumer.group_name);
+    retry::own_topic(broker, name, group.retry_queue_nums, sys_flag, subscribes_ordered);
 }
 
 /// UNREGISTER_CLIENT.

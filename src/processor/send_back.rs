@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ferrocket_protocol::body::TopicConfig;
+use ferrocket_protocol::body::topic_sys_flag;
 use ferrocket_protocol::header::ConsumerSendMsgBackRequestHeader;
 use ferrocket_protocol::message::MessageView;
 use ferrocket_protocol::{RemotingCommand, perm, response_code, topic_names, version};
@@ -15,7 +15,6 @@ use super::checks::FAQ;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::retry::{self, FIRST_RETRY_LEVEL};
-use crate::broker::topics::{Found, Topic};
 use crate::remoting::{Completion, Peer};
 use crate::store::PutMessageStatus;
 
@@ -39,8 +38,8 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
         return Ok(Reply::success());
     }
     let retry_name = topic_names::retry_topic(group_name);
-    let sys_flag = if header.unit_mode { topic_names::SYS_FLAG_UNIT_SUB } else { 0 };
-    let retry_topic = own_topic(broker, &retry_name, group.retry_queue_nums, sys_flag);
+    let sys_flag = if header.unit_mode { topic_sys_flag::UNIT_SUB } else { 0 };
+    let retry_topic = retry::own_topic(broker, retry_name.clone(), group.retry_queue_nums, sys_flag, false);
     if !perm::is_writable(retry_topic.perm) {
         let remark = format!("the topic[{retry_name}] sending message is forbidden");
         return Err(Refusal::new(response_code::NO_PERMISSION, remark));
@@ -73,11 +72,11 @@ fn put_back(
         return;
     };
     let is_dead = record.reconsume_times >= max_reconsume_times || header.delay_level < 0;
-    let mut message = if is_dead {
+    let message = if is_dead {
         let dlq_name = topic_names::dlq_topic(&header.group);
-        own_topic(broker, &dlq_name, DLQ_QUEUES, 0);
+        retry::own_topic(broker, dlq_name.clone(), DLQ_QUEUES, 0, false);
         tracing::info!(group = %header.group, topic = record.topic, offset = header.offset, "a message goes to the dead letters");
-        retry::next_try(&record, &dlq_name, 0, 0, broker.store_host)
+        retry::next_try(&record, &dlq_name, 0, 0, broker.store_host())
     } else {
         static TURN: AtomicU32 = AtomicU32::new(0);
         let queue_id = (TURN.fetch_add(1, Ordering::Relaxed) % retry_queue_nums.unsigned_abs()) as i32;
@@ -86,14 +85,15 @@ fn put_back(
         } else {
             header.delay_level
         };
-        let mut message = retry::next_try(&record, retry_name, queue_id, level, broker.store_host);
+        let mut message = retry::next_try(&record, retry_name, queue_id, level, broker.store_host());
         broker.schedule.delay(&mut message, level);
         message
     };
-    message.store_host = broker.store_host;
     let put = broker.store.put_message(&message);
     if put.status.is_stored() {
-        broker.count_put(&message.topic, put.message_count as u64, put.record_bytes as u64);
+        if let Some(topic) = broker.topics.get(&message.topic) {
+            broker.count_put(&topic, put.message_count as u64, put.record_bytes as u64);
+        }
     }
     if put.needs_wait() {
         // The original answers before the disk has it (WAIT=false); the consumer commits past the message after this answer.
@@ -106,22 +106,29 @@ fn put_back(
 fn answer(completion: Completion, status: PutMessageStatus) {
     completion.answer(match status {
         PutMessageStatus::PutOk => RemotingCommand::response(response_code::SUCCESS),
-        other => Refusal::system_error(other.name()).into_response(),
+        other => Refusal::system_error(status_name(other)).into_response(),
     });
 }
 
-/// A topic of the group's own, announced when it had to be made.
-fn own_topic(broker: &Arc<Broker>, name: &str, queue_count: i32, sys_flag: i32) -> Arc<Topic> {
-    let found = broker.topics.find_or_create_own(TopicConfig {
-        topic_name: name.to_owned(),
-        read_queue_nums: queue_count,
-        write_queue_nums: queue_count,
-        perm: perm::READ_WRITE,
-        topic_sys_flag: sys_flag,
-        ..TopicConfig::default()
-    });
-    if let Found::Created(topic) = &found {
-        broker.announce_later(vec![Arc::clone(topic)]);
+/// The original's name of a status, which it answers as the remark.
+fn status_name(status: PutMessageStatus) -> &'static str {
+    use PutMessageStatus::*;
+    match status {
+        PutOk => "PUT_OK",
+        FlushDiskTimeout => "FLUSH_DISK_TIMEOUT",
+        FlushSlaveTimeout => "FLUSH_SLAVE_TIMEOUT",
+        SlaveNotAvailable => "SLAVE_NOT_AVAILABLE",
+        ServiceNotAvailable => "SERVICE_NOT_AVAILABLE",
+        CreateMappedFileFailed => "CREATE_MAPPED_FILE_FAILED",
+        MessageIllegal => "MESSAGE_ILLEGAL",
+        PropertiesSizeExceeded => "PROPERTIES_SIZE_EXCEEDED",
+        OsPageCacheBusy => "OS_PAGE_CACHE_BUSY",
+        UnknownError => "UNKNOWN_ERROR",
+        InSyncReplicasNotEnough => "IN_SYNC_REPLICAS_NOT_ENOUGH",
+        PutToRemoteBrokerFail => "PUT_TO_REMOTE_BROKER_FAIL",
+        LmqConsumeQueueNumExceeded => "LMQ_CONSUME_QUEUE_NUM_EXCEEDED",
+        WheelTimerFlowControl => "WHEEL_TIMER_FLOW_CONTROL",
+        WheelTimerMsgIllegal => "WHEEL_TIMER_MSG_ILLEGAL",
+        WheelTimerNotEnable => "WHEEL_TIMER_NOT_ENABLE",
     }
-    Arc::clone(found.topic())
 }

@@ -16,7 +16,9 @@ use ferrocket::processor::BrokerHandler;
 use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime, SharedClock, SystemClock};
 use ferrocket::store::{FlushDiskType, RealFs, StoreConfig};
-use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData, SubscriptionData};
+use ferrocket_protocol::body::{
+    ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData, SubscriptionData, TopicConfig,
+};
 use ferrocket_protocol::header::{
     PullMessageRequestHeader, PullMessageResponseHeader, SendMessageRequestHeader, SendMessageResponseHeader,
     UpdateConsumerOffsetRequestHeader,
@@ -149,16 +151,37 @@ impl TestBroker {
     }
 
     pub fn create_topic(&self, name: &str, queues: i32) {
-        self.broker
-            .topics
-            .update(ferrocket_protocol::body::TopicConfig {
-                topic_name: name.to_owned(),
-                read_queue_nums: queues,
-                write_queue_nums: queues,
-                perm: 6,
-                ..Default::default()
-            })
-            .unwrap();
+        self.create_topic_with(name, queues, 6);
+    }
+
+    pub fn create_topic_with(&self, name: &str, queues: i32, perm: i32) {
+        let config = TopicConfig {
+            topic_name: name.to_owned(),
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            perm,
+            ..Default::default()
+        };
+        self.broker.topics.update(config).unwrap();
+    }
+
+    /// Moves the clock when whoever follows it is asleep, and lets them look at the new time.
+    pub async fn advance(&self, clock: &ManualClock, duration: Duration) {
+        for moves in [true, false] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if moves {
+                clock.advance(duration);
+            }
+        }
+    }
+
+    /// Waits until the broker is as the story needs it.
+    pub async fn wait_until(&self, is_so: impl Fn(&Broker) -> bool) {
+        let began = std::time::Instant::now();
+        while !is_so(&self.broker) {
+            assert!(began.elapsed() < PATIENCE, "the broker never came to be as the story needs it");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
@@ -242,6 +265,18 @@ impl Client {
             }
             self.read_some().await;
         }
+    }
+
+    /// Whether a request of the broker has come by now.
+    pub async fn has_pushed(&mut self) -> bool {
+        self.is_answered(0).await;
+        !self.pushed.is_empty()
+    }
+
+    /// Waits until the broker has closed the connection.
+    pub async fn is_closed(&mut self) {
+        let mut rest = Vec::new();
+        tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.unwrap().unwrap();
     }
 
     /// Answers a request of the broker.

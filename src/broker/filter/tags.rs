@@ -7,6 +7,8 @@ use ferrocket_protocol::body::SubscriptionData;
 use ferrocket_protocol::java_hash::string_hash;
 use thiserror::Error;
 
+use crate::store::MessageFilter;
+
 const EVERYTHING: &str = "*";
 const TAG: &str = "TAG";
 
@@ -84,6 +86,12 @@ impl Subscription {
             // Java narrows the unit's long to an int before it looks.
             Some(hashes) => hashes.binary_search(&(tags_code as i32)).is_ok(),
         }
+    }
+}
+
+impl MessageFilter for Subscription {
+    fn matches_unit(&self, tags_code: i64) -> bool {
+        self.matches_tags_code(tags_code)
     }
 }
 
