@@ -54,8 +54,8 @@ async fn an_offset_that_is_not_there_is_corrected() {
         (0, 1, response_code::PULL_NOT_FOUND, 1, "OFFSET_OVERFLOW_ONE"),
         (0, 2, response_code::PULL_OFFSET_MOVED, 1, "OFFSET_OVERFLOW_BADLY"),
         (0, -1, response_code::PULL_OFFSET_MOVED, 0, "OFFSET_TOO_SMALL"),
-        (1, 0, response_code::PULL_NOT_FOUND, 0, "NO_MATCHED_LOGIC_QUEUE"),
-        (1, 5, response_code::PULL_OFFSET_MOVED, 0, "NO_MATCHED_LOGIC_QUEUE"),
+        (1, 0, response_code::PULL_NOT_FOUND, 0, "NO_MESSAGE_IN_QUEUE"),
+        (1, 5, response_code::PULL_OFFSET_MOVED, 0, "NO_MESSAGE_IN_QUEUE"),
     ] {
         let response = client.call(pull_request(&own_filter("T", queue_id, offset, "*"))).await;
         assert_eq!((pulled(&response).0, pulled(&response).1), (code, next), "queue {queue_id} at {offset}");
@@ -246,7 +246,7 @@ async fn a_held_pull_ends_at_its_deadline_and_one_that_may_not_wait_ends_at_once
     assert!(!client.is_answered(held).await);
     clock.advance(Duration::from_millis(1));
     let response = client.response(held).await;
-    assert_eq!((response.code, remark(&response)), (response_code::PULL_NOT_FOUND, "NO_MATCHED_LOGIC_QUEUE"));
+    assert_eq!((response.code, remark(&response)), (response_code::PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE"));
     broker.stop().await;
 }
 
@@ -307,10 +307,7 @@ async fn a_connection_holds_pulls_while_heartbeats_and_flushed_sends_go_through(
     broker.create_topic("BUSY", 4);
     let mut client = broker.connect().await;
     client.consume("G", "c", &[("QUIET", "*")]).await;
-    let header = |queue_id| PullMessageRequestHeader {
-        suspend_timeout_millis: 15_000,
-        ..pull_header("G", "QUIET", queue_id as i32, 0)
-    };
+    let header = |queue_id| PullMessageRequestHeader { suspend_timeout_millis: 15_000, ..pull_header("G", "QUIET", queue_id as i32, 0) };
     let held = client.begin_all((0..PULLS).map(|queue_id| pull_request(&header(queue_id)))).await;
     broker.wait_until(|broker| broker.hold.waiting_count() == PULLS).await;
 

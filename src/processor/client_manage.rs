@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use ferrocket_protocol::body::{
-    CheckClientRequestBody, ConsumeType, ConsumerData, HeartbeatData, LockBatchRequestBody, LockBatchResponseBody,
-    SubscriptionGroupConfig, topic_sys_flag,
+    CheckClientRequestBody, ConsumeType, ConsumerData, HeartbeatData, LockBatchRequestBody, LockBatchResponseBody, SubscriptionGroupConfig,
+    topic_sys_flag,
 };
 use ferrocket_protocol::header::{HeartbeatResponseHeader, UnregisterClientRequestHeader};
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};

@@ -9,8 +9,8 @@ use ferrocket_protocol::body::GetConsumerListByGroupResponseBody;
 use ferrocket_protocol::header::{
     GetConsumerListByGroupRequestHeader, GetEarliestMsgStoretimeRequestHeader, GetEarliestMsgStoretimeResponseHeader,
     GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader, GetMinOffsetResponseHeader,
-    QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, SearchOffsetRequestHeader,
-    SearchOffsetResponseHeader, UpdateConsumerOffsetRequestHeader,
+    QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, SearchOffsetRequestHeader, SearchOffsetResponseHeader,
+    UpdateConsumerOffsetRequestHeader,
 };
 use ferrocket_protocol::{Header, RemotingCommand, fastjson, response_code};
 
@@ -114,11 +114,7 @@ pub fn search_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingC
 }
 
 /// GET_EARLIEST_MSG_STORETIME.
-pub fn earliest_store_time(
-    broker: &Arc<Broker>,
-    peer: &Arc<Peer>,
-    request: &RemotingCommand,
-) -> Result<Reply, Refusal> {
+pub fn earliest_store_time(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetEarliestMsgStoretimeRequestHeader = request.header()?;
     answer_blocking(broker, peer, request, "earliest store time", move |broker| {
         let timestamp = broker.store.earliest_message_time(&header.topic, header.queue_id);

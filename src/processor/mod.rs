@@ -6,9 +6,14 @@
 
 mod admin;
 mod checks;
+mod client_manage;
+mod consumer_manage;
 pub mod coverage;
+mod later;
+mod pull_message;
 mod query_message;
 mod reply;
+mod send_back;
 mod send_message;
 
 use std::any::Any;
@@ -42,6 +47,39 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
         code::GET_BROKER_CONFIG => admin::broker::config(broker),
         code::GET_BROKER_RUNTIME_INFO => admin::broker::runtime_info(broker),
         code::GET_ALL_DELAY_OFFSET => admin::broker::delay_offsets(broker),
+
+        code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => pull_message::process(broker, peer, request),
+        code::CONSUMER_SEND_MSG_BACK => send_back::process(broker, peer, request),
+
+        code::QUERY_CONSUMER_OFFSET => consumer_manage::query_offset(broker, request),
+        code::UPDATE_CONSUMER_OFFSET => consumer_manage::update_offset(broker, request),
+        code::SEARCH_OFFSET_BY_TIMESTAMP => consumer_manage::search_offset(broker, peer, request),
+        code::GET_MAX_OFFSET => consumer_manage::max_offset(broker, request),
+        code::GET_MIN_OFFSET => consumer_manage::min_offset(broker, request),
+        code::GET_EARLIEST_MSG_STORETIME => consumer_manage::earliest_store_time(broker, peer, request),
+        code::GET_CONSUMER_LIST_BY_GROUP => consumer_manage::list_consumers(broker, request),
+        code::GET_ALL_CONSUMER_OFFSET => consumer_manage::all_offsets(broker),
+
+        code::HEART_BEAT => client_manage::heartbeat(broker, peer, request),
+        code::UNREGISTER_CLIENT => client_manage::unregister(broker, peer, request),
+        code::CHECK_CLIENT_CONFIG => client_manage::check_config(request),
+        code::LOCK_BATCH_MQ => client_manage::lock_queues(broker, request),
+        code::UNLOCK_BATCH_MQ => client_manage::unlock_queues(broker, request),
+
+        code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => admin::group::update(broker, peer, request),
+        code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => admin::group::update_list(broker, peer, request),
+        code::DELETE_SUBSCRIPTIONGROUP => admin::group::delete(broker, peer, request),
+        code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => admin::group::all(broker, request),
+        code::GET_SUBSCRIPTIONGROUP_CONFIG => admin::group::one(broker, request),
+
+        code::GET_CONSUMER_CONNECTION_LIST => admin::consumer::connections(broker, request),
+        code::GET_PRODUCER_CONNECTION_LIST => admin::consumer::producer_connections(broker, request),
+        code::GET_ALL_PRODUCER_INFO => admin::consumer::producers(broker),
+        code::GET_CONSUME_STATS => admin::consumer::stats(broker, peer, request),
+        code::INVOKE_BROKER_TO_RESET_OFFSET => admin::consumer::reset_offset(broker, peer, request),
+        code::QUERY_TOPIC_CONSUME_BY_WHO => admin::consumer::groups_of_topic(broker, request),
+        code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => admin::consumer::system_topics(broker),
+        code::GET_CONSUMER_RUNNING_INFO => admin::consumer::running_info(broker, peer, request),
 
         other => Err(not_supported(other)),
     }

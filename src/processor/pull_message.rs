@@ -134,8 +134,7 @@ impl Pull {
         let checked = self.check(broker, peer)?;
         let header = &self.header;
         let config = broker.config.load();
-        let reset =
-            broker.consumer_offsets.take_pending_reset(&header.consumer_group, &header.topic, header.queue_id);
+        let reset = broker.consumer_offsets.take_pending_reset(&header.consumer_group, &header.topic, header.queue_id);
         let found = match reset.filter(|_| config.use_server_side_reset_offset) {
             Some(offset) => Some(GetMessageResult {
                 status: GetMessageStatus::OffsetReset,
@@ -210,10 +209,7 @@ impl Pull {
             self.subscription_of_heartbeats(broker, &group)?
         };
         if !subscription.is_tag_type() {
-            let remark = format!(
-                "The broker does not support consumer to filter message by {}",
-                subscription.data.expression_type
-            );
+            let remark = format!("The broker does not support consumer to filter message by {}", subscription.data.expression_type);
             return Err(Refusal::system_error(remark));
         }
         if config.reject_pull_consumer_enable {
@@ -227,8 +223,7 @@ impl Pull {
         let (expression, expression_type) = (header.subscription.as_deref(), header.expression_type.as_deref());
         let now = broker.clock.now_millis();
         let known = broker.consumers.pulled_subscription(&header.consumer_group, &header.topic).filter(|known| {
-            known.has_expression(expression, expression_type)
-                && now - known.data.sub_version < PULLED_SUBSCRIPTION_FRESH_MILLIS
+            known.has_expression(expression, expression_type) && now - known.data.sub_version < PULLED_SUBSCRIPTION_FRESH_MILLIS
         });
         if let Some(known) = known {
             return Ok(known);
@@ -243,11 +238,7 @@ impl Pull {
         Ok(parsed)
     }
 
-    fn subscription_of_heartbeats(
-        &self,
-        broker: &Broker,
-        group: &SubscriptionGroupConfig,
-    ) -> Result<Arc<Subscription>, Refusal> {
+    fn subscription_of_heartbeats(&self, broker: &Broker, group: &SubscriptionGroupConfig) -> Result<Arc<Subscription>, Refusal> {
         let header = &self.header;
         let (group_name, topic) = (&*header.consumer_group, &*header.topic);
         let Some((mode, subscription)) = broker.consumers.subscription(group_name, topic) else {
@@ -274,14 +265,7 @@ impl Pull {
     }
 
     /// What the store found, as an answer: DefaultPullMessageResultHandler.java#handle.
-    fn conclude(
-        &self,
-        broker: &Arc<Broker>,
-        peer: &Peer,
-        run: Run,
-        checked: Checked,
-        found: Option<GetMessageResult>,
-    ) -> Outcome {
+    fn conclude(&self, broker: &Arc<Broker>, peer: &Peer, run: Run, checked: Checked, found: Option<GetMessageResult>) -> Outcome {
         let header = &self.header;
         let Some(found) = found else {
             let refusal = Refusal::system_error("store getMessage return null");
@@ -336,8 +320,7 @@ fn no_permission(remark: String, forbidden_type: &'static str) -> Refusal {
 
 /// `rejectPullConsumerEnable`: only members of a group that heartbeats may pull.
 fn require_heartbeating_puller(broker: &Broker, peer: &Peer, group: &str) -> Result<(), Refusal> {
-    let pulls_actively =
-        broker.consumers.mode(group).is_none_or(|mode| mode.consume_type == ConsumeType::ConsumeActively);
+    let pulls_actively = broker.consumers.mode(group).is_none_or(|mode| mode.consume_type == ConsumeType::ConsumeActively);
     if pulls_actively && !broker.consumers.is_member(group, peer) && !TOOL_GROUPS.contains(&group) {
         let remark = format!("the consumer's group info not exist, or the pull consumer is rejected by server.{FAQ}");
         return Err(Refusal::new(response_code::SUBSCRIPTION_NOT_EXIST, remark));
@@ -348,12 +331,8 @@ fn require_heartbeating_puller(broker: &Broker, peer: &Peer, group: &str) -> Res
 fn response_code_of(status: GetMessageStatus, asked_offset: i64) -> i32 {
     match status {
         GetMessageStatus::Found => response_code::SUCCESS,
-        GetMessageStatus::MessageWasRemoving | GetMessageStatus::NoMatchedMessage => {
-            response_code::PULL_RETRY_IMMEDIATELY
-        }
-        GetMessageStatus::NoMatchedLogicQueue | GetMessageStatus::NoMessageInQueue if asked_offset == 0 => {
-            response_code::PULL_NOT_FOUND
-        }
+        GetMessageStatus::MessageWasRemoving | GetMessageStatus::NoMatchedMessage => response_code::PULL_RETRY_IMMEDIATELY,
+        GetMessageStatus::NoMatchedLogicQueue | GetMessageStatus::NoMessageInQueue if asked_offset == 0 => response_code::PULL_NOT_FOUND,
         GetMessageStatus::OffsetFoundNull | GetMessageStatus::OffsetOverflowOne => response_code::PULL_NOT_FOUND,
         GetMessageStatus::NoMatchedLogicQueue
         | GetMessageStatus::NoMessageInQueue

@@ -80,11 +80,7 @@ fn put_back(
     } else {
         static TURN: AtomicU32 = AtomicU32::new(0);
         let queue_id = (TURN.fetch_add(1, Ordering::Relaxed) % retry_queue_nums.unsigned_abs()) as i32;
-        let level = if header.delay_level == 0 {
-            FIRST_RETRY_LEVEL + record.reconsume_times
-        } else {
-            header.delay_level
-        };
+        let level = if header.delay_level == 0 { FIRST_RETRY_LEVEL + record.reconsume_times } else { header.delay_level };
         let mut message = retry::next_try(&record, retry_name, queue_id, level, broker.store_host());
         broker.schedule.delay(&mut message, level);
         message

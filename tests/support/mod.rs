@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A broker in this process, on a port that the machine chose, and clients that speak its bytes.
-#![allow(dead_code, reason = "each story uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each story is a crate of its own and uses its part")]
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -155,13 +155,8 @@ impl TestBroker {
     }
 
     pub fn create_topic_with(&self, name: &str, queues: i32, perm: i32) {
-        let config = TopicConfig {
-            topic_name: name.to_owned(),
-            read_queue_nums: queues,
-            write_queue_nums: queues,
-            perm,
-            ..Default::default()
-        };
+        let config =
+            TopicConfig { topic_name: name.to_owned(), read_queue_nums: queues, write_queue_nums: queues, perm, ..Default::default() };
         self.broker.topics.update(config).unwrap();
     }
 

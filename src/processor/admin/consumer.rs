@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferrocket_protocol::body::{
-    Connection, ConsumeStats, ConsumerConnection, GroupList, MessageQueue, MessageQueueForC, OffsetWrapper,
-    ProducerConnection, ProducerInfo, ProducerTableInfo, ResetOffsetBody, ResetOffsetBodyForC, TopicList,
+    Connection, ConsumeStats, ConsumerConnection, GroupList, MessageQueue, MessageQueueForC, OffsetWrapper, ProducerConnection,
+    ProducerInfo, ProducerTableInfo, ResetOffsetBody, ResetOffsetBodyForC, TopicList,
 };
 use ferrocket_protocol::header::{
     GetConsumeStatsRequestHeader, GetConsumerConnectionListRequestHeader, GetConsumerRunningInfoRequestHeader,
@@ -202,11 +202,7 @@ fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<Remo
 }
 
 /// The way of brokers before 5.0: the group's clients are told.
-fn reset_in_clients(
-    broker: &Broker,
-    header: &ResetOffsetRequestHeader,
-    asker_is_c: bool,
-) -> Result<RemotingCommand, Refusal> {
+fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is_c: bool) -> Result<RemotingCommand, Refusal> {
     let (group, name) = (&*header.group, &*header.topic);
     let Some(topic) = broker.topics.get(name) else {
         let remark = format!("[reset-offset] reset offset failed, no topic in this broker. topic={name}");
@@ -227,10 +223,7 @@ fn reset_in_clients(
     }
     let members = broker.consumers.members(group);
     if members.is_empty() {
-        let remark = format!(
-            "Consumer not online, so can not reset offset, Group: {group} Topic: {name} Timestamp: {}",
-            header.timestamp
-        );
+        let remark = format!("Consumer not online, so can not reset offset, Group: {group} Topic: {name} Timestamp: {}", header.timestamp);
         return Err(Refusal::new(response_code::CONSUMER_NOT_ONLINE, remark));
     }
     if let Some(old) = members.iter().find(|member| member.version < version::V3_0_7_SNAPSHOT) {
@@ -291,10 +284,8 @@ fn relay(
         return Err(Refusal::system_error(format!("The Consumer <{group}> <{client_id}> not online")));
     };
     if client.version < version::V3_1_8_SNAPSHOT {
-        let remark = format!(
-            "The Consumer <{client_id}> Version <{}> too low to finish, please upgrade it to V3_1_8_SNAPSHOT",
-            client.version
-        );
+        let remark =
+            format!("The Consumer <{client_id}> Version <{}> too low to finish, please upgrade it to V3_1_8_SNAPSHOT", client.version);
         return Err(Refusal::system_error(remark));
     }
     let who = format!("<{group}> <{client_id}>");

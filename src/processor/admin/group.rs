@@ -42,8 +42,7 @@ fn apply(
     groups: Vec<SubscriptionGroupConfig>,
 ) -> Result<Reply, Refusal> {
     for group in &groups {
-        topic_names::validate_group(&group.group_name)
-            .map_err(|remark| Refusal::new(response_code::INVALID_PARAMETER, remark))?;
+        topic_names::validate_group(&group.group_name).map_err(|remark| Refusal::new(response_code::INVALID_PARAMETER, remark))?;
     }
     for group in groups {
         broker.groups.update(group)?;
