@@ -70,14 +70,12 @@ impl RemotingCommand {
         if length > available {
             return Err(DecodeError::Length { what: "header", length: length as i64, available });
         }
-        let header = frame.slice(HEADER_WORD_BYTES..HEADER_WORD_BYTES + length);
-        let mut command = match form {
-            0 => json::decode(header)?,
-            1 => binary::decode(header)?,
-            other => return Err(DecodeError::SerializeType(other)),
-        };
-        command.body = frame.slice(HEADER_WORD_BYTES + length..);
-        Ok(command)
+        let end = HEADER_WORD_BYTES + length;
+        match form {
+            0 => json::decode(frame, end),
+            1 => binary::decode(frame, end),
+            other => Err(DecodeError::SerializeType(other)),
+        }
     }
 
     /// A request of ours, without fields. The sender gives it its opaque.

@@ -210,9 +210,6 @@ impl<'a> FieldValue<'a> {
     pub fn is_null(self) -> bool {
         self.span.home == Home::Null
     }
-    pub fn text(self) -> &'a str {
-        self.fields.text_of(self.span)
-    }
     pub fn bytes(self) -> &'a [u8] {
         self.fields.bytes_of(self.span)
     }
@@ -229,9 +226,6 @@ pub(crate) struct Builder {
 impl Builder {
     /// `None` is Java's null.
     pub(crate) fn push(&mut self, key: Span, value: Option<Span>) -> Result<(), DecodeError> {
-        if self.entries.is_empty() {
-            self.entries.reserve(16);
-        }
         if self.entries.len() == EXT_FIELDS_MAX {
             return Err(DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX });
         }
@@ -239,8 +233,10 @@ impl Builder {
         Ok(())
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Begins anew, with room for what headers usually have.
+    pub(crate) fn restart(&mut self) {
         self.entries.clear();
+        self.entries.reserve(16);
     }
 
     pub(crate) fn finish(self, frame: Bytes, unescaped: Vec<u8>) -> ExtFields {

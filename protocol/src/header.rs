@@ -3,6 +3,7 @@
 
 use crate::error::HeaderError;
 use crate::ext_fields::{ExtFields, FieldValue};
+use crate::scan;
 use crate::str::Str;
 
 pub mod admin;
@@ -67,7 +68,7 @@ impl Field for Str {
 
 impl Field for i32 {
     fn read(value: FieldValue<'_>) -> Option<Self> {
-        value.text().parse().ok()
+        scan::integer(value.bytes()).and_then(|number| number.try_into().ok())
     }
     fn write(&self, name: &str, ext: &mut ExtFields) {
         ext.insert_display(name, self);
@@ -76,7 +77,7 @@ impl Field for i32 {
 
 impl Field for i64 {
     fn read(value: FieldValue<'_>) -> Option<Self> {
-        value.text().parse().ok()
+        scan::integer(value.bytes())
     }
     fn write(&self, name: &str, ext: &mut ExtFields) {
         ext.insert_display(name, self);
@@ -133,8 +134,8 @@ macro_rules! header {
             fn decode(ext: &$crate::ext_fields::ExtFields) -> Self {
                 let mut header = Self::default();
                 for (name, value) in ext.walk() {
-                    match name {
-                        $(name if name == $wire.as_bytes() => {
+                    match $crate::scan::word_of(name) {
+                        $(word if word == const { $crate::scan::word_of($wire.as_bytes()) } && name == $wire.as_bytes() => {
                             if !value.is_null() && let Some(read) = $crate::header::Field::read(value) {
                                 header.$field = read;
                             }

@@ -17,6 +17,8 @@ pub struct ConsumerOffsetSerializeWrapper {
     pub group_topic_map: Option<BTreeMap<String, BTreeSet<String>>>,
     pub lmq_offset_table: Option<BTreeMap<String, i64>>,
     pub offset_table: BTreeMap<String, NumericMap<i32, i64>>,
+    /// Only in the answer to 43: where POP and pull consumers read, not what they acknowledged.
+    pub pull_offset_table: Option<BTreeMap<String, NumericMap<i32, i64>>>,
 }
 
 /// 45, and `delayOffset.json`: delay level to the next offset in its queue.

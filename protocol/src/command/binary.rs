@@ -3,10 +3,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{RemotingCommand, SerializeType};
+use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
-use crate::ext_fields::{ExtFields, Span};
+use crate::ext_fields::{Builder, ExtFields, Span};
 use crate::language::LanguageCode;
+use crate::scan;
 use crate::str::Str;
 
 /// A cursor that knows where it is and how much is left.
@@ -44,8 +45,10 @@ impl Reader<'_> {
     }
 }
 
-pub(super) fn decode(header: Bytes) -> Result<RemotingCommand, DecodeError> {
-    let mut reader = Reader { bytes: &header, at: 0 };
+/// `end` is where the header ends and the body begins.
+pub(super) fn decode(frame: Bytes, end: usize) -> Result<RemotingCommand, DecodeError> {
+    let header = &frame[..end];
+    let mut reader = Reader { bytes: header, at: HEADER_WORD_BYTES };
     let code = i32::from(reader.i16("code")?);
     let [language] = reader.take("language")?;
     let version = i32::from(reader.i16("version")?);
@@ -58,8 +61,10 @@ pub(super) fn decode(header: Bytes) -> Result<RemotingCommand, DecodeError> {
 
     let text = checked(&header[remark_start..remark_end], "remark")?;
     // Nothing written and nothing to say look the same: both read as null.
-    let remark = if text { Some(Str::from_checked(header.slice(remark_start..remark_end))) } else { None };
-    let ext_fields = if ext_start == ext_end { ExtFields::default() } else { decode_fields(&header, ext_start, ext_end)? };
+    let remark = if text { Some(Str::from_checked(frame.slice(remark_start..remark_end))) } else { None };
+    let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end)?) };
+    let body = frame.slice(end..);
+    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(frame, Vec::new()));
     Ok(RemotingCommand {
         code,
         language: LanguageCode::from_code(language),
@@ -68,14 +73,15 @@ pub(super) fn decode(header: Bytes) -> Result<RemotingCommand, DecodeError> {
         flag,
         remark,
         ext_fields,
-        body: Bytes::new(),
+        body,
         serialize_type: SerializeType::RocketMq,
     })
 }
 
-fn decode_fields(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, DecodeError> {
+fn decode_fields(header: &[u8], start: usize, end: usize) -> Result<Builder, DecodeError> {
     let mut reader = Reader { bytes: &header[..end], at: start };
     let mut fields = ExtFields::builder();
+    fields.restart();
     while reader.at < end {
         let length = reader.i16("ext key length")?;
         let key = reader.span("ext key", i64::from(length))?;
@@ -87,12 +93,12 @@ fn decode_fields(header: &Bytes, start: usize, end: usize) -> Result<ExtFields, 
             fields.push(Span::of_frame(key.0, key.1), value)?;
         }
     }
-    Ok(fields.finish(header.clone(), Vec::new()))
+    Ok(fields)
 }
 
 /// Whether there is text; that it is UTF-8 is made sure.
 fn checked(bytes: &[u8], what: &'static str) -> Result<bool, DecodeError> {
-    std::str::from_utf8(bytes).map(|text| !text.is_empty()).map_err(|_| DecodeError::Utf8 { what })
+    if scan::is_utf8(bytes) { Ok(!bytes.is_empty()) } else { Err(DecodeError::Utf8 { what }) }
 }
 
 pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {

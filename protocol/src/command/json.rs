@@ -5,30 +5,33 @@ use std::io::Write;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{RemotingCommand, SerializeType};
+use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
 use crate::ext_fields::{Builder, ExtFields, Span};
 use crate::fastjson::escape::{self, write_text};
 use crate::fastjson::parse::{self, Value};
 use crate::language::LanguageCode;
+use crate::scan;
 use crate::str::Str;
 
-pub(super) fn decode(header: Bytes) -> Result<RemotingCommand, DecodeError> {
-    let text = std::str::from_utf8(&header).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
-    let scan = Scan::new(text).run();
-    match scan {
-        Ok(found) => Ok(found.into_command(&header)),
-        Err(Unusual) => decode_unusual(text),
+/// `end` is where the header ends and the body begins.
+pub(super) fn decode(frame: Bytes, end: usize) -> Result<RemotingCommand, DecodeError> {
+    if !scan::is_utf8(&frame[HEADER_WORD_BYTES..end]) {
+        return Err(DecodeError::Utf8 { what: "json header" });
+    }
+    match scan_header(&frame[..end]) {
+        Some(found) => Ok(found.into_command(frame, end)),
+        None => {
+            let text = std::str::from_utf8(&frame[HEADER_WORD_BYTES..end]).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
+            let mut command = decode_unusual(text)?;
+            command.body = frame.slice(end..);
+            Ok(command)
+        }
     }
 }
 
-/// The quick pass met something that flat, strict JSON does not have.
-struct Unusual;
-
-/// What one pass over the header found.
-struct Scan<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// What the pass found. Spans are counted from the begin of the frame.
+struct Found {
     code: i32,
     flag: i32,
     opaque: i32,
@@ -40,41 +43,11 @@ struct Scan<'a> {
     unescaped: Vec<u8>,
 }
 
-impl<'a> Scan<'a> {
-    fn new(text: &'a str) -> Self {
-        Self {
-            bytes: text.as_bytes(),
-            at: 0,
-            code: 0,
-            flag: 0,
-            opaque: 0,
-            version: 0,
-            language: LanguageCode::Java,
-            remark: None,
-            fields: ExtFields::builder(),
-            fields_present: false,
-            unescaped: Vec::new(),
-        }
-    }
-
-    fn run(mut self) -> Result<Self, Unusual> {
-        self.expect(b'{')?;
-        if !self.empty_object()? {
-            loop {
-                self.member()?;
-                if !self.more()? {
-                    break;
-                }
-            }
-        }
-        // The C++ client ends its header with a newline.
-        self.blanks();
-        if self.at == self.bytes.len() { Ok(self) } else { Err(Unusual) }
-    }
-
-    fn into_command(self, header: &Bytes) -> RemotingCommand {
-        let remark = self.remark.map(|span| span.cut(header, &self.unescaped));
-        let ext_fields = if self.fields_present { self.fields.finish(header.clone(), self.unescaped) } else { ExtFields::default() };
+impl Found {
+    fn into_command(self, frame: Bytes, end: usize) -> RemotingCommand {
+        let body = frame.slice(end..);
+        let remark = self.remark.map(|span| span.cut(&frame, &self.unescaped));
+        let ext_fields = if self.fields_present { self.fields.finish(frame, self.unescaped) } else { ExtFields::default() };
         RemotingCommand {
             code: self.code,
             language: self.language,
@@ -83,206 +56,164 @@ impl<'a> Scan<'a> {
             flag: self.flag,
             remark,
             ext_fields,
-            body: Bytes::new(),
+            body,
             serialize_type: SerializeType::Json,
         }
     }
+}
 
-    fn member(&mut self) -> Result<(), Unusual> {
-        let (start, end) = self.plain_string()?;
-        self.expect(b':')?;
-        match &self.bytes[start..end] {
-            b"code" => self.code = self.integer()?,
-            b"flag" => self.flag = self.integer()?,
-            b"opaque" => self.opaque = self.integer()?,
-            b"version" => self.version = self.integer()?,
-            b"language" => {
-                let (start, end) = self.plain_string()?;
-                let name = std::str::from_utf8(&self.bytes[start..end]).map_err(|_| Unusual)?;
-                self.language = LanguageCode::from_name(name);
-            }
-            b"remark" => self.remark = self.text_or_null()?,
-            b"extFields" => self.ext_fields()?,
-            b"serializeTypeCurrentRPC" => {
-                self.text_or_null()?;
-            }
-            _ => return Err(Unusual),
-        }
-        Ok(())
-    }
-
-    fn ext_fields(&mut self) -> Result<(), Unusual> {
-        self.blanks();
-        if self.bytes.get(self.at) != Some(&b'{') {
-            return Err(Unusual);
-        }
-        self.at += 1;
-        self.fields.clear();
-        self.fields_present = true;
-        if self.empty_object()? {
-            return Ok(());
-        }
+/// One pass over the header, which is UTF-8 and ends with `bytes`. `None`: it is not the flat, strict JSON that clients write, and may still
+/// be what the original reads.
+///
+/// The position is passed from hand to hand, not kept in a struct: it stays in a register, and that is half of the time.
+fn scan_header(bytes: &[u8]) -> Option<Found> {
+    let mut found = Found {
+        code: 0,
+        flag: 0,
+        opaque: 0,
+        version: 0,
+        language: LanguageCode::Java,
+        remark: None,
+        fields: ExtFields::builder(),
+        fields_present: false,
+        unescaped: Vec::new(),
+    };
+    let mut at = blanks(bytes, take(bytes, blanks(bytes, HEADER_WORD_BYTES), b'{')?);
+    if bytes.get(at) == Some(&b'}') {
+        at += 1;
+    } else {
         loop {
-            let (start, end) = self.plain_string()?;
-            self.expect(b':')?;
-            let value = self.field_value()?;
-            self.fields.push(Span::of_frame(start, end), value).map_err(|_| Unusual)?;
-            if !self.more()? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Text; or a number or boolean, whose text it is (the C++ client writes them so); or null.
-    fn field_value(&mut self) -> Result<Option<Span>, Unusual> {
-        self.blanks();
-        match self.bytes.get(self.at) {
-            Some(b'"') => self.text_or_null(),
-            Some(b'-' | b'0'..=b'9') => {
-                let start = self.at;
-                while matches!(self.bytes.get(self.at), Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
-                    self.at += 1;
+            let (start, end) = plain_string(bytes, at)?;
+            at = colon(bytes, end + 1)?;
+            match &bytes[start..end] {
+                b"code" => (found.code, at) = integer(bytes, at)?,
+                b"flag" => (found.flag, at) = integer(bytes, at)?,
+                b"opaque" => (found.opaque, at) = integer(bytes, at)?,
+                b"version" => (found.version, at) = integer(bytes, at)?,
+                b"language" => {
+                    let (start, end) = plain_string(bytes, at)?;
+                    found.language = LanguageCode::from_name(std::str::from_utf8(&bytes[start..end]).ok()?);
+                    at = end + 1;
                 }
-                Ok(Some(Span::of_frame(start, self.at)))
+                b"extFields" => at = scan_fields(bytes, at, &mut found)?,
+                b"remark" => (found.remark, at) = value(bytes, at, &mut found.unescaped)?,
+                // What the sender says it is; the frame's own byte decides.
+                b"serializeTypeCurrentRPC" => at = plain_string(bytes, at)?.1 + 1,
+                _ => return None,
             }
-            Some(b't') => self.literal(b"true").map(Some),
-            Some(b'f') => self.literal(b"false").map(Some),
-            Some(b'n') => self.literal(b"null").map(|_| None),
-            _ => Err(Unusual),
-        }
-    }
-
-    fn text_or_null(&mut self) -> Result<Option<Span>, Unusual> {
-        self.blanks();
-        if self.bytes.get(self.at) == Some(&b'n') {
-            return self.literal(b"null").map(|_| None);
-        }
-        self.open_quote()?;
-        let start = self.at;
-        match self.run_to_quote_or_escape()? {
-            b'"' => {
-                self.at += 1;
-                Ok(Some(Span::of_frame(start, self.at - 1)))
-            }
-            _ => self.unescape_from(start).map(Some),
-        }
-    }
-
-    /// A string with an escape in it: copied beside the frame.
-    fn unescape_from(&mut self, start: usize) -> Result<Span, Unusual> {
-        let into = self.unescaped.len();
-        if into == 0 {
-            self.unescaped.reserve(256);
-        }
-        let mut from = start;
-        loop {
-            self.unescaped.extend_from_slice(&self.bytes[from..self.at]);
-            if self.bytes[self.at] == b'"' {
-                self.at += 1;
-                return Ok(Span::of_unescaped(into, self.unescaped.len()));
-            }
-            self.at += escape::unescape(&self.bytes[self.at..], &mut self.unescaped).ok_or(Unusual)?;
-            from = self.at;
-            self.run_to_quote_or_escape()?;
-        }
-    }
-
-    /// A string without escapes, as all our names are.
-    fn plain_string(&mut self) -> Result<(usize, usize), Unusual> {
-        self.blanks();
-        self.open_quote()?;
-        let start = self.at;
-        match self.run_to_quote_or_escape()? {
-            b'"' => {
-                self.at += 1;
-                Ok((start, self.at - 1))
-            }
-            _ => Err(Unusual),
-        }
-    }
-
-    fn open_quote(&mut self) -> Result<(), Unusual> {
-        if self.bytes.get(self.at) != Some(&b'"') {
-            return Err(Unusual);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// Stops at `"` or `\` and tells which.
-    fn run_to_quote_or_escape(&mut self) -> Result<u8, Unusual> {
-        let run = self.bytes[self.at..].iter().position(|byte| matches!(byte, b'"' | b'\\')).ok_or(Unusual)?;
-        self.at += run;
-        Ok(self.bytes[self.at])
-    }
-
-    fn integer(&mut self) -> Result<i32, Unusual> {
-        self.blanks();
-        let start = self.at;
-        if self.bytes.get(self.at) == Some(&b'-') {
-            self.at += 1;
-        }
-        let mut value: i64 = 0;
-        let digits = self.at;
-        while let Some(digit @ b'0'..=b'9') = self.bytes.get(self.at) {
-            value = value * 10 + i64::from(digit - b'0');
-            self.at += 1;
-            if self.at - digits > 10 {
-                return Err(Unusual);
+            at = blanks(bytes, at);
+            match bytes.get(at)? {
+                b',' => at = blanks(bytes, at + 1),
+                b'}' => break,
+                _ => return None,
             }
         }
-        if self.at == digits || matches!(self.bytes.get(self.at), Some(b'.' | b'e' | b'E')) {
-            return Err(Unusual);
-        }
-        if start != digits {
-            value = -value;
-        }
-        i32::try_from(value).map_err(|_| Unusual)
+        at += 1;
     }
+    // The C++ client ends its header with a newline.
+    (blanks(bytes, at) == bytes.len()).then_some(found)
+}
 
-    fn literal(&mut self, literal: &[u8]) -> Result<Span, Unusual> {
-        let start = self.at;
-        if !self.bytes[start..].starts_with(literal) {
-            return Err(Unusual);
-        }
-        self.at += literal.len();
-        Ok(Span::of_frame(start, self.at))
+fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
+    found.fields.restart();
+    found.fields_present = true;
+    let mut at = blanks(bytes, take(bytes, at, b'{')?);
+    if bytes.get(at) == Some(&b'}') {
+        return Some(at + 1);
     }
-
-    fn expect(&mut self, byte: u8) -> Result<(), Unusual> {
-        self.blanks();
-        if self.bytes.get(self.at) != Some(&byte) {
-            return Err(Unusual);
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// After a `{`: whether it closes at once.
-    fn empty_object(&mut self) -> Result<bool, Unusual> {
-        self.blanks();
-        let closes = self.bytes.get(self.at) == Some(&b'}');
-        self.at += usize::from(closes);
-        Ok(closes)
-    }
-
-    /// After a member: `,` and another one, or `}`.
-    fn more(&mut self) -> Result<bool, Unusual> {
-        self.blanks();
-        let more = match self.bytes.get(self.at) {
-            Some(b',') => true,
-            Some(b'}') => false,
-            _ => return Err(Unusual),
-        };
-        self.at += 1;
-        Ok(more)
-    }
-
-    fn blanks(&mut self) {
-        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+    loop {
+        let (start, end) = plain_string(bytes, at)?;
+        at = colon(bytes, end + 1)?;
+        let (span, next) = value(bytes, at, &mut found.unescaped)?;
+        // A flood is told by the tolerant reader.
+        found.fields.push(Span::of_frame(start, end), span).ok()?;
+        at = blanks(bytes, next);
+        match bytes.get(at)? {
+            b',' => at = blanks(bytes, at + 1),
+            b'}' => return Some(at + 1),
+            _ => return None,
         }
     }
+}
+
+/// Text; or a number or boolean, whose text it is (the C++ client writes them so); or null.
+#[inline(always)]
+fn value(bytes: &[u8], at: usize, unescaped: &mut Vec<u8>) -> Option<(Option<Span>, usize)> {
+    if bytes.get(at) != Some(&b'"') {
+        return bare_value(bytes, at);
+    }
+    let start = at + 1;
+    let stop = start + scan::quote_or_backslash(&bytes[start..])?;
+    if bytes[stop] == b'"' {
+        return Some((Some(Span::of_frame(start, stop)), stop + 1));
+    }
+    let (span, next) = unescape_string(bytes, start, stop, unescaped)?;
+    Some((Some(span), next))
+}
+
+fn bare_value(bytes: &[u8], at: usize) -> Option<(Option<Span>, usize)> {
+    let rest = &bytes[at..];
+    let length = match rest.first()? {
+        b'-' | b'0'..=b'9' => rest.iter().position(|byte| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))?,
+        b't' if rest.starts_with(b"true") => 4,
+        b'f' if rest.starts_with(b"false") => 5,
+        b'n' if rest.starts_with(b"null") => return Some((None, at + 4)),
+        _ => return None,
+    };
+    Some((Some(Span::of_frame(at, at + length)), at + length))
+}
+
+/// A string with an escape at `stop`: copied beside the frame.
+fn unescape_string(bytes: &[u8], start: usize, stop: usize, unescaped: &mut Vec<u8>) -> Option<(Span, usize)> {
+    let into = unescaped.len();
+    if into == 0 {
+        unescaped.reserve(256);
+    }
+    let (mut from, mut at) = (start, stop);
+    loop {
+        unescaped.extend_from_slice(&bytes[from..at]);
+        if bytes[at] == b'"' {
+            return Some((Span::of_unescaped(into, unescaped.len()), at + 1));
+        }
+        from = at + escape::unescape(&bytes[at..], unescaped)?;
+        at = from + scan::quote_or_backslash(&bytes[from..])?;
+    }
+}
+
+/// Begin and end of a string without escapes, as all names are.
+#[inline(always)]
+fn plain_string(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let start = take(bytes, at, b'"')?;
+    let stop = start + scan::quote_or_backslash(&bytes[start..])?;
+    (bytes[stop] == b'"').then_some((start, stop))
+}
+
+#[inline(always)]
+fn integer(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
+    let rest = &bytes[at..];
+    let length = rest.iter().position(|byte| !matches!(byte, b'-' | b'0'..=b'9'))?;
+    if matches!(rest[length], b'.' | b'e' | b'E') {
+        return None;
+    }
+    Some((scan::integer(&rest[..length])?.try_into().ok()?, at + length))
+}
+
+#[inline(always)]
+fn colon(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(blanks(bytes, take(bytes, blanks(bytes, at), b':')?))
+}
+
+#[inline(always)]
+fn take(bytes: &[u8], at: usize, byte: u8) -> Option<usize> {
+    (bytes.get(at) == Some(&byte)).then_some(at + 1)
+}
+
+#[inline(always)]
+fn blanks(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        at += 1;
+    }
+    at
 }
 
 /// Everything else that the original reads: single quotes, nested values, numbers as text, members we do not know.
@@ -293,10 +224,10 @@ fn decode_unusual(text: &str) -> Result<RemotingCommand, DecodeError> {
     let mut command = RemotingCommand::default();
     for (name, value) in &members {
         match name.as_text().unwrap_or_default() {
-            "code" => command.code = integer(value)?,
-            "flag" => command.flag = integer(value)?,
-            "opaque" => command.opaque = integer(value)?,
-            "version" => command.version = integer(value)?,
+            "code" => command.code = number_of(value)?,
+            "flag" => command.flag = number_of(value)?,
+            "opaque" => command.opaque = number_of(value)?,
+            "version" => command.version = number_of(value)?,
             "language" => match value {
                 Value::Number(ordinal) => command.language = ordinal.parse().map_or(LanguageCode::Other, LanguageCode::from_code),
                 other => command.language = LanguageCode::from_name(other.as_text().unwrap_or_default()),
@@ -309,7 +240,7 @@ fn decode_unusual(text: &str) -> Result<RemotingCommand, DecodeError> {
     Ok(command)
 }
 
-fn integer(value: &Value<'_>) -> Result<i32, DecodeError> {
+fn number_of(value: &Value<'_>) -> Result<i32, DecodeError> {
     value.as_integer().and_then(|number| i32::try_from(number).ok()).ok_or(DecodeError::Json { at: 0, why: "a header number is an int" })
 }
 

@@ -3,19 +3,18 @@
 
 use bytes::BufMut;
 
+use crate::scan;
+
 /// Writes `text` (valid UTF-8) in double quotes as the original does: control characters escaped, everything else raw.
 pub(crate) fn write_text(text: &[u8], out: &mut impl BufMut) {
     out.put_u8(b'"');
-    let mut from = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.put_slice(&text[from..at]);
-        write_escape(byte, out);
-        from = at + 1;
+    let mut rest = text;
+    while let Some(at) = scan::must_escape(rest) {
+        out.put_slice(&rest[..at]);
+        write_escape(rest[at], out);
+        rest = &rest[at + 1..];
     }
-    out.put_slice(&text[from..]);
+    out.put_slice(rest);
     out.put_u8(b'"');
 }
 
@@ -83,6 +82,11 @@ pub(crate) fn unescape(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
 }
 
 fn unescape_unicode(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    // The separators of a property string, twice in every pair.
+    if let [b'\\', b'u', b'0', b'0', b'0', digit @ (b'1' | b'2'), ..] = bytes {
+        out.push(digit - b'0');
+        return Some(6);
+    }
     let first = hex(bytes.get(2..6)?)?;
     if first < 0x80 {
         out.push(first as u8);

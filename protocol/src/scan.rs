@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looking through text eight bytes at a time. Knows nothing but bytes.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// High bits where `word` has a zero byte; the lowest one set is exact, which is all that is used.
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+const fn equal(word: u64, byte: u8) -> u64 {
+    zeros(word ^ (ONES * byte as u64))
+}
+
+/// The first byte that `wanted` (for a word) or `is_wanted` (for a byte of the rest) finds.
+#[inline(always)]
+fn find(bytes: &[u8], wanted: impl Fn(u64) -> u64, is_wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut at = 0;
+    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
+        let found = wanted(u64::from_le_bytes(*chunk));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|byte| is_wanted(*byte)).map(|rest| at + rest)
+}
+
+/// Where a JSON string ends or has an escape.
+#[inline]
+pub(crate) fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    find(bytes, |word| equal(word, b'"') | equal(word, b'\\'), |byte| matches!(byte, b'"' | b'\\'))
+}
+
+/// Where text must be escaped to stand in a JSON string.
+#[inline]
+pub(crate) fn must_escape(bytes: &[u8]) -> Option<usize> {
+    // Below 0x20: the subtraction borrows out of the byte. Bytes from 0x80 on are taken out again.
+    let control = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+    find(
+        bytes,
+        |word| control(word) | equal(word, b'"') | equal(word, b'\\'),
+        |byte| byte < 0x20 || matches!(byte, b'"' | b'\\'),
+    )
+}
+
+/// Whether it is UTF-8, with a short way for short text.
+#[inline]
+pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
+    // The library is quick where there is much.
+    if bytes.len() >= 32 {
+        return std::str::from_utf8(bytes).is_ok();
+    }
+    find(bytes, |word| word & HIGHS, |byte| byte >= 0x80).is_none_or(|at| std::str::from_utf8(&bytes[at..]).is_ok())
+}
+
+/// A short name as one number: its length and its first seven bytes. Different numbers, different names.
+#[inline]
+pub(crate) const fn word_of(name: &[u8]) -> u64 {
+    let length = (name.len() as u64) << 56;
+    if let Some(word) = name.first_chunk::<8>() {
+        return length | (u64::from_le_bytes(*word) & 0x00FF_FFFF_FFFF_FFFF);
+    }
+    let mut word = length;
+    let mut at = 0;
+    while at < name.len() && at < 7 {
+        word |= (name[at] as u64) << (8 * at);
+        at += 1;
+    }
+    word
+}
+
+/// As `str::parse` for an integer, without the detour over text: an optional sign, digits, nothing else.
+#[inline]
+pub(crate) fn integer(bytes: &[u8]) -> Option<i64> {
+    let (negative, digits) = match bytes {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    // Downwards: the least number has no positive twin.
+    let mut value: i64 = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
+    }
+    if negative { Some(value) } else { value.checked_neg() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_find_what_bytes_find(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), 0u8..0x22, 0x7eu8..0x82], 0..40)) {
+            prop_assert_eq!(quote_or_backslash(&bytes), bytes.iter().position(|byte| matches!(byte, b'"' | b'\\')));
+            prop_assert_eq!(must_escape(&bytes), bytes.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')));
+            prop_assert_eq!(is_utf8(&bytes), std::str::from_utf8(&bytes).is_ok());
+        }
+
+        #[test]
+        fn integers_parse_as_the_library_parses(text in "[+-]{0,2}[0-9]{0,20}x?") {
+            prop_assert_eq!(integer(text.as_bytes()), text.parse::<i64>().ok());
+        }
+
+        #[test]
+        fn every_integer_parses(number in any::<i64>()) {
+            prop_assert_eq!(integer(number.to_string().as_bytes()), Some(number));
+        }
+    }
+
+    #[test]
+    fn different_words_are_different_names() {
+        assert_eq!(word_of(b"topic"), word_of(b"topic"));
+        assert_ne!(word_of(b"a"), word_of(b"a\0"));
+    }
+}
