@@ -38,11 +38,7 @@ pub(crate) fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
 pub(crate) fn must_escape(bytes: &[u8]) -> Option<usize> {
     // Below 0x20: the subtraction borrows out of the byte. Bytes from 0x80 on are taken out again.
     let control = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    find(
-        bytes,
-        |word| control(word) | equal(word, b'"') | equal(word, b'\\'),
-        |byte| byte < 0x20 || matches!(byte, b'"' | b'\\'),
-    )
+    find(bytes, |word| control(word) | equal(word, b'"') | equal(word, b'\\'), |byte| byte < 0x20 || matches!(byte, b'"' | b'\\'))
 }
 
 /// Whether it is UTF-8, with a short way for short text.

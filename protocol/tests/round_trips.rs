@@ -20,8 +20,8 @@ fn command() -> impl Strategy<Value = RemotingCommand> {
     let numbers = (any::<i16>(), any::<i16>(), any::<i32>(), any::<i32>(), 0u8..14);
     let fields = prop::option::of(prop::collection::vec((name(), text()), 0..20));
     let body = prop::collection::vec(any::<u8>(), 0..64);
-    (numbers, prop::option::of(text()), fields, body, any::<bool>()).prop_map(|((code, version, opaque, flag, language), remark, fields, body, json)| {
-        RemotingCommand {
+    (numbers, prop::option::of(text()), fields, body, any::<bool>()).prop_map(
+        |((code, version, opaque, flag, language), remark, fields, body, json)| RemotingCommand {
             code: code.into(),
             language: LanguageCode::from_code(language),
             version: version.into(),
@@ -31,8 +31,8 @@ fn command() -> impl Strategy<Value = RemotingCommand> {
             ext_fields: fields.map(ExtFields::from_iter).unwrap_or_default(),
             body: Bytes::from(body),
             serialize_type: if json { SerializeType::Json } else { SerializeType::RocketMq },
-        }
-    })
+        },
+    )
 }
 
 /// What the compact form cannot tell apart: no text and null, no fields and null.
@@ -62,8 +62,8 @@ fn message() -> impl Strategy<Value = MessageInner> {
     let numbers = (any::<i32>(), any::<i32>(), any::<i32>(), any::<i64>(), any::<i32>(), any::<i64>());
     let hosts = (any::<std::net::SocketAddr>(), any::<std::net::SocketAddr>());
     let bytes = (prop::collection::vec(any::<u8>(), 0..300), prop::collection::vec(any::<u8>(), 0..300), "[a-zA-Z%_-]{1,255}");
-    (numbers, hosts, bytes).prop_map(|((queue_id, flag, sys_flag, born, reconsume, prepared), (born_host, store_host), (body, properties, topic))| {
-        MessageInner {
+    (numbers, hosts, bytes).prop_map(
+        |((queue_id, flag, sys_flag, born, reconsume, prepared), (born_host, store_host), (body, properties, topic))| MessageInner {
             topic: topic.into(),
             queue_id,
             flag,
@@ -76,8 +76,8 @@ fn message() -> impl Strategy<Value = MessageInner> {
             body: body.into(),
             properties: properties.into(),
             tags_code: 0,
-        }
-    })
+        },
+    )
 }
 
 proptest! {
