@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::broker::topics::Topic;
 use crate::remoting::{CallError, RemotingClient};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Shutdown};
 
 /// First pause after a name server could not be told; doubled up to the registration period.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -60,6 +60,8 @@ struct Shared {
     source: Arc<dyn Source>,
     client: RemotingClient,
     runtime: Runtime,
+    /// The broker leaves: nothing is told any more, lest it come back. Begins with the runtime's stop at the latest.
+    leaving: Shutdown,
     period: Duration,
     mapping_version: DataVersion,
 }
@@ -96,6 +98,7 @@ impl Registration {
                 move |_| this.upgrade().iter().for_each(|shared| shared.wake_all())
             }),
             runtime: runtime.clone(),
+            leaving: runtime.shutdown().child(),
             // As the original clamps it.
             period: period.clamp(Duration::from_secs(10), Duration::from_secs(60)),
             mapping_version: DataVersion::at(runtime.clock().now_millis()),
@@ -117,9 +120,9 @@ impl Registration {
         }
     }
 
-    /// Leaves every name server, all at the same time. Call it after the runtime's stop has begun or when nothing is announced
-    /// any more.
+    /// Leaves every name server, all at the same time. Nothing is announced after it.
     pub async fn unregister(&self) {
+        self.0.leaving.begin();
         let told = self.0.source.told();
         let leaving: Vec<_> = (0..self.0.name_servers.len())
             .map(|at| {
@@ -158,9 +161,9 @@ impl Shared {
         let mut held = Held::default();
         let mut failures = 0;
         let mut periodic = false;
-        while !self.runtime.shutdown().has_begun() {
+        while !self.leaving.has_begun() {
             let announced = self.announced.load(Ordering::Acquire);
-            let result = self.tell(addr, &mut held, periodic).await;
+            let Some(result) = self.leaving.or(self.tell(addr, &mut held, periodic)).await else { break };
             name_server.done.send_replace(announced);
             let pause = match result {
                 Ok(()) => {
@@ -177,11 +180,11 @@ impl Shared {
                     self.period.min(RETRY_FIRST * 2u32.saturating_pow(failures - 1))
                 }
             };
-            let Some(by_time) = self.runtime.shutdown().or(self.pause(name_server, pause, failures > 0)).await else {
-                return;
-            };
+            let Some(by_time) = self.leaving.or(self.pause(name_server, pause, failures > 0)).await else { break };
             periodic = by_time;
         }
+        // Nobody waits for what will not be told.
+        name_server.done.send_replace(u64::MAX);
     }
 
     /// True when the pause went by, false when something changed before. While a name server cannot be reached a change does

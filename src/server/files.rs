@@ -48,7 +48,7 @@ impl Fs {
     pub fn read_table(&self, path: &str) -> Result<Option<Vec<u8>>, StartError> {
         match self.read(path) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(StartError::Sentence(format!("{path} cannot be read: {error}; change its permissions, or move it away"))),
         }
     }

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The binary as people and tools meet it: boot lines, ports, directories, sentences of failed starts, commands that change keys, an orderly stop.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use ferrocket_protocol::body::{ClusterInfo, TopicRouteData};
+use ferrocket_protocol::header::{GetRouteInfoRequestHeader, PutKvConfigRequestHeader};
+use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
+use support::{Client, send_request};
+
+/// A server process in a folder of its own; killed when a story fails.
+struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    lines: Vec<String>,
+}
+
+fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ferrocket"));
+    command.args(args).current_dir(folder).env("HOME", folder).env_remove("NAMESRV_ADDR").env("RUST_LOG", "warn");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut child = command(folder, args).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout, lines: Vec::new() }
+    }
+
+    /// Reads up to the line that holds `text`.
+    fn line(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            if self.stdout.read_line(&mut line).unwrap() == 0 {
+                let mut why = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+                panic!("it ended before it said {text}: {:?} {why}", self.lines);
+            }
+            self.lines.push(line.trim_end().to_owned());
+            if line.contains(text) {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    /// The address at the end of a name server's boot line.
+    fn namesrv(&mut self) -> SocketAddr {
+        let line = self.line("The Name Server boot success.");
+        assert!(line.starts_with("The Name Server boot success. serializeType=JSON, address 0.0.0.0:"), "{line}");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, line.rsplit_once(':').unwrap().1.parse().unwrap()))
+    }
+
+    /// The port in a broker's boot line, which must name this broker.
+    fn broker(&mut self, name: &str) -> SocketAddr {
+        let line = self.line("boot success. serializeType=JSON");
+        let rest = line.strip_prefix(&format!("The broker[{name}, ")).unwrap_or_else(|| panic!("{line}"));
+        let address = rest.split(']').next().unwrap();
+        SocketAddr::from((Ipv4Addr::LOCALHOST, address.rsplit_once(':').unwrap().1.parse().unwrap()))
+    }
+
+    /// SIGTERM or SIGINT, then the exit code.
+    fn stop(mut self, signal: &str) -> Option<i32> {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        let code = self.child.wait().unwrap().code();
+        let mut warnings = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut warnings).unwrap();
+        assert_eq!(warnings, "", "nothing to warn of in an orderly life");
+        code
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After an orderly stop there is nothing left to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The one sentence of a start that fails, and its exit code.
+fn failed_start(folder: &Path, args: &[&str]) -> String {
+    let output = command(folder, args).output().unwrap();
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{sentence}");
+    let lines: Vec<&str> = sentence.lines().filter(|line| line.starts_with("ferrocket: ")).collect();
+    assert_eq!(lines.len(), 1, "{sentence}");
+    lines[0]["ferrocket: ".len()..].to_owned()
+}
+
+#[expect(clippy::disallowed_methods, reason = "what a person writes before the start")]
+fn write(path: PathBuf, text: &str) -> String {
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+const ANY_PORTS: [&str; 4] = ["--namesrv-port", "0", "--set", "listenPort=0"];
+
+fn with_any_ports<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    ANY_PORTS.into_iter().chain(more.iter().copied()).collect()
+}
+
+#[tokio::test]
+async fn all_in_one_needs_nothing_and_is_ready_when_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &with_any_ports(&["--set", "brokerName=one"]));
+    server.line("the store in ./ferrocket-data is empty: a new one begins");
+    let (namesrv, broker) = (server.namesrv(), server.broker("one"));
+    // A client that is told of the boot finds the route at once, with an address that it can reach.
+    let mut client = Client::connect(namesrv).await;
+    let header = GetRouteInfoRequestHeader { topic: "TBW102".into(), ..GetRouteInfoRequestHeader::default() };
+    let route: TopicRouteData = fastjson::from_slice(&client.call_with(request_code::GET_ROUTEINFO_BY_TOPIC, &header).await.body).unwrap();
+    assert_eq!(route.broker_datas[0].broker_addrs[&0], broker.to_string());
+    let cluster: ClusterInfo = fastjson::from_slice(&client.call_with_body(request_code::GET_BROKER_CLUSTER_INFO, "").await.body).unwrap();
+    assert_eq!(cluster.broker_addr_table["one"].broker_addrs[&0], broker.to_string());
+    // One dispatcher: either port serves the codes of both.
+    let sent = client.call(send_request("T", 0, "", "hello")).await;
+    assert_eq!(sent.code, response_code::SUCCESS, "{:?}", sent.remark);
+    let vip = SocketAddr::new(broker.ip(), broker.port() - 2);
+    if let Ok(stream) = tokio::net::TcpStream::connect(vip).await {
+        drop(stream);
+        let sent = Client::connect(vip).await.call(send_request("T", 0, "", "hello")).await;
+        assert_eq!(sent.code, response_code::SUCCESS, "{:?}", sent.remark);
+    }
+    assert!(folder.path().join("ferrocket-data/commitlog").is_dir());
+    assert_eq!(server.stop("-TERM"), Some(0));
+    assert!(!folder.path().join("ferrocket-data/abort").exists(), "an orderly stop leaves no abort file");
+}
+
+#[tokio::test]
+async fn a_split_pair_finds_each_other_and_stops_by_either_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let namesrv_conf = write(folder.path().join("namesrv.conf"), "listenPort=0\n");
+    let mut namesrv = Server::start(folder.path(), &["namesrv", "-c", &namesrv_conf]);
+    let addr = namesrv.namesrv();
+    let broker_conf = write(folder.path().join("broker.conf"), "brokerName=broker-a\nlistenPort=0\nbrokerIP1=10.9.8.7\n");
+    let mut broker = Server::start(folder.path(), &["broker", "-c", &broker_conf, "-n", &addr.to_string()]);
+    let line = broker.line("boot success.");
+    assert!(line.starts_with("The broker[broker-a, 10.9.8.7:") && line.ends_with(&format!(" and name server is {addr}")), "{line}");
+    let mut client = Client::connect(addr).await;
+    let cluster: ClusterInfo = fastjson::from_slice(&client.call_with_body(request_code::GET_BROKER_CLUSTER_INFO, "").await.body).unwrap();
+    assert!(cluster.broker_addr_table["broker-a"].broker_addrs[&0].starts_with("10.9.8.7:"), "brokerIP1 is told as it is");
+    assert!(folder.path().join("store/commitlog").is_dir(), "as the original: below the home directory");
+    assert_eq!(broker.stop("-INT"), Some(0));
+    let cluster: ClusterInfo = fastjson::from_slice(&client.call_with_body(request_code::GET_BROKER_CLUSTER_INFO, "").await.body).unwrap();
+    assert_eq!(cluster, ClusterInfo::default(), "the broker has left");
+    drop(client);
+    assert_eq!(namesrv.stop("-TERM"), Some(0));
+}
+
+#[tokio::test]
+async fn keys_changed_by_command_hold_at_once_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = write(folder.path().join("broker.conf"), "# mine\nbrokerName=b\nlistenPort=0\nmaxMessageSize=4194304\n");
+    for round in 0..2 {
+        let mut server = Server::start(folder.path(), &["-c", &conf, "--namesrv-port", "0"]);
+        let (namesrv, broker) = (server.namesrv(), server.broker("b"));
+        let mut client = Client::connect(broker).await;
+        if round == 0 {
+            assert_eq!(client.call(send_request("T", 0, "", &"x".repeat(200))).await.code, response_code::SUCCESS);
+            let changed = client.call_with_body(request_code::UPDATE_BROKER_CONFIG, "maxMessageSize=100\n").await;
+            assert_eq!(changed.code, response_code::SUCCESS, "{:?}", changed.remark);
+            let refused = client.call_with_body(request_code::UPDATE_BROKER_CONFIG, "brokerRole=SLAVE").await;
+            assert_ne!(refused.code, response_code::SUCCESS);
+            let mut client = Client::connect(namesrv).await;
+            let changed = client.call_with_body(request_code::UPDATE_NAMESRV_CONFIG, "enableAllTopicList=false").await;
+            assert_eq!(changed.code, response_code::SUCCESS, "{:?}", changed.remark);
+            assert_eq!(client.call_with_body(request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, "").await.code, response_code::SYSTEM_ERROR);
+            let put = PutKvConfigRequestHeader { namespace: Some("n".into()), key: Some("k".into()), value: Some("v".into()) };
+            assert_eq!(client.call_with(request_code::PUT_KV_CONFIG, &put).await.code, response_code::SUCCESS);
+        }
+        let refused = client.call(send_request("T", 0, "", &"x".repeat(200))).await;
+        assert_eq!(refused.code, response_code::MESSAGE_ILLEGAL, "round {round}: {:?}", refused.remark);
+        assert_eq!(server.stop("-TERM"), Some(0));
+    }
+    assert_eq!(std::fs::read_to_string(&conf).unwrap(), "# mine\nbrokerName=b\nlistenPort=0\nmaxMessageSize=100\n");
+    let kv = std::fs::read_to_string(folder.path().join("ferrocket-data/namesrv/kvConfig.json")).unwrap();
+    assert_eq!(kv, r#"{"configTable":{"n":{"k":"v"}}}"#);
+}
+
+#[test]
+fn a_failed_start_is_one_sentence_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = |text: &str| write(folder.path().join("broker.conf"), text);
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let says =
+        failed_start(folder.path(), &["--namesrv-port", "0", "--set", "bindAddress=127.0.0.1", "--set", &format!("listenPort={port}")]);
+    assert_eq!(
+        says,
+        format!("cannot listen on 127.0.0.1:{port}: another process listens there; stop it, or choose another port with listenPort")
+    );
+    let says = failed_start(folder.path(), &["--namesrv-port", &port, "--set", "listenPort=0"]);
+    assert!(says.starts_with(&format!("cannot listen on 0.0.0.0:{port}: ")) && says.contains("--namesrv-port"), "{says}");
+
+    assert_eq!(
+        failed_start(folder.path(), &["broker", "-c", "nowhere.conf"]),
+        "the configuration file nowhere.conf cannot be read: there is no such file; correct -c"
+    );
+    let file = conf("brokerName=a\nfileReservedTime=long\n");
+    assert_eq!(
+        failed_start(folder.path(), &["broker", "-c", &file]),
+        format!("{file}, line 2: fileReservedTime=long is wrong: it must be a whole number between -2147483648 and 2147483647")
+    );
+    let file = conf("aclEnable=true\n");
+    assert!(failed_start(folder.path(), &["broker", "-c", &file]).contains(", line 1: aclEnable=true cannot be obeyed: "));
+    assert!(failed_start(folder.path(), &["--set", "bindAddress=here"]).contains("bindAddress=here is wrong: it must be an IP address"));
+
+    std::fs::create_dir_all(folder.path().join("rocks/config/rdb")).unwrap();
+    write(folder.path().join("rocks/config/rdb/CURRENT"), "MANIFEST-000001\n");
+    let says = failed_start(folder.path(), &["--data", "rocks"]);
+    assert!(says.starts_with("rocks/config/rdb holds topics, groups and offsets in RocksDB (configManagerVersion=v2)"), "{says}");
+
+    let file = write(folder.path().join("file"), "");
+    let says = failed_start(folder.path(), &["--data", &file]);
+    assert!(says.starts_with(&format!("the store in {file} cannot be opened: ")), "{says}");
+}
+
+#[test]
+fn a_directory_in_use_refuses_a_second_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Server::start(folder.path(), &with_any_ports(&[]));
+    first.namesrv();
+    let says = failed_start(folder.path(), &with_any_ports(&[]));
+    assert!(says.contains("in use by another broker: stop it, or choose another storePathRootDir"), "{says}");
+    first.line("boot success");
+    assert_eq!(first.stop("-TERM"), Some(0));
+}
+
+#[tokio::test]
+async fn a_rule_tells_clients_of_a_network_another_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &with_any_ports(&["--set", "advertise=127.0.0.0/8=broker.example.org"]));
+    let namesrv = server.namesrv();
+    let broker = server.line("The broker[");
+    let port = broker.split(']').next().unwrap().rsplit_once(':').unwrap().1.to_owned();
+    let mut client = Client::connect(namesrv).await;
+    let cluster: ClusterInfo = fastjson::from_slice(&client.call_with_body(request_code::GET_BROKER_CLUSTER_INFO, "").await.body).unwrap();
+    let addrs = cluster.broker_addr_table.into_values().next().unwrap().broker_addrs;
+    assert_eq!(addrs[&0], format!("broker.example.org:{port}"));
+    assert_eq!(server.stop("-TERM"), Some(0));
+}
+
+#[test]
+fn health_says_whether_anybody_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &with_any_ports(&["--set", "brokerName=h"]));
+    let (namesrv, broker) = (server.namesrv().to_string(), server.broker("h").to_string());
+    let output = command(folder.path(), &["health", "--namesrv", &namesrv, "--broker", &broker]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), said), (Some(0), format!("name server at {namesrv} serves, broker at {broker} serves\n")));
+    assert_eq!(server.stop("-TERM"), Some(0));
+    assert_eq!(failed_start(folder.path(), &["health", "--broker", &broker]), format!("no broker listens on {broker}"));
+    // Something that accepts and never answers is not healthy.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = mute.local_addr().unwrap().to_string();
+    assert!(
+        failed_start(folder.path(), &["health", "--namesrv", &addr]).starts_with(&format!("the name server at {addr} does not serve: "))
+    );
+}
+
+#[test]
+fn a_held_pull_does_not_hold_up_the_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &with_any_ports(&["--set", "brokerName=p"]));
+    server.namesrv();
+    let broker = server.broker("p");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _client = runtime.block_on(async {
+        let mut client = Client::connect(broker).await;
+        client.call(send_request("T", 0, "", "hello")).await;
+        client.consume("g", "c@1", &[("T", "*")]).await;
+        let mut header = support::pull_header("g", "T", 0, 1);
+        header.suspend_timeout_millis = 30_000;
+        client.begin(support::pull_request(&header)).await;
+        // In the order of one connection: when this is answered, the pull is held.
+        client.call(RemotingCommand::request(request_code::GET_BROKER_RUNTIME_INFO)).await;
+        client
+    });
+    let (done, ended) = std::sync::mpsc::channel();
+    let stopper = move || done.send(server.stop("-TERM")).unwrap();
+    let stopping = std::thread::Builder::new().spawn(stopper).unwrap();
+    assert_eq!(ended.recv_timeout(Duration::from_secs(5)), Ok(Some(0)), "within five seconds");
+    stopping.join().unwrap();
+}
+
+#[test]
+fn printed_configuration_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["-p"][..], &["broker", "-p"], &["broker", "-m"], &["namesrv", "-p"]] {
+        let output = command(folder.path(), args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("rocketmqHome=") || args.contains(&"-m"));
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "no directory was made");
+}
