@@ -93,13 +93,20 @@ impl CheckpointFile {
 }
 
 /// A position in the log up to which every record has its unit in its ConsumeQueue's file, with the record before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) position: i64,
     /// Start of the last record before `position`; -1 when there is none.
     pub(super) last_record: i64,
     /// CRC-32 of that whole record.
     pub(super) last_record_crc: u32,
+}
+
+impl Default for Mark {
+    /// A place that is in no log.
+    fn default() -> Self {
+        Self { position: -1, last_record: -1, last_record_crc: 0 }
+    }
 }
 
 /// What `ferrocket.position` says.

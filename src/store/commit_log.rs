@@ -86,7 +86,11 @@ impl CommitLog {
         }
         let file = match tail.file.take() {
             Some(file) => file,
-            None => self.next_file(tail.position)?,
+            None => {
+                let file = self.next_file(tail.position)?;
+                self.files.push(Arc::clone(&file));
+                file
+            }
         };
         let at = (tail.position - file.start_offset()) as usize;
         if len + BLANK_HEAD_BYTES <= file.file_bytes() - at {
@@ -140,10 +144,6 @@ impl CommitLog {
             Some(file) if file.start_offset() == start => file,
             _ => self.files.create(start).map_err(AppendError::CreateFile)?,
         };
-        drop(prepared);
-        if self.files.last().is_none() {
-            self.files.push(Arc::clone(&file));
-        }
         Ok(file)
     }
 

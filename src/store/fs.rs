@@ -72,6 +72,8 @@ pub trait Fs: Send + Sync + 'static {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in this directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything durable that was ever written to the file system that this directory is on.
+    fn sync_file_system(&self, path: &Path) -> io::Result<()>;
     fn disk_usage(&self, path: &Path) -> io::Result<DiskUsage>;
     /// Java's lock: a POSIX record lock on the first byte. `WouldBlock` when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FsLock>>;
@@ -178,6 +180,10 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(path)?)?)
     }
 
     fn disk_usage(&self, path: &Path) -> io::Result<DiskUsage> {

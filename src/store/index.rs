@@ -101,12 +101,16 @@ impl Index {
             .map(|entry| entry.name)
             .collect();
         names.sort();
-        for name in names {
+        let count = names.len();
+        let mut all_later = false;
+        for (number, name) in names.into_iter().enumerate() {
             let path = dir.join(name);
-            let file =
-                IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
-            let behind = file.header.end_offset >= log.max_offset() && !file.header.is_empty();
-            if behind || !trusted && file.header.end_timestamp > synced_timestamp {
+            let file = IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
+            // A file is synced before the next one is made; Java says the same by the time.
+            let complete = number + 1 < count && file.header.end_timestamp <= synced_timestamp;
+            let behind = file.header.end_offset >= log.max_offset();
+            all_later |= behind || !(trusted || complete) || file.header.is_empty();
+            if all_later {
                 info!(path = %path.display(), "removing an index file that may not agree with the log: it is built again");
                 fs.remove_file(&path).map_err(at_path("remove", &path))?;
                 continue;
@@ -137,13 +141,31 @@ impl Index {
         Ok(state.files.last_mut().expect("just pushed"))
     }
 
-    /// Adds the keys of messages. The store time of a file's last message, when one was completed.
-    fn add(&self, state: &mut State, keys: &[Key], now_millis: i64) -> io::Result<Option<i64>> {
+    /// Adds the keys of messages in log order. The store time of a file's last message, when one was completed.
+    fn add(&self, log: &CommitLog, state: &mut State, keys: &[Key], now_millis: i64) -> io::Result<Option<i64>> {
         let mut completed = None;
         let mut rest = keys;
-        while !rest.is_empty() {
+        while let Some(first) = rest.first() {
+            // A message's keys stay together: the file says by message how far it has come.
             let room = state.files.last().map_or(0, IndexFile::room);
-            if room == 0 {
+            let mut fits = rest.len().min(room);
+            while fits > 0 && fits < rest.len() && rest[fits].physical_offset == rest[fits - 1].physical_offset {
+                fits -= 1;
+            }
+            if fits == 0 && state.files.last().is_some_and(|file| file.header.is_empty()) {
+                // More keys than a whole file holds.
+                let keys_of_first = rest.iter().take_while(|key| key.physical_offset == first.physical_offset).count();
+                fits = keys_of_first.min(room);
+                if fits == 0 {
+                    return Err(io::Error::other("maxIndexNum leaves no room for a key"));
+                }
+                let skipped = keys_of_first - fits;
+                warn!(offset = first.physical_offset, skipped, "a message has more keys than an index file holds");
+                state.files.last_mut().expect("looked at").add(&rest[..fits])?;
+                rest = &rest[keys_of_first..];
+                continue;
+            }
+            if fits == 0 {
                 if let Some(full) = state.files.last() {
                     full.sync()?;
                     completed = Some(full.header.end_timestamp);
@@ -151,9 +173,10 @@ impl Index {
                 self.roll(state, now_millis)?;
                 continue;
             }
-            let (now, later) = rest.split_at(rest.len().min(room));
-            state.files.last_mut().expect("has room").add(now)?;
-            rest = later;
+            state.files.last_mut().expect("has room").add(&rest[..fits])?;
+            let last = rest[fits - 1].physical_offset;
+            state.position = log.record_bytes_at(last).map_or(last, |size| last + size as i64);
+            rest = &rest[fits..];
         }
         Ok(completed)
     }
@@ -187,7 +210,6 @@ impl Index {
         Ok(())
     }
 
-    /// Removes everything: the log is gone or begins anew.
     fn position(&self) -> i64 {
         self.state.lock().position
     }
@@ -285,7 +307,7 @@ impl MessageStore {
                 }
             }
         }
-        let completed = self.index.add(state, &keys, self.clock.now_millis())?;
+        let completed = self.index.add(&self.log, state, &keys, self.clock.now_millis())?;
         state.position = position;
         if let Some(timestamp) = completed {
             self.checkpoint.lock().values.index_msg_timestamp = timestamp;

@@ -39,9 +39,17 @@ pub(super) struct Keeper {
     written_store_timestamp: i64,
     writeback_from: i64,
     free_bytes: u64,
+    /// A stop that was not orderly may have left files unsynced that nobody remembers: the first sync is of everything.
+    sync_everything: bool,
     next_checkpoint_nanos: u64,
     next_queue_sync_nanos: u64,
     next_clean_nanos: u64,
+}
+
+impl Keeper {
+    pub(super) fn new(sync_everything: bool) -> Self {
+        Self { sync_everything, ..Self::default() }
+    }
 }
 
 impl MessageStore {
@@ -189,15 +197,19 @@ impl MessageStore {
 
     /// Makes the written units durable, after the log that they point into.
     pub(super) fn sync_queues(&self) -> io::Result<()> {
-        let (unsynced, mark, store_timestamp) = {
+        let (unsynced, mark, store_timestamp, everything) = {
             let mut keeper = self.keeper.lock();
-            (std::mem::take(&mut keeper.unsynced), keeper.written, keeper.written_store_timestamp)
+            let everything = std::mem::take(&mut keeper.sync_everything);
+            (std::mem::take(&mut keeper.unsynced), keeper.written, keeper.written_store_timestamp, everything)
         };
         if self.flushed_offset() < mark.position {
             self.flush_log();
         }
         if self.flushed_offset() < mark.position {
             return Err(io::Error::other("the log could not be synced"));
+        }
+        if everything {
+            self.fs.sync_file_system(&self.root)?;
         }
         for queue in unsynced {
             queue.sync(&self.queues.files)?;

@@ -120,6 +120,8 @@ impl MappedFile {
     pub fn create(fs: &dyn Fs, path: &Path, start_offset: i64, file_bytes: usize) -> io::Result<Self> {
         let file = fs.create(path)?;
         file.set_len(file_bytes as u64)?;
+        // A short file that is not the last would keep every broker, Java's too, from starting.
+        file.sync_data()?;
         if let Some(parent) = path.parent() {
             fs.sync_dir(parent)?;
         }

@@ -154,11 +154,11 @@ impl MessageStore {
             appender: Mutex::new(appender),
             sync_flush,
             // Recovered bytes may still be only in the page cache: the first flush covers their file.
-            flushed: AtomicI64::new(if synced.position == end { end } else { synced.position.min(end) }),
+            flushed: AtomicI64::new(synced.position.clamp(0, end)),
             waiters: Waiters::default(),
             unseen: Mutex::default(),
             flushing: Mutex::new(()),
-            keeper: Mutex::new(Keeper::default()),
+            keeper: Mutex::new(Keeper::new(!orderly)),
             index,
             checkpoint: Mutex::new(CheckpointState { file: checkpoint_file, values, position_file, position }),
             health: Health::default(),
@@ -175,6 +175,10 @@ impl MessageStore {
         store.stats.boot_millis.store(store.clock.now_millis(), Ordering::Relaxed);
         // From here on the directory counts as not stopped in order.
         store.mark_running().map_err(at_path("write to", &store.root))?;
+        if sync_flush {
+            // What is readable must be durable, also what a killed process left.
+            store.flush_log();
+        }
         store.write_queues();
         store.write_checkpoints().map_err(at_path("write to", &store.root))?;
         Ok(store)

@@ -17,6 +17,7 @@ mod index_file;
 mod keep;
 mod mapped_file;
 mod mapped_file_queue;
+mod memory_fs;
 mod message_store;
 mod put;
 mod queue_table;
@@ -37,6 +38,7 @@ pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, with_suf
 pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
 pub use index::{IndexType, QueryResult};
 pub use mapped_file::{AppendBy, MappedFile, Mapping};
+pub use memory_fs::{Crash, MemoryFs, Operation};
 pub use message_store::{DiskUse, MessageStore};
 pub use put::{PutMessageStatus, PutResult};
 pub use read::Boundary;

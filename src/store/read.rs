@@ -140,7 +140,7 @@ impl MessageStore {
                 }
                 last_physical = unit.physical_offset;
                 next = first + index as i64 + 1;
-                if unit.physical_offset < gone_before || unit.is_blank() {
+                if unit.physical_offset < gone_before || unit.is_blank() || !unit.is_valid() {
                     continue;
                 }
                 if !filter.matches_unit(unit.tags_code) {

@@ -63,8 +63,8 @@ pub(super) fn recover(
         .filter(|position| position.boot == boot || (position.clean && orderly))
         .map(|position| position.written)
         .filter(|mark| fits(log, queues, mark));
-    let trusted = written.is_some() || synced.position > 0;
-    let start = match written.or((synced.position > 0).then_some(synced)) {
+    let trusted = written.is_some() || synced.position >= 0;
+    let start = match written.or((synced.position >= 0).then_some(synced)) {
         Some(mark) => Start { offset: mark.position, dispatch_from: mark.position, last_record: mark.last_record },
         None if orderly => start_after_orderly_stop(config, log, queues, &files)?,
         None => start_after_crash(config, checkpoint, &files),
