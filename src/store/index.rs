@@ -105,7 +105,8 @@ impl Index {
         let mut all_later = false;
         for (number, name) in names.into_iter().enumerate() {
             let path = dir.join(name);
-            let file = IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
+            let file =
+                IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
             // A file is synced before the next one is made; Java says the same by the time.
             let complete = number + 1 < count && file.header.end_timestamp <= synced_timestamp;
             let behind = file.header.end_offset >= log.max_offset();

@@ -274,7 +274,10 @@ impl Inode {
         let (dirty, durable, durable_len) =
             if killed { (content.dirty.clone(), content.durable.clone(), content.durable_len) } else { (BTreeSet::new(), durable, len) };
         let modified_millis = content.modified_millis;
-        Self { path: self.path.clone(), content: Mutex::new(Content { len, bytes, allocated, dirty, durable_len, durable, modified_millis }) }
+        Self {
+            path: self.path.clone(),
+            content: Mutex::new(Content { len, bytes, allocated, dirty, durable_len, durable, modified_millis }),
+        }
     }
 }
 
@@ -335,9 +338,7 @@ impl Fs for MemoryFs {
         }
         let children = state.live.iter().filter(|(child, _)| child.parent() == Some(path));
         Ok(children
-            .filter_map(|(child, node)| {
-                Some(DirEntry { name: child.file_name()?.to_str()?.to_owned(), is_dir: matches!(node, Node::Dir) })
-            })
+            .filter_map(|(child, node)| Some(DirEntry { name: child.file_name()?.to_str()?.to_owned(), is_dir: matches!(node, Node::Dir) }))
             .collect())
     }
 
@@ -385,7 +386,8 @@ impl Fs for MemoryFs {
         state.step(Operation::SyncDir, path)?;
         // The directory itself lasts with its first sync: what it lies in is created before anything is acknowledged.
         let mut lasting: Vec<(PathBuf, Node)> = path.ancestors().map(|dir| (dir.to_owned(), Node::Dir)).collect();
-        lasting.extend(state.live.iter().filter(|(child, _)| child.parent() == Some(path)).map(|(child, node)| (child.clone(), node.clone())));
+        lasting
+            .extend(state.live.iter().filter(|(child, _)| child.parent() == Some(path)).map(|(child, node)| (child.clone(), node.clone())));
         state.durable.retain(|child, node| child.parent() != Some(path) || matches!(node, Node::Dir));
         state.durable.extend(lasting);
         Ok(())
@@ -442,7 +444,14 @@ struct MemoryFile {
 
 impl MemoryFile {
     /// Counts the operation, takes disk space for the range and marks it as changed.
-    fn change(&self, operation: Operation, offset: u64, len: u64, takes_space: bool, then: impl FnOnce(&mut Content) -> io::Result<()>) -> io::Result<()> {
+    fn change(
+        &self,
+        operation: Operation,
+        offset: u64,
+        len: u64,
+        takes_space: bool,
+        then: impl FnOnce(&mut Content) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut state = self.fs.0.lock();
         state.step(operation, &self.inode.path)?;
         let free = state.disk_bytes.saturating_sub(if state.disk_bytes < 1 << 40 { state.used_bytes() } else { 0 });
