@@ -201,7 +201,7 @@ fn crash_at(at: u64, flush: FlushDiskType, crashes: &[Crash]) -> bool {
 }
 
 fn crash_everywhere(flush: FlushDiskType) {
-    let mut at = 0;
+    let mut at = 0_u64;
     loop {
         let crashes = [Crash::Killed, Crash::PowerCut(at % 2 * (at.wrapping_mul(0x9e37_79b9) + 7))];
         if !crash_at(at, flush, &crashes) {
