@@ -18,7 +18,7 @@ pub enum Standing {
     NotYet,
 }
 
-use Standing::{Broker, NameServer, NotYet, OnPurpose};
+use Standing::{Broker, NameServer, NotYet, OnPurpose, ToClients};
 
 const NOBODY: &str = "the original does not serve it either";
 const OLD_ACL: &str = "the ACL of 4.x, gone from the original since 5.3";
@@ -29,7 +29,7 @@ const CONSUMERS: &str = "tests/consumers.rs";
 const QUERY: &str = "tests/query_message.rs";
 const TOPIC: &str = "tests/admin_topic.rs";
 const BROKER: &str = "tests/admin_broker.rs";
-const NAMESRV: &str = "tests/namesrv.rs";
+const NAMESRV: &str = "src/namesrv/route_info.rs";
 
 pub const COVERAGE: &[(i32, Standing)] = &[
     (10, Broker(SEND)),
