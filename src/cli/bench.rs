@@ -7,9 +7,11 @@
 mod connection;
 mod meter;
 mod pull;
+mod ready;
 mod report;
 mod send;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ pub(super) enum Bench {
     Send(send::SendArgs),
     /// Read a topic from its first message to its last
     Pull(pull::PullArgs),
+    /// Start a server and measure the time to its first acknowledged send and what it uses when idle
+    Ready(ready::ReadyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -112,12 +116,13 @@ impl Bench {
     }
 
     fn measure(&self) -> Result<(), BenchError> {
-        let common = match self {
-            Self::Send(args) => &args.common,
-            Self::Pull(args) => &args.common,
+        let threads = match self {
+            Self::Send(args) => args.common.threads,
+            Self::Pull(args) => args.common.threads,
+            Self::Ready(_) => 1,
         };
         let tokio = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(common.threads)
+            .worker_threads(threads)
             .enable_all()
             .build()
             .map_err(|error| BenchError::Io { what: "start the generator", error })?;
@@ -126,6 +131,7 @@ impl Bench {
             let result = match self {
                 Self::Send(args) => send::run(args, &runtime).await,
                 Self::Pull(args) => pull::run(args, &runtime).await,
+                Self::Ready(args) => ready::run(args, &runtime).await,
             };
             runtime.stop(Duration::from_secs(5)).await;
             result
@@ -169,4 +175,8 @@ async fn join_all<T>(tasks: Vec<crate::runtime::Task<Result<T, BenchError>>>) ->
         results.push(task.join().await.ok_or(BenchError::Worker)??);
     }
     Ok(results)
+}
+
+fn say(text: &str) -> Result<(), BenchError> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(|error| BenchError::Io { what: "print the report", error })
 }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A run's figures, for people and for scripts.
 
-use std::io::Write;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::meter::Usage;
-use super::{BenchError, CommonArgs};
+use super::{BenchError, CommonArgs, say};
 
 /// Latencies between 1 us and 60 s with three digits.
 pub(super) fn latency_histogram() -> Histogram<u64> {
@@ -115,8 +114,7 @@ impl Report {
     }
 
     pub(super) fn print(&self, json: bool) -> Result<(), BenchError> {
-        let text = if json { self.to_json() } else { self.to_table() };
-        writeln!(std::io::stdout().lock(), "{text}").map_err(|error| BenchError::Io { what: "print the report", error })
+        say(&if json { self.to_json() } else { self.to_table() })
     }
 
     fn to_json(&self) -> String {
