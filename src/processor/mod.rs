@@ -107,7 +107,7 @@ impl RequestHandler for BrokerHandler {
         let outcome = catch_unwind(AssertUnwindSafe(|| process(&self.broker, peer, &request)));
         match outcome {
             Ok(Ok(Reply::Now(response))) => replies.answer(&request, response),
-            Ok(Ok(Reply::Sent(sent))) => replies.answer(&request, sent.into_response()),
+            Ok(Ok(Reply::Sent(sent))) => sent.write(&request, replies.buffer()),
             Ok(Ok(Reply::Later | Reply::Silent)) => {}
             Ok(Err(refusal)) => {
                 debug!(code = request.code, peer = %peer, refusal = refusal.code, remark = ?refusal.remark, "refused");

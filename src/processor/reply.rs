@@ -3,6 +3,8 @@
 //!
 //! Knows no request. The dispatcher gives either of them the request's opaque and serialisation, or drops it when it is oneway.
 
+use bytes::BytesMut;
+use ferrocket_protocol::command::reply::{SendReply, encode_send_reply};
 use ferrocket_protocol::header::send::SendMessageResponseHeader;
 use ferrocket_protocol::{HeaderError, RemotingCommand, Str, response_code};
 
@@ -40,6 +42,25 @@ pub struct SentReply {
 }
 
 impl SentReply {
+    /// Writes the answer to `request` from the template; a oneway send gets none.
+    pub(super) fn write(&self, request: &RemotingCommand, out: &mut BytesMut) {
+        if request.is_oneway() {
+            return;
+        }
+        let header = &self.header;
+        let reply = SendReply {
+            code: self.code,
+            msg_id: &header.msg_id,
+            queue_id: header.queue_id,
+            queue_offset: header.queue_offset,
+            transaction_id: header.transaction_id.as_deref(),
+            recall_handle: header.recall_handle.as_deref(),
+            msg_region: header.msg_region.as_deref().unwrap_or_default(),
+            trace_on: header.trace_on.as_deref() == Some("true"),
+        };
+        encode_send_reply(out, request.serialize_type, request.opaque, &reply);
+    }
+
     pub(super) fn into_response(self) -> RemotingCommand {
         RemotingCommand::response(self.code).with_header(&self.header)
     }
