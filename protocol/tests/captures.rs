@@ -5,13 +5,16 @@
 
 use bytes::BytesMut;
 use ferrocket_protocol::body::{
-    connection::*, consume_queue::*, group::*, ha::*, heartbeat::*, kv::*, lock::*, offset::*, route::*, running_info::*, stats::*, topic::*,
+    connection::*, consume_queue::*, group::*, ha::*, heartbeat::*, kv::*, lock::*, offset::*, route::*, running_info::*, stats::*,
+    topic::*,
 };
 use ferrocket_protocol::fastjson::parse::{self, Value};
 use ferrocket_protocol::header::admin::{broker::*, group::*, topic::*};
 use ferrocket_protocol::header::{client::*, lock::*, offset::*, pull::*, query::*, relay::*, route::*, send::*, transaction::*};
 use ferrocket_protocol::message::{batch, decode::records, id, properties, property};
-use ferrocket_protocol::{Header, LanguageCode, RemotingCommand, SerializeType, fastjson, request_code, response_code, split_frame, version};
+use ferrocket_protocol::{
+    Header, LanguageCode, RemotingCommand, SerializeType, fastjson, request_code, response_code, split_frame, version,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -191,7 +194,8 @@ fn canonical(text: &[u8]) -> String {
 
 fn same_again<T: Serialize + DeserializeOwned>(found: Vec<Capture>) -> Vec<T> {
     let again = |capture: Capture| {
-        let body: T = fastjson::from_slice(&capture.command.body).unwrap_or_else(|error| panic!("{} {}: {error}", capture.who, capture.code));
+        let body: T =
+            fastjson::from_slice(&capture.command.body).unwrap_or_else(|error| panic!("{} {}: {error}", capture.who, capture.code));
         assert_eq!(canonical(&fastjson::to_vec(&body)), canonical(&capture.command.body), "{} {}", capture.who, capture.code);
         body
     };
@@ -248,11 +252,16 @@ fn heartbeats_of_every_client_are_read() {
 #[test]
 fn messages_in_answers_are_read() {
     let mut count = 0;
-    for code in [request_code::PULL_MESSAGE, request_code::LITE_PULL_MESSAGE, request_code::QUERY_MESSAGE, request_code::VIEW_MESSAGE_BY_ID] {
+    for code in [request_code::PULL_MESSAGE, request_code::LITE_PULL_MESSAGE, request_code::QUERY_MESSAGE, request_code::VIEW_MESSAGE_BY_ID]
+    {
         for capture in captures().into_iter().filter(|capture| capture.is_answer && capture.code == code) {
             for record in records(&capture.command.body) {
                 let record = record.unwrap();
-                assert!(record.has_valid_body_crc() && record.topic.starts_with("Cap") | record.topic.starts_with("%RETRY%Cap"), "{}", record.topic);
+                assert!(
+                    record.has_valid_body_crc() && record.topic.starts_with("Cap") | record.topic.starts_with("%RETRY%Cap"),
+                    "{}",
+                    record.topic
+                );
                 // Go gives none to the messages of a batch.
                 assert!(record.property(property::UNIQ_KEY).is_some() || matches!(record.body, b"b1" | b"b2"));
                 count += 1;
