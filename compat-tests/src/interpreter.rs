@@ -16,8 +16,6 @@ use crate::cluster::ServerUnderTest;
 use crate::pattern::{mismatch, short};
 use crate::scenario::{Scenario, Step};
 
-/// How long a step with `see` is repeated while it does not agree, unless it says `within`.
-const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(150);
 
 /// Steps that the admin API of 5.5.0 does, whichever client the scenario runs on.
@@ -65,6 +63,8 @@ pub struct Cell<'a> {
     pub scenario: &'a Scenario,
     pub client: &'a str,
     pub trace: bool,
+    /// How long a step with `see` is repeated while it does not agree, unless it says `within`.
+    pub patience: Duration,
     /// Distinguishes this cell's names from those of all others.
     pub number: usize,
     pub agents: &'a Agents,
@@ -118,7 +118,7 @@ impl Cell<'_> {
         }
         let see = step.get("see").map(|see| self.fill(see, kept)).transpose()?;
         let fails = step.get("fails").map(|fails| self.fill(fails, kept)).transpose()?;
-        let patience = step.get("within").and_then(Value::as_f64).map_or(PATIENCE, Duration::from_secs_f64);
+        let patience = step.get("within").and_then(Value::as_f64).map_or(self.patience, Duration::from_secs_f64);
         let stays = step.get("stays").and_then(Value::as_f64).map(Duration::from_secs_f64);
         let repeatable = QUESTIONS.contains(&op) && (see.is_some() || fails.is_some());
         let on = step.get("on").and_then(Value::as_str);

@@ -49,6 +49,9 @@ pub struct Options {
     /// Cargo profile of the server
     #[arg(long, default_value = "release")]
     profile: String,
+    /// Seconds that a question is repeated until it agrees, where the scenario does not say
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
     /// Print each step with the time it took
     #[arg(long)]
     trace: bool,
@@ -199,7 +202,15 @@ async fn execute(options: &Options, scenarios: &[Scenario], jobs: &[Job]) -> Res
                 } else {
                     shared.get(job.kind.name()).context("the shared server runs")?
                 };
-                let cell = Cell { scenario, client: job.client, trace: options.trace, number, agents, server };
+                let cell = Cell {
+                    scenario,
+                    client: job.client,
+                    trace: options.trace,
+                    patience: Duration::from_secs(options.patience),
+                    number,
+                    agents,
+                    server,
+                };
                 let outcome = cell.run().await;
                 if outcome.is_err() && scenario.server == Server::Own {
                     write_log(server).await?;
