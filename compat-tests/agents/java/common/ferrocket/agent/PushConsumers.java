@@ -122,7 +122,9 @@ public final class PushConsumers {
         if (a.has("max_reconsume")) c.setMaxReconsumeTimes(a.integer("max_reconsume", 16));
         if (a.has("suspend_millis")) c.setSuspendCurrentQueueTimeMillis(a.number("suspend_millis"));
         if (a.has("route_poll")) c.setPollNameServerInterval(a.integer("route_poll", 30_000));
-        if (a.has("heartbeat")) c.setHeartbeatBrokerInterval(a.integer("heartbeat", 30_000));
+        // A 5.x consumer whose first rebalance meets another heartbeat pulls with a subscription that the server does not know yet, on
+        // the original too, until its next heartbeat. The default of 30 s would only make the tests wait.
+        c.setHeartbeatBrokerInterval(a.integer("heartbeat", 5000));
         c.setPersistConsumerOffsetInterval(a.integer("persist", 1000));
         c.setConsumeThreadMin(a.integer("threads", 4));
         c.setConsumeThreadMax(a.integer("threads", 4));

@@ -85,6 +85,7 @@ public final class LiteConsumers {
         Version.setBroadcasting(c, a.text("model", "cluster").equals("broadcast"));
         c.setConsumeFromWhere(PushConsumers.from(a.text("from", "first")));
         if (a.has("timestamp")) c.setConsumeTimestamp(a.text("timestamp"));
+        c.setHeartbeatBrokerInterval(5000);
         c.setAutoCommit(a.flag("auto_commit", true));
         c.setAutoCommitIntervalMillis(1000);
         c.setPersistConsumerOffsetInterval(a.integer("persist", 1000));
