@@ -217,6 +217,26 @@ async fn a_batch_is_stored_message_by_message() {
     }
 }
 
+/// The original fails by an exception: no fields, and texts of its own.
+#[tokio::test]
+async fn a_batch_that_is_none_is_refused() {
+    let broker = Setup::new().config(|config| config.max_message_size = 1_000).start().await;
+    broker.create_topic("orders", 1);
+    let mut client = broker.connect().await;
+    let mut long = Vec::new();
+    for _ in 0..20 {
+        batch::encode_item(0, &[b'x'; 60], b"", &mut long);
+    }
+    let whole = message("orders").with(|header| header.batch = true);
+    for body in [Bytes::from_static(b"no batch"), Bytes::from(long)] {
+        let answer = client.call(whole.clone().body(body).in_letters(request_code::SEND_BATCH_MESSAGE)).await;
+        assert_eq!(answer.code, response_code::SYSTEM_ERROR);
+        assert_eq!(remark(&answer), "the batch cannot be stored: it is too long or damaged");
+        assert!(answer.ext_fields.is_empty());
+    }
+    assert_eq!(broker.broker.store.max_offset("orders", 0), 0);
+}
+
 /// delta-5.5 §7 and §17.
 #[tokio::test]
 async fn a_priority_is_a_queue() {

@@ -262,7 +262,7 @@ impl Broker {
                 let today = local_time(broker.clock.now_millis()).num_days_from_ce();
                 if today != day {
                     day = today;
-                    broker.stats.record_morning();
+                    broker.stats.record_morning(broker.topics.put_total());
                 }
             }
         });
@@ -337,9 +337,6 @@ impl Broker {
     /// Counts messages that were put, as the original does: under the topic that they really went to.
     pub fn count_put(&self, topic: &Topic, messages: u64, bytes: u64) {
         topic.puts.add(messages, bytes);
-        if !topic_names::is_system(&topic.topic_name) {
-            self.stats.count_put(messages);
-        }
     }
 
     /// As `count_put`, by the topic's name.

@@ -80,6 +80,8 @@ struct Held {
     is_complete: bool,
     /// The connection it was told over: a new one may lead to a name server that began anew.
     connection: u64,
+    /// What all its permissions were cut down to.
+    broker_permission: i32,
 }
 
 impl Registration {
@@ -208,8 +210,8 @@ impl Shared {
     async fn tell(&self, addr: &str, held: &mut Held, periodic: bool) -> Result<(), CallError> {
         let connection = self.client.peer(addr, self.source.told().timeout).await?;
         let told = self.source.told();
-        if held.connection != connection.id() {
-            *held = Held { connection: connection.id(), ..Held::default() };
+        if held.connection != connection.id() || held.broker_permission != told.broker_permission {
+            *held = Held { connection: connection.id(), broker_permission: told.broker_permission, ..Held::default() };
         }
         let topics: Vec<&Arc<Topic>> = if periodic || !held.is_complete {
             if periodic && !told.force && !self.is_changed(addr, &told).await? {

@@ -52,10 +52,9 @@ impl PutCounters {
     }
 }
 
-/// The broker's totals, without its system topics.
+/// What the broker counts beside its topics.
 #[derive(Debug, Default)]
 pub struct Stats {
-    put_total: AtomicU64,
     get_total: AtomicU64,
     mornings: Mutex<Mornings>,
 }
@@ -70,16 +69,8 @@ pub struct Mornings {
 }
 
 impl Stats {
-    pub fn count_put(&self, messages: u64) {
-        self.put_total.fetch_add(messages, Ordering::Relaxed);
-    }
-
     pub fn count_get(&self, messages: u64) {
         self.get_total.fetch_add(messages, Ordering::Relaxed);
-    }
-
-    pub fn put_total(&self) -> u64 {
-        self.put_total.load(Ordering::Relaxed)
     }
 
     pub fn get_total(&self) -> u64 {
@@ -90,12 +81,12 @@ impl Stats {
         *self.mornings.lock()
     }
 
-    /// A new day has begun.
-    pub fn record_morning(&self) {
+    /// A new day has begun. Puts are counted by the topics.
+    pub fn record_morning(&self, put_total: u64) {
         let mut mornings = self.mornings.lock();
         *mornings = Mornings {
             put_yesterday: mornings.put_today,
-            put_today: self.put_total(),
+            put_today: put_total,
             get_yesterday: mornings.get_today,
             get_today: self.get_total(),
         };
@@ -123,11 +114,9 @@ mod tests {
     #[test]
     fn a_morning_moves_today_to_yesterday() {
         let stats = Stats::default();
-        stats.count_put(3);
-        stats.record_morning();
-        stats.count_put(4);
+        stats.record_morning(3);
         stats.count_get(2);
-        stats.record_morning();
+        stats.record_morning(7);
         assert_eq!(stats.mornings(), Mornings { put_yesterday: 3, put_today: 7, get_yesterday: 0, get_today: 2 });
     }
 }

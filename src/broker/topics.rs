@@ -95,6 +95,8 @@ pub struct Topics {
     table: DashMap<Arc<str>, Arc<Topic>>,
     /// Held during a change, so that version and table step together.
     version: Mutex<DataVersion>,
+    /// Messages put into topics that are gone.
+    deleted_puts: AtomicU64,
     /// Counts changes, for `persist` to know whether the file is behind.
     changes: AtomicU64,
     written: Mutex<u64>,
@@ -124,6 +126,7 @@ impl Topics {
         let topics = Self {
             table: DashMap::new(),
             version: Mutex::new(DataVersion::at(clock.now_millis())),
+            deleted_puts: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             written: Mutex::new(0),
             own_system_names,
@@ -279,8 +282,11 @@ impl Topics {
 
     pub fn delete(&self, name: &str) -> bool {
         self.change(|table| {
-            let was_there = table.table.remove(name).is_some();
-            (was_there, was_there)
+            let removed = table.table.remove(name);
+            if let Some((_, topic)) = removed.as_ref().filter(|_| !table.is_system(name)) {
+                table.deleted_puts.fetch_add(topic.puts.messages(), Ordering::Relaxed);
+            }
+            (removed.is_some(), removed.is_some())
         })
     }
 
@@ -288,6 +294,12 @@ impl Topics {
     pub fn sample_rates(&self) {
         let nanos = self.clock.nanos();
         self.table.iter().for_each(|topic| topic.puts.sample(nanos));
+    }
+
+    /// Messages put since the start, without system topics.
+    pub fn put_total(&self) -> u64 {
+        let living: u64 = self.table.iter().filter(|topic| !self.is_system(topic.key())).map(|topic| topic.puts.messages()).sum();
+        living + self.deleted_puts.load(Ordering::Relaxed)
     }
 
     /// Writes `topics.json` unless it already holds every change. Blocks on the disk.

@@ -16,12 +16,10 @@ mod reply;
 mod send_back;
 mod send_message;
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ferrocket_protocol::{RemotingCommand, request_code as code, response_code};
-use tracing::{debug, error};
+use tracing::debug;
 
 use crate::broker::Broker;
 use crate::remoting::{Peer, Replies, RequestHandler};
@@ -103,20 +101,12 @@ impl BrokerHandler {
 
 impl RequestHandler for BrokerHandler {
     fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
-        // A panic is a mistake of ours in one request: it must not take the other requests of the connection with it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| process(&self.broker, peer, &request)));
-        match outcome {
-            Ok(Ok(Reply::Now(response))) => replies.answer(&request, response),
-            Ok(Ok(Reply::Sent(sent))) => sent.write(&request, replies.buffer()),
-            Ok(Ok(Reply::Later | Reply::Silent)) => {}
-            Ok(Err(refusal)) => {
+        match process(&self.broker, peer, &request) {
+            Ok(Reply::Now(response)) => replies.answer(&request, response),
+            Ok(Reply::Sent(sent)) => sent.write(&self.broker.config.load(), request.serialize_type, request.opaque, replies),
+            Ok(Reply::Later | Reply::Silent) => {}
+            Err(refusal) => {
                 debug!(code = request.code, peer = %peer, refusal = refusal.code, remark = ?refusal.remark, "refused");
-                replies.answer(&request, refusal.into_response());
-            }
-            Err(panic) => {
-                let what = panic_text(panic.as_ref());
-                error!(code = request.code, peer = %peer, what, "a request failed by a mistake of ours");
-                let refusal = Refusal::system_error(format!("the request failed inside the broker: {what}"));
                 replies.answer(&request, refusal.into_response());
             }
         }
@@ -127,9 +117,4 @@ impl RequestHandler for BrokerHandler {
     fn closed(&self, peer: &Arc<Peer>) {
         self.broker.peer_closed(peer);
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&'static str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
 }

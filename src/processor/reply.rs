@@ -3,12 +3,13 @@
 //!
 //! Knows no request. The dispatcher gives either of them the request's opaque and serialisation, or drops it when it is oneway.
 
-use bytes::BytesMut;
 use ferrocket_protocol::command::reply::{SendReply, encode_send_reply};
-use ferrocket_protocol::header::send::SendMessageResponseHeader;
-use ferrocket_protocol::{HeaderError, RemotingCommand, Str, response_code};
+use ferrocket_protocol::message::id::Id;
+use ferrocket_protocol::{HeaderError, RemotingCommand, SerializeType, Str, response_code};
 
 use crate::broker::attributes::AttributeError;
+use crate::config::BrokerConfig;
+use crate::remoting::Replies;
 
 /// A request that was served.
 #[derive(Debug)]
@@ -38,31 +39,49 @@ impl Reply {
 #[derive(Debug)]
 pub struct SentReply {
     pub code: i32,
-    pub header: SendMessageResponseHeader,
+    pub place: Place,
+    pub queue_id: i32,
+    pub queue_offset: i64,
+    pub unique_key: UniqueKey,
+}
+
+/// The message id: where in the log.
+#[derive(Debug)]
+pub enum Place {
+    One(Id),
+    /// Of a batch: all ids, commas between them.
+    Several(String),
+}
+
+/// What the original answers as the transaction id.
+#[derive(Debug)]
+pub enum UniqueKey {
+    Client(Str),
+    Made(Id),
+    None,
 }
 
 impl SentReply {
-    /// Writes the answer to `request` from the template; a oneway send gets none.
-    pub(super) fn write(&self, request: &RemotingCommand, out: &mut BytesMut) {
-        if request.is_oneway() {
-            return;
-        }
-        let header = &self.header;
+    /// Appends the whole frame.
+    pub(super) fn write(&self, config: &BrokerConfig, form: SerializeType, opaque: i32, replies: &mut Replies) {
         let reply = SendReply {
             code: self.code,
-            msg_id: &header.msg_id,
-            queue_id: header.queue_id,
-            queue_offset: header.queue_offset,
-            transaction_id: header.transaction_id.as_deref(),
-            recall_handle: header.recall_handle.as_deref(),
-            msg_region: header.msg_region.as_deref().unwrap_or_default(),
-            trace_on: header.trace_on.as_deref() == Some("true"),
+            msg_id: match &self.place {
+                Place::One(id) => id.as_str(),
+                Place::Several(ids) => ids,
+            },
+            queue_id: self.queue_id,
+            queue_offset: self.queue_offset,
+            transaction_id: match &self.unique_key {
+                UniqueKey::Client(key) => Some(key.as_str()),
+                UniqueKey::Made(key) => Some(key.as_str()),
+                UniqueKey::None => None,
+            },
+            recall_handle: None,
+            msg_region: &config.region_id,
+            trace_on: config.trace_on,
         };
-        encode_send_reply(out, request.serialize_type, request.opaque, &reply);
-    }
-
-    pub(super) fn into_response(self) -> RemotingCommand {
-        RemotingCommand::response(self.code).with_header(&self.header)
+        encode_send_reply(replies.buffer(), form, opaque, &reply);
     }
 }
 

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use ferrocket_protocol::body::topic::{TopicConfig, TopicFilterType, topic_sys_flag};
-use ferrocket_protocol::header::send::{SendMessageRequestHeader, SendMessageResponseHeader};
+use ferrocket_protocol::header::send::SendMessageRequestHeader;
 use ferrocket_protocol::message::{MessageInner, id, properties, property, sys_flag, tags_code};
 use ferrocket_protocol::{RemotingCommand, Str, perm, response_code, topic_names, version};
 
 use super::checks;
-use super::reply::{Refusal, Reply, SentReply};
+use super::reply::{Place, Refusal, Reply, SentReply, UniqueKey};
 use crate::broker::Broker;
 use crate::broker::topics::{Found, Topic};
 use crate::config::BrokerConfig;
@@ -35,11 +35,12 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
     require_body(request)?;
     let config = broker.config.load();
     let send = Send { broker, config: &config, peer, request, header };
-    send.run().map_err(|refusal| {
+    send.run().map_err(|refused| match refused {
         // 4.x clients decide by these two whether to trace, and fail on an answer without any field.
-        refusal
+        Refused::InWords(refusal) => refusal
             .with_field(property::MSG_REGION, config.region_id.clone())
-            .with_field(property::TRACE_ON, if config.trace_on { "true" } else { "false" })
+            .with_field(property::TRACE_ON, bool_text(config.trace_on)),
+        Refused::ByFailure(refusal) => refusal,
     })
 }
 
@@ -64,6 +65,20 @@ fn require_body(request: &RemotingCommand) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// How the original says no.
+enum Refused {
+    /// With an answer that it made for a send.
+    InWords(Refusal),
+    /// With an exception that nobody caught: SYSTEM_ERROR, and no fields.
+    ByFailure(Refusal),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::InWords(refusal)
+    }
+}
+
 struct Send<'a> {
     broker: &'a Arc<Broker>,
     config: &'a BrokerConfig,
@@ -73,7 +88,7 @@ struct Send<'a> {
 }
 
 impl Send<'_> {
-    fn run(&self) -> Result<Reply, Refusal> {
+    fn run(&self) -> Result<Reply, Refused> {
         self.require_accepting()?;
         let found = self.require_topic()?;
         self.require_queue(found.topic())?;
@@ -164,7 +179,7 @@ impl Send<'_> {
         }
     }
 
-    fn run_single(&self, found: Found) -> Result<Reply, Refusal> {
+    fn run_single(&self, found: Found) -> Result<Reply, Refused> {
         let mut queue_id = self.queue_id(found.topic())?;
         let mut has_new_topic = found.is_created();
         let topic = found.topic();
@@ -201,16 +216,16 @@ impl Send<'_> {
         }
         let has_keys = seen.keys.is_some_and(|keys| !keys.trim_ascii().is_empty());
         if !has_keys && topic.attribute("cleanup.policy") == Some("COMPACTION") {
-            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, "Required message key is missing"));
+            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, "Required message key is missing").into());
         }
         let reconsume_times = self.header.reconsume_times.unwrap_or(0);
-        let delay_level = if is_dead { -1 } else { seen.delay_level() };
+        let delay_level = if is_dead { -1 } else { seen.delay_level()? };
         if seen.is_half() && !(reconsume_times > 0 && delay_level > 0) {
             // Half messages are not served yet; stored like others they would be consumed before their transaction ends.
-            return Err(forbidden(self.config, "sending transaction message is forbidden"));
+            return Err(forbidden(self.config, "sending transaction message is forbidden").into());
         }
         if seen.has_inner_number && self.header.sys_flag & sys_flag::INNER_BATCH == 0 {
-            return Err(put_refusal(PutMessageStatus::MessageIllegal, self.broker, self.config));
+            return Err(put_refusal(PutMessageStatus::MessageIllegal, self.broker, self.config).into());
         }
         if seen.has_pop_check_point {
             cut.push(property::POP_CK);
@@ -219,7 +234,7 @@ impl Send<'_> {
             cut.extend([property::MSG_REGION, property::TRACE_ON, property::CLUSTER]);
         }
 
-        let mut edited = Vec::with_capacity(client.len() + STAMP_BYTES_USUAL);
+        let mut edited = Vec::with_capacity(self.properties_bytes(client, &seen, &cut, fresh_key.is_some()));
         copy_client_properties(&mut edited, client, &seen, &cut);
         if let Some(key) = &fresh_key {
             properties::push(&mut edited, property::UNIQ_KEY, key.as_bytes());
@@ -236,8 +251,8 @@ impl Send<'_> {
         properties::push(&mut edited, property::CLUSTER, &self.config.broker_cluster_name);
 
         let unique_key = match fresh_key {
-            Some(key) => Str::copy_from(key.as_str()),
-            None => self.client_text(seen.unique_key.unwrap_or_default()),
+            Some(key) => UniqueKey::Made(key),
+            None => self.unique_key(&seen),
         };
         let mut message = self.message(target, Bytes::from(edited));
         message.tags_code = seen.tags.and_then(|tags| std::str::from_utf8(tags).ok()).map_or(0, tags_code);
@@ -249,33 +264,50 @@ impl Send<'_> {
                     counted = schedule;
                 }
             } else if seen.is_timer() {
-                return Err(put_refusal(PutMessageStatus::WheelTimerNotEnable, self.broker, self.config));
+                return Err(put_refusal(PutMessageStatus::WheelTimerNotEnable, self.broker, self.config).into());
             }
         }
         let put = self.broker.store.put_message(&message);
-        self.settle(put, Stored { topic: counted, queue_id, unique_key: Some(unique_key), waits: seen.waits(), has_new_topic })
+        self.settle(put, Stored { topic: counted, queue_id, unique_key, waits: seen.waits(), has_new_topic })
+    }
+
+    /// How long the properties become; exact where nothing is cut, so that the buffer needs no second home.
+    fn properties_bytes(&self, client: &[u8], seen: &Seen<'_>, cut: &[&'static str], has_made_key: bool) -> usize {
+        let separator = usize::from(!cut.is_empty() || seen.is_ragged || seen.has_open_end);
+        let stamps = [
+            (property::MSG_REGION, self.config.region_id.len()),
+            (property::TRACE_ON, bool_text(self.config.trace_on).len()),
+            (property::CLUSTER, self.config.broker_cluster_name.len()),
+        ];
+        let stamp_bytes: usize = stamps.iter().map(|(name, value_bytes)| name.len() + value_bytes + 2).sum();
+        client.len() + separator + stamp_bytes + if has_made_key { MADE_KEY_BYTES } else { 0 }
     }
 
     /// SendMessageProcessor#sendBatchMessage: the messages keep their own properties and nothing is added to them.
-    fn run_batch(&self, found: Found) -> Result<Reply, Refusal> {
+    fn run_batch(&self, found: Found) -> Result<Reply, Refused> {
         let topic = found.topic();
         let queue_id = self.queue_id(topic)?;
         let name: &str = &self.header.topic;
         let characters = name.encode_utf16().count();
         if characters > BATCH_TOPIC_CHARS_MAX {
             let remark = format!("message topic length too long {characters}");
-            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark));
+            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark).into());
         }
         if name.starts_with(topic_names::RETRY_PREFIX) {
             let remark = format!("batch request does not support retry group {name}");
-            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark));
+            return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark).into());
         }
         let seen = Seen::scan(self.header.properties.as_bytes());
         let target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
         let message = self.message(target, self.header.properties.clone().into_bytes());
         let put = self.broker.store.put_messages(&message);
+        if put.status == PutMessageStatus::UnknownError {
+            // Too long as a whole, or not a batch.
+            self.announce_if(found.is_created());
+            return Err(Refused::ByFailure(Refusal::system_error("the batch cannot be stored: it is too long or damaged")));
+        }
         let has_new_topic = found.is_created();
-        let unique_key = seen.unique_key.map(|key| self.client_text(key));
+        let unique_key = self.unique_key(&seen);
         self.settle(put, Stored { topic: Arc::clone(topic), queue_id, unique_key, waits: seen.waits(), has_new_topic })
     }
 
@@ -296,10 +328,11 @@ impl Send<'_> {
         }
     }
 
-    /// A part of the client's properties, without copying it.
-    fn client_text(&self, part: &[u8]) -> Str {
+    /// The client's own key, where it lies among its properties.
+    fn unique_key(&self, seen: &Seen<'_>) -> UniqueKey {
         let whole = self.header.properties.clone().into_bytes();
-        Str::try_from(whole.slice_ref(part)).unwrap_or_default()
+        let key = seen.unique_key.and_then(|key| Str::try_from(whole.slice_ref(key)).ok());
+        key.map_or(UniqueKey::None, UniqueKey::Client)
     }
 
     /// The dead letter topic of a retry that was tried too often, or whose group consumes in order just now.
@@ -319,29 +352,22 @@ impl Send<'_> {
     }
 
     /// The store's answer becomes ours: at once, or when the disk or the name servers have what the answer promises.
-    fn settle(&self, put: PutResult, stored: Stored) -> Result<Reply, Refusal> {
+    fn settle(&self, put: PutResult, stored: Stored) -> Result<Reply, Refused> {
         if !put.status.is_stored() {
             self.announce_if(stored.has_new_topic);
-            return Err(put_refusal(put.status, self.broker, self.config));
+            return Err(put_refusal(put.status, self.broker, self.config).into());
         }
         self.broker.count_put(&stored.topic, put.message_count as u64, put.record_bytes as u64);
         if self.request.is_oneway() {
             self.announce_if(stored.has_new_topic);
             return Ok(Reply::Silent);
         }
-        let address = self.broker.address_for(self.peer);
         let reply = SentReply {
             code: put_code(put.status),
-            header: SendMessageResponseHeader {
-                msg_id: message_ids(address, &put),
-                queue_id: stored.queue_id,
-                queue_offset: put.queue_offset,
-                transaction_id: stored.unique_key,
-                batch_uniq_id: None,
-                recall_handle: None,
-                msg_region: Some(Str::copy_from(&self.config.region_id)),
-                trace_on: Some(Str::from_static(bool_text(self.config.trace_on))),
-            },
+            place: place(self.broker.address_for(self.peer), &put),
+            queue_id: stored.queue_id,
+            queue_offset: put.queue_offset,
+            unique_key: stored.unique_key,
         };
         let waits_for_disk = put.needs_wait() && stored.waits;
         if !waits_for_disk && !stored.has_new_topic {
@@ -361,11 +387,13 @@ impl Send<'_> {
         let in_flight = self.broker.flow_control.enter(self.request.body.len());
         let completion = self.peer.completion(self.request);
         let broker = Arc::clone(self.broker);
+        let config = Arc::clone(&broker.config);
         let done = move |status: PutMessageStatus| {
             reply.code = put_code(status);
             let answer = move || {
                 drop(in_flight);
-                completion.answer(reply.into_response());
+                let (form, opaque) = (completion.serialize_type(), completion.opaque());
+                completion.answer_with(|replies| reply.write(&config.load(), form, opaque, replies));
             };
             if has_new_topic {
                 broker.announce_then(answer);
@@ -381,8 +409,8 @@ impl Send<'_> {
     }
 }
 
-/// Room for what the broker appends: three properties, and a unique key now and then.
-const STAMP_BYTES_USUAL: usize = 128;
+/// A unique key that the broker made, as a property: name, value, two separators.
+const MADE_KEY_BYTES: usize = property::UNIQ_KEY.len() + id::ID_V6_LENGTH + 2;
 
 struct Target {
     name: Str,
@@ -395,7 +423,7 @@ struct Stored {
     topic: Arc<Topic>,
     /// The queue that the client is told.
     queue_id: i32,
-    unique_key: Option<Str>,
+    unique_key: UniqueKey,
     /// WAIT is not false.
     waits: bool,
     /// A topic was made for this send.
@@ -422,6 +450,8 @@ struct Seen<'a> {
     has_stamp: bool,
     /// There are parts that no reader would see.
     is_ragged: bool,
+    /// The last separator is missing.
+    has_open_end: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -457,13 +487,15 @@ impl<'a> Seen<'a> {
                 _ => {}
             }
         }
-        let separator_missing = properties.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR);
-        seen.is_ragged = bytes_seen != properties.len() + usize::from(separator_missing);
+        seen.has_open_end = properties.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR);
+        seen.is_ragged = bytes_seen != properties.len() + usize::from(seen.has_open_end);
         seen
     }
 
-    fn delay_level(&self) -> i32 {
-        self.delay.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0)
+    fn delay_level(&self) -> Result<i32, Refused> {
+        let Some(value) = self.delay else { return Ok(0) };
+        let text = String::from_utf8_lossy(value);
+        text.parse().map_err(|_| Refused::ByFailure(Refusal::system_error(format!("For input string: \"{text}\""))))
     }
 
     fn waits(&self) -> bool {
@@ -495,8 +527,8 @@ const TIMER_NAMES: [&str; 3] = [property::TIMER_DELIVER_MS, property::TIMER_DELA
 fn copy_client_properties(out: &mut Vec<u8>, client: &[u8], seen: &Seen<'_>, cut: &[&'static str]) {
     if cut.is_empty() && !seen.is_ragged {
         out.extend_from_slice(client);
-        if client.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR) {
-            out.extend_from_slice(&[properties::PROPERTY_SEPARATOR]);
+        if seen.has_open_end {
+            out.push(properties::PROPERTY_SEPARATOR);
         }
         return;
     }
@@ -531,12 +563,12 @@ fn own_topic(name: &str, queues: i32, sys_flag: i32) -> TopicConfig {
 }
 
 /// The id by which any tool finds the message again: address and position, of a batch all of them.
-fn message_ids(address: SocketAddr, put: &PutResult) -> Str {
+fn place(address: SocketAddr, put: &PutResult) -> Place {
     if put.physical_offsets.is_empty() {
-        return Str::copy_from(id::offset_id(address, put.physical_offset).as_str());
+        return Place::One(id::offset_id(address, put.physical_offset));
     }
     let ids: Vec<String> = put.physical_offsets.iter().map(|offset| id::offset_id(address, *offset).to_string()).collect();
-    Str::from(ids.join(","))
+    Place::Several(ids.join(","))
 }
 
 fn forbidden(config: &BrokerConfig, what: &str) -> Refusal {

@@ -313,7 +313,8 @@ impl MessageStore {
             buffer.clear();
             let mut units = Vec::new();
             for item in batch::items(&message.body) {
-                let Ok(item) = item else { return self.refuse(PutMessageStatus::MessageIllegal) };
+                // As for a batch that is too long.
+                let Ok(item) = item else { return self.refuse(PutMessageStatus::UnknownError) };
                 if item.properties.len() > layout::PROPERTIES_BYTES_MAX {
                     return self.refuse(PutMessageStatus::PropertiesSizeExceeded);
                 }

@@ -81,7 +81,7 @@ pub(in crate::processor) fn runtime_info(broker: &Broker) -> Result<Reply, Refus
     set("brokerVersionDesc", version::CURRENT_NAME.to_owned());
     set("msgPutTotalYesterdayMorning", mornings.put_yesterday.to_string());
     set("msgPutTotalTodayMorning", mornings.put_today.to_string());
-    set("msgPutTotalTodayNow", broker.stats.put_total().to_string());
+    set("msgPutTotalTodayNow", broker.topics.put_total().to_string());
     set("msgGetTotalYesterdayMorning", mornings.get_yesterday.to_string());
     set("msgGetTotalTodayMorning", mornings.get_today.to_string());
     set("msgGetTotalTodayNow", broker.stats.get_total().to_string());
@@ -118,6 +118,9 @@ pub(in crate::processor) fn runtime_info(broker: &Broker) -> Result<Reply, Refus
     // Times of single puts and gets are not measured: a clock call for each would cost more than the put.
     for key in ["dispatchMaxBuffer", "getMessageEntireTimeMax", "putMessageEntireTimeMax"] {
         set(key, "0".to_owned());
+    }
+    for key in ["putLatency99", "putLatency999"] {
+        set(key, "0.00".to_owned());
     }
     set("putMessageDistributeTime", PUT_TIME_CLASSES.map(|class| format!("[{class}]:0 ")).concat());
     // Tools of 4.9 read only this spelling.

@@ -113,6 +113,8 @@ pub(in crate::processor) fn all(broker: &Broker, request: &RemotingCommand) -> R
     }
     let body = TopicConfigAndMappingSerializeWrapper {
         data_version: table.data_version,
+        // Static topics are not served: their table is as it was at the start.
+        mapping_data_version: DataVersion::at(broker.started_millis()),
         topic_config_table: table.topic_config_table,
         ..TopicConfigAndMappingSerializeWrapper::default()
     };
