@@ -103,7 +103,15 @@ async fn the_runtime_figures_are_those_that_tools_parse() {
     ] {
         assert!(text(key).parse::<i64>().is_ok(), "{key}={}", text(key));
     }
-    for key in ["putMessageAverageSize", "consumeQueueDiskRatio", "commitLogDiskRatio", "timerEnqueueTps", "timerDequeueTps", "putLatency99", "putLatency999"] {
+    for key in [
+        "putMessageAverageSize",
+        "consumeQueueDiskRatio",
+        "commitLogDiskRatio",
+        "timerEnqueueTps",
+        "timerDequeueTps",
+        "putLatency99",
+        "putLatency999",
+    ] {
         assert!(text(key).parse::<f64>().is_ok(), "{key}={}", text(key));
     }
     for key in ["putTps", "getMissTps", "getTransferredTps", "getTransferedTps", "getTotalTps", "getFoundTps"] {

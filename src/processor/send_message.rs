@@ -37,9 +37,9 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
     let send = Send { broker, config: &config, peer, request, header };
     send.run().map_err(|refused| match refused {
         // 4.x clients decide by these two whether to trace, and fail on an answer without any field.
-        Refused::InWords(refusal) => refusal
-            .with_field(property::MSG_REGION, config.region_id.clone())
-            .with_field(property::TRACE_ON, bool_text(config.trace_on)),
+        Refused::InWords(refusal) => {
+            refusal.with_field(property::MSG_REGION, config.region_id.clone()).with_field(property::TRACE_ON, bool_text(config.trace_on))
+        }
         Refused::ByFailure(refusal) => refusal,
     })
 }
