@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The store through its door, on a real disk: what is put is got, before and after every kind of stop.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::net::SocketAddr;
 use std::path::Path;

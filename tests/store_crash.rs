@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The machine stops before every single operation of the store on its disk: killed, or with the power cut. Whatever was
 //! acknowledged must be there after the restart, in order, and what is there must be what was put.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::io;

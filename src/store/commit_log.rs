@@ -5,6 +5,7 @@
 //! reserved, zeroed or populated ahead by the keeper, so that an append is a copy. Knows records, not queues.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -244,14 +245,21 @@ impl CommitLog {
         })?
     }
 
-    /// Appends the record at this place to `out`; false when it has expired. `WouldBlock` when it is not in memory and `waiting` is false.
-    pub(super) fn copy(&self, offset: i64, size: usize, waiting: bool, out: &mut BytesMut) -> io::Result<bool> {
+    /// Appends the record at this place to `out`; false when it has expired. `WouldBlock` when it is not in memory and `waiting`
+    /// is false. `resident` remembers for the next record what is known to be in memory.
+    pub(super) fn copy(&self, offset: i64, size: usize, waiting: bool, resident: &mut Range<i64>, out: &mut BytesMut) -> io::Result<bool> {
         let Some(file) = self.files.find(offset) else { return Ok(false) };
         let at = (offset - file.start_offset()) as usize;
         if at + size > file.published() {
             return Ok(false);
         }
-        if self.max_offset() - offset <= HOT_BYTES {
+        let end = offset + size as i64;
+        let mut in_memory = self.max_offset() - offset <= HOT_BYTES || resident.start <= offset && end <= resident.end;
+        if !in_memory {
+            *resident = offset..offset + file.resident_from(at) as i64;
+            in_memory = end <= resident.end;
+        }
+        if in_memory {
             out.extend_from_slice(file.read(at, size));
             return Ok(true);
         }

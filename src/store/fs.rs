@@ -3,6 +3,7 @@
 //! and unlink goes through it, so that a test can stop or fail each of them and rebuild what a power cut would leave.
 //!
 //! `RealFs` is the machine's file system; its twin with separate live and durable images is `MemoryFs`. Knows nothing of messages.
+#![expect(clippy::disallowed_methods, reason = "this is the one place where files are touched")]
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -95,6 +96,7 @@ pub trait Fs: Send + Sync + 'static {
 }
 
 /// One open file.
+#[expect(clippy::len_without_is_empty, reason = "a length on the disk, not a collection")]
 pub trait FsFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Grows (sparse) or cuts the file.

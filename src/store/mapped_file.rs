@@ -72,9 +72,31 @@ impl Mapping {
         // Kernels before 5.14 refuse; the page faults then happen at the stores.
         let _refused_by_older_kernels = result;
     }
+
+    /// How many bytes of a range, from its start on, are in memory: reading them takes no fault that waits for the disk.
+    fn resident_prefix(&self, at: usize, len: usize) -> usize {
+        let start = at / PAGE_BYTES * PAGE_BYTES;
+        let end = (at + len).min(self.raw.len());
+        if at >= end {
+            return 0;
+        }
+        let mut pages = [0_u8; RESIDENT_PAGES_MAX];
+        let count = (end - start).div_ceil(PAGE_BYTES).min(RESIDENT_PAGES_MAX);
+        let span = (count * PAGE_BYTES).min(self.raw.len() - start);
+        // SAFETY: the range is inside the mapping and starts on a page; `pages` has a byte for each of its pages.
+        let result = unsafe { libc::mincore(self.raw.as_mut_ptr().add(start).cast(), span, pages.as_mut_ptr().cast()) };
+        if result != 0 {
+            return 0;
+        }
+        let resident = pages[..count].iter().take_while(|page| **page & 1 == 1).count();
+        (start + resident * PAGE_BYTES).min(end).saturating_sub(at)
+    }
 }
 
 const PAGE_BYTES: usize = 4096;
+
+/// Pages that one look at residency covers.
+const RESIDENT_PAGES_MAX: usize = 24;
 
 /// Starts writing a range of a file to the disk without waiting for it.
 pub(super) fn start_writeback(file: &File, offset: u64, len: u64) -> io::Result<()> {
@@ -190,6 +212,11 @@ impl MappedFile {
         // SAFETY: the range is below the published position, which is inside the mapping; those bytes are not stored to again
         // (see the head of this file), and the mapping lives as long as `self`.
         unsafe { std::slice::from_raw_parts(self.mapping.raw.as_ptr().add(at), end - at) }
+    }
+
+    /// How many bytes from `at` on can be read through the mapping without waiting for the disk; some 64 KiB at most.
+    pub fn resident_from(&self, at: usize) -> usize {
+        self.mapping.resident_prefix(at, RESIDENT_PAGES_MAX * PAGE_BYTES)
     }
 
     /// Reads through the file, not the mapping: `WouldBlock` when the bytes are not in memory and `waiting` is false.

@@ -32,7 +32,7 @@ use super::mapped_file_queue::MappedFileQueue;
 use super::queue_table::QueueTable;
 use super::record;
 use super::recover::Recovered;
-use super::stats::StoreStats;
+use super::stats::{PUTS_PER_TIMING, StoreStats};
 use super::{ArrivalListener, FlushDiskType, PutMessageStatus, PutResult, StoreConfig, StoreError, at_path};
 use crate::runtime::{Parker, Runtime, SharedClock};
 
@@ -383,6 +383,8 @@ impl MessageStore {
                 return self.refuse(PutMessageStatus::ServiceNotAvailable);
             }
         };
+        let timed = self.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
+        let began = if timed { self.clock.nanos() } else { 0 };
         let mut appender = self.appender.lock();
         self.put_began_nanos.store(self.clock.nanos().max(1), Ordering::Relaxed);
         let result = (|| {
@@ -457,6 +459,9 @@ impl MessageStore {
         match result {
             Ok(put) => {
                 self.after_append(&put, message, &queue, units, dispatched, delay_level);
+                if timed {
+                    self.stats.time_put(self.clock.nanos() - began);
+                }
                 put
             }
             Err(error) => self.refuse_append(&error),

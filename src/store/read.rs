@@ -69,7 +69,10 @@ impl MessageStore {
         } else if offset > max {
             (GetMessageStatus::OffsetOverflowBadly, max)
         } else {
-            if let Err(error) = self.collect(&queue, request, filter, waiting, &mut result) {
+            let began = self.clock.nanos();
+            let collected = self.collect(&queue, request, filter, waiting, &mut result);
+            self.stats.get_max_nanos.fetch_max(self.clock.nanos() - began, Ordering::Relaxed);
+            if let Err(error) = collected {
                 if error.kind() == io::ErrorKind::WouldBlock && !waiting {
                     result.would_block = true;
                     return Some(result);
@@ -115,6 +118,7 @@ impl MessageStore {
         let mut last_physical = 0;
         // Units of a log file that was found gone are skipped without a look.
         let mut gone_before = i64::MIN;
+        let mut resident = 0..0;
         let mut units: Vec<Unit> = Vec::new();
         'fetching: loop {
             units.clear();
@@ -155,7 +159,7 @@ impl MessageStore {
                     let expected = size.saturating_mul(units.len() - index).min(config.max_transfer_bytes_on_message_in_memory);
                     body.reserve(expected.max(size).min(max_bytes.max(size)));
                 }
-                if !self.log.copy(unit.physical_offset, size, waiting, &mut body)? {
+                if !self.log.copy(unit.physical_offset, size, waiting, &mut resident, &mut body)? {
                     if count == 0 {
                         status = GetMessageStatus::MessageWasRemoving;
                     }

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What expires, what stays, where files go, and what is noticed when another broker has changed the directory.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Timelike;
+use ferrocket::runtime::{ManualClock, local_time};
+use ferrocket::store::{
+    AllMessages, ArrivalListener, Crash, Fs, GetMessage, GetMessageResult, GetMessageStatus, IndexType, MemoryFs, MessageStore,
+    PutMessageStatus, StoreConfig, StoreError,
+};
+use ferrocket_protocol::message::{MessageInner, decode, tags_code};
+
+const START_MILLIS: i64 = 1_700_000_000_000;
+const HOUR: Duration = Duration::from_secs(3_600);
+
+struct Nobody;
+
+impl ArrivalListener for Nobody {
+    fn arriving(&self, _topic: &str, _queue_id: i32, _max_offset: i64, _tags_code: i64, _store_time: i64) {}
+}
+
+struct Broker {
+    fs: MemoryFs,
+    clock: ManualClock,
+    config: StoreConfig,
+    store: Option<Arc<MessageStore>>,
+}
+
+impl Broker {
+    fn new(change: impl FnOnce(&mut StoreConfig)) -> Self {
+        let mut config = StoreConfig {
+            mapped_file_size_commit_log: 16 * 1024,
+            mapped_file_size_consume_queue: 400,
+            max_hash_slot_num: 50,
+            max_index_num: 120,
+            // Never by the hour, unless a test says so.
+            delete_when: String::new(),
+            ..StoreConfig::at("/store")
+        };
+        change(&mut config);
+        let fs = MemoryFs::new();
+        fs.set_now_millis(START_MILLIS);
+        let mut broker = Self { fs, clock: ManualClock::at_millis(START_MILLIS), config, store: None };
+        broker.open();
+        broker
+    }
+
+    fn open(&mut self) {
+        self.store = Some(self.try_open().unwrap());
+    }
+
+    fn try_open(&self) -> Result<Arc<MessageStore>, StoreError> {
+        MessageStore::open(self.config.clone(), self.fs.shared(), Arc::new(self.clock.clone()), Arc::new(Nobody))
+    }
+
+    fn store(&self) -> &MessageStore {
+        self.store.as_ref().unwrap()
+    }
+
+    fn restart(&mut self) {
+        self.stop();
+        self.open();
+    }
+
+    fn stop(&mut self) {
+        self.store.take().unwrap().shutdown().unwrap();
+    }
+
+    fn advance(&self, duration: Duration) {
+        self.clock.advance(duration);
+        use ferrocket::runtime::Clock;
+        self.fs.set_now_millis(self.clock.now_millis());
+    }
+
+    fn put(&self, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            let put = self.store().put_message(&message(number));
+            assert_eq!((put.status, put.queue_offset), (PutMessageStatus::PutOk, number as i64));
+        }
+        self.store().flush_log();
+        self.store().keep();
+        self.store().build_index();
+    }
+
+    fn files(&self, dir: impl AsRef<Path>) -> Vec<String> {
+        self.fs.read_dir(dir.as_ref()).unwrap().into_iter().map(|entry| entry.name).collect()
+    }
+
+    fn get(&self, offset: i64) -> GetMessageResult {
+        let request = GetMessage { group: "G", topic: "T", queue_id: 0, offset, max_count: 32, max_bytes: 1 << 20 };
+        self.store().get_message(&request, &AllMessages).unwrap()
+    }
+
+    fn count_from(&self, mut offset: i64) -> usize {
+        let mut count = 0;
+        loop {
+            let got = self.get(offset);
+            count += decode::records(&got.body).map(|record| record.unwrap()).count();
+            if got.status != GetMessageStatus::Found {
+                return count;
+            }
+            offset = got.next_begin_offset;
+        }
+    }
+
+    fn finds_key(&self, number: usize) -> bool {
+        let found = self.store().query_message("T", &format!("key{number}"), 32, 0, i64::MAX, IndexType::Key);
+        !found.records.is_empty()
+    }
+}
+
+fn message(number: usize) -> MessageInner {
+    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
+    MessageInner {
+        topic: "T".to_owned().into(),
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: START_MILLIS,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: Bytes::from(vec![b'x'; 300]),
+        properties: Bytes::from(format!("KEYS\x01key{number}\x02TAGS\x01TagA\x02")),
+        tags_code: tags_code("TagA"),
+    }
+}
+
+#[test]
+fn expired_files_go_with_their_units_and_keys_but_never_the_last() {
+    let mut broker = Broker::new(|_| ());
+    broker.put(0..100);
+    broker.advance(HOUR * 71);
+    broker.store().delete_expired_now();
+    assert_eq!(broker.store().min_phy_offset(), 0, "an hour too early");
+    broker.put(100..200);
+    broker.advance(HOUR);
+    broker.store().delete_expired_now();
+    let min = broker.store().min_offset("T", 0);
+    assert!((1..=100).contains(&min), "{min}");
+    assert!(broker.store().min_phy_offset() > 0);
+    let got = broker.get(0);
+    assert_eq!((got.status, got.next_begin_offset), (GetMessageStatus::OffsetTooSmall, min));
+    assert_eq!(broker.count_from(min), 200 - min as usize);
+    assert!(!broker.finds_key(0) && broker.finds_key(199));
+    assert_eq!(broker.files("/store/consumequeue/T/0").first().unwrap(), &format!("{:020}", min / 20 * 400));
+
+    broker.restart();
+    assert_eq!(broker.store().min_offset("T", 0), min);
+    assert_eq!(broker.count_from(min), 200 - min as usize);
+
+    broker.advance(HOUR * 100);
+    broker.store().delete_expired_now();
+    assert_eq!(broker.files("/store/commitlog").len(), 1);
+    assert!(broker.store().max_offset("T", 0) == 200 && broker.count_from(broker.store().min_offset("T", 0)) > 0);
+    broker.put(200..210);
+}
+
+/// DefaultMessageStore.java#isTimeToDelete: the whole hour, local time.
+#[test]
+fn the_hours_of_delete_when_are_local() {
+    let hour = local_time(START_MILLIS + 100 * 3_600_000).hour();
+    for (when, goes) in [(format!("{:02}", (hour + 12) % 24), false), (format!("99;{hour:02}"), true)] {
+        let broker = Broker::new(|config| config.delete_when = when.clone());
+        broker.put(0..100);
+        broker.advance(HOUR * 100);
+        broker.store().clean();
+        assert_eq!(broker.store().min_phy_offset() > 0, goes, "{when}");
+    }
+}
+
+#[test]
+fn a_nearly_full_disk_costs_the_oldest_files_whatever_their_age() {
+    let broker = Broker::new(|config| config.delete_file_batch_max = 2);
+    broker.put(0..300);
+    let used = broker.fs.used_bytes();
+    broker.fs.set_disk_bytes(used * 100 / 80);
+    broker.store().clean();
+    assert_eq!(broker.store().min_phy_offset(), 0, "over diskMaxUsedSpaceRatio only expired files go");
+    broker.fs.set_disk_bytes(used * 100 / 88);
+    broker.store().clean();
+    assert_eq!(broker.store().min_phy_offset(), 2 * 16 * 1024, "over diskSpaceCleanForciblyRatio");
+    assert!(broker.store().is_writable());
+}
+
+#[test]
+fn several_paths_share_the_files_and_a_read_only_one_gets_none() {
+    let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let mut broker = Broker::new(|config| config.store_path_commit_log = paths(&["/a", "/b"]));
+    broker.put(0..150);
+    broker.stop();
+    let (in_a, in_b) = (broker.files("/a").len(), broker.files("/b").len());
+    assert!(in_a >= 1 && in_b >= 1, "{in_a} {in_b}");
+    broker.config.store_path_commit_log = paths(&["/b", "/c"]);
+    broker.config.read_only_commit_log_store_paths = paths(&["/a"]);
+    broker.open();
+    assert_eq!(broker.count_from(0), 150);
+    broker.put(150..400);
+    assert_eq!(broker.files("/a").len(), in_a);
+    assert!(!broker.files("/c").is_empty());
+    broker.restart();
+    assert_eq!(broker.count_from(0), 400);
+}
+
+#[test]
+fn a_file_of_another_size_stops_the_start_and_names_the_key() {
+    let mut broker = Broker::new(|_| ());
+    broker.put(0..10);
+    broker.stop();
+    broker.config.mapped_file_size_commit_log = 32 * 1024;
+    let error = broker.try_open().err().unwrap().to_string();
+    assert!(error.contains("mappedFileSizeCommitLog") && error.contains("16384"), "{error}");
+}
+
+#[test]
+fn a_second_broker_in_the_same_directory_is_refused() {
+    let broker = Broker::new(|_| ());
+    assert!(matches!(broker.try_open(), Err(StoreError::Locked { .. })));
+}
+
+/// Our position file is a hint: a Java broker that knows nothing of it has appended, or has expired files, meanwhile.
+#[test]
+fn what_another_broker_did_since_is_noticed() {
+    let mut broker = Broker::new(|_| ());
+    broker.put(0..60);
+    broker.stop();
+    let position = broker.fs.read(Path::new("/store/ferrocket.position")).unwrap();
+    broker.open();
+    broker.put(60..120);
+    broker.advance(HOUR * 73);
+    broker.put(120..121);
+    broker.stop();
+    broker.fs.damage(Path::new("/store/ferrocket.position"), 0, &position).unwrap();
+    broker.open();
+    assert_eq!(broker.count_from(0), 121);
+    assert!(broker.finds_key(119));
+    broker.store().delete_expired_now();
+    let min = broker.store().min_offset("T", 0);
+    assert!(min > 0);
+    broker.stop();
+    broker.fs.damage(Path::new("/store/ferrocket.position"), 0, &position).unwrap();
+    broker.open();
+    assert_eq!((broker.store().min_offset("T", 0), broker.count_from(min)), (min, 121 - min as usize));
+}
+
+#[test]
+fn a_small_disk_is_enough_to_start_with_files_of_the_usual_size() {
+    let fs = MemoryFs::new();
+    fs.set_disk_bytes(64 * 1024 * 1024);
+    let clock = ManualClock::at_millis(START_MILLIS);
+    let store = MessageStore::open(StoreConfig::at("/store"), fs.shared(), Arc::new(clock), Arc::new(Nobody)).unwrap();
+    for number in 0..100 {
+        assert_eq!(store.put_message(&message(number)).status, PutMessageStatus::PutOk);
+        store.keep();
+    }
+    assert!(fs.used_bytes() < 16 * 1024 * 1024, "{}", fs.used_bytes());
+    store.shutdown().unwrap();
+    assert!(fs.used_bytes() < 1024 * 1024, "the space ahead is given back: {}", fs.used_bytes());
+}
+
+/// CommitLog.java#checkMessageAndReturnSize: the unit of a delayed message bears the time of its delivery.
+#[test]
+fn a_delayed_message_has_its_time_in_the_queue() {
+    let mut broker = Broker::new(|_| ());
+    let delayed = MessageInner {
+        topic: "SCHEDULE_TOPIC_XXXX".to_owned().into(),
+        queue_id: 2,
+        properties: Bytes::from_static(b"DELAY\x013\x02"),
+        ..message(0)
+    };
+    assert_eq!(broker.store().put_message(&delayed).status, PutMessageStatus::PutOk);
+    let due = |broker: &Broker| broker.store().consume_queue_unit("SCHEDULE_TOPIC_XXXX", 2, 0).unwrap().tags_code;
+    assert_eq!(due(&broker), START_MILLIS + 10_000);
+    broker.store().keep();
+    broker.fs = broker.fs.crashed(Crash::Killed);
+    broker.store = None;
+    broker.open();
+    assert_eq!(due(&broker), START_MILLIS + 10_000, "built again from the log");
+}
+
+#[test]
+fn a_removed_index_and_removed_queues_are_built_again() {
+    let mut broker = Broker::new(|_| ());
+    broker.put(0..100);
+    broker.stop();
+    for dir in ["/store/index", "/store/consumequeue/T/0"] {
+        for name in broker.files(dir) {
+            broker.fs.remove_file(&Path::new(dir).join(name)).unwrap();
+        }
+    }
+    broker.fs.remove_dir(Path::new("/store/consumequeue/T/0")).unwrap();
+    broker.open();
+    assert_eq!(broker.count_from(0), 100);
+    assert!((0..100).all(|number| broker.finds_key(number)));
+}
