@@ -182,7 +182,7 @@ async fn an_offset_is_committed_for_a_group_and_a_topic_that_exist() {
 
     let all = client.call(RemotingCommand::request(request_code::GET_ALL_CONSUMER_OFFSET)).await;
     let text = String::from_utf8(all.body.to_vec()).unwrap();
-    assert!(text.ends_with(r#""groupTopicMap":{"G":["T"]},"offsetTable":{"T@G":{0:4}}}"#), "{text}");
+    assert!(text.ends_with(r#""groupTopicMap":{"G":["T"]},"offsetTable":{"T@G":{0:4}},"pullOffsetTable":{}}"#), "{text}");
     broker.stop().await;
 }
 
@@ -541,6 +541,31 @@ async fn administrators_see_how_far_a_group_is() {
     assert_eq!(stats.offset_table.len(), 1);
     let stats: ConsumeStats = body(&client.call_with(code, &header(Some("U"), None)).await);
     assert!(stats.offset_table.is_empty());
+    broker.stop().await;
+}
+
+/// AdminBrokerProcessor.java#cloneGroupOffset.
+#[tokio::test]
+async fn a_group_can_begin_where_another_one_is() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 1);
+    let mut client = broker.connect().await;
+    client.consume("G", "a", &[("T", "*")]).await;
+    client.commit("G", "T", 0, 5).await;
+    broker.broker.consumer_offsets.commit("G", "GONE", 0, 3, 500);
+    let header = |topic: Option<&'static str>, dest: &'static str| CloneGroupOffsetRequestHeader {
+        src_group: Str::from("G"),
+        dest_group: Str::from(dest),
+        topic: topic.map(Str::from),
+        offline: false,
+    };
+    let code = request_code::CLONE_GROUP_OFFSET;
+    assert_eq!(client.call_with(code, &header(Some("T"), "H")).await.code, response_code::SUCCESS);
+    assert_eq!(client.call_with(code, &header(None, "I")).await.code, response_code::SUCCESS);
+    for group in ["H", "I"] {
+        assert_eq!(broker.broker.consumer_offsets.committed(group, "T", 0), Some(5));
+        assert_eq!(broker.broker.consumer_offsets.committed(group, "GONE", 0), None);
+    }
     broker.stop().await;
 }
 

@@ -60,6 +60,8 @@ struct OffsetFile {
     /// Written by the original through a getter that nobody reads; ignored when loaded.
     group_topic_map: BTreeMap<String, BTreeSet<String>>,
     offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Written by the original as well, and ignored when loaded.
+    pull_offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
 impl ConsumerOffsets {
@@ -234,11 +236,18 @@ impl ConsumerOffsets {
         let mut file = OffsetFile { data_version: self.data_version(), ..OffsetFile::default() };
         for (group_name, group) in self.groups.read().iter() {
             for (topic, offsets) in group.topics.read().iter() {
-                let committed = offsets.tables.lock().committed.clone();
+                let (committed, pulled) = {
+                    let tables = offsets.tables.lock();
+                    (tables.committed.clone(), tables.pulled.clone())
+                };
+                let key = format!("{topic}{SEPARATOR}{group_name}");
+                if !pulled.is_empty() {
+                    file.pull_offset_table.insert(key.clone(), pulled);
+                }
                 if committed.is_empty() {
                     continue;
                 }
-                file.offset_table.insert(format!("{topic}{SEPARATOR}{group_name}"), committed);
+                file.offset_table.insert(key, committed);
                 if !group_name.contains(SEPARATOR) {
                     file.group_topic_map.entry(group_name.to_string()).or_default().insert(topic.to_string());
                 }
@@ -328,10 +337,12 @@ mod tests {
         assert_eq!(
             String::from_utf8(written.encode()).unwrap(),
             "{\"dataVersion\":{\"counter\":0,\"stateVersion\":0,\"timestamp\":1795219808010},\
-             \"groupTopicMap\":{\"G\":[\"T1\"]},\"offsetTable\":{\"T1@G\":{0:5,1:7},\"T1@G@broadcast\":{0:4}}}"
+             \"groupTopicMap\":{\"G\":[\"T1\"]},\"offsetTable\":{\"T1@G\":{0:5,1:7},\"T1@G@broadcast\":{0:4}},\"pullOffsetTable\":{\"T2@G\":{0:4}}}"
         );
         written.persist().unwrap();
-        assert_eq!(load(&folder).encode(), written.encode());
+        let read = load(&folder);
+        assert_eq!((read.current("G", "T1", 1), read.pulled("G", "T2", 0)), (Some(7), None));
+        assert_eq!(read.data_version(), written.data_version());
 
         let path = folder.path().join("config/consumerOffset.json");
         let stamp = || std::fs::metadata(&path).unwrap().modified().unwrap();

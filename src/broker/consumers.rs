@@ -143,7 +143,7 @@ impl Consumers {
             }
         };
         let subscription_changed = subscriptions.is_some_and(|stated| {
-            let (added, removed) = entry.update_subscriptions(stated);
+            let (added, removed) = entry.update_subscriptions(stated, now);
             for topic in &removed {
                 forget_topic_of(&mut table.groups_of_topic, topic, &name);
             }
@@ -293,10 +293,14 @@ impl Table {
 impl Group {
     /// New topics are added, newer statements replace older ones, topics that are not stated any more go.
     /// Whether topics were added, and which were removed; a replacement is no change.
-    fn update_subscriptions(&mut self, stated: Vec<SubscriptionData>) -> (bool, Vec<Arc<str>>) {
+    fn update_subscriptions(&mut self, stated: Vec<SubscriptionData>, now: i64) -> (bool, Vec<Arc<str>>) {
         let mut added = false;
         let mut topics: HashSet<String> = HashSet::with_capacity(stated.len());
-        for data in stated {
+        for mut data in stated {
+            // A client that names no version means the present one.
+            if data.sub_version == 0 {
+                data.sub_version = now;
+            }
             topics.insert(data.topic.clone());
             match self.subscriptions.get(data.topic.as_str()) {
                 Some(old) if data.sub_version <= old.data.sub_version => {}

@@ -77,7 +77,7 @@ pub fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingComm
         let change = broker.consumers.unregister(group, peer);
         membership::tell(broker, group, config.as_deref(), &change);
     }
-    Ok(Reply::success())
+    Ok(Reply::success_with_header())
 }
 
 /// CHECK_CLIENT_CONFIG: clients ask before they start with a filter that is no list of tags.

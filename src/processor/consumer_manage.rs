@@ -25,14 +25,19 @@ pub fn list_consumers(broker: &Broker, request: &RemotingCommand) -> Result<Repl
     let header: GetConsumerListByGroupRequestHeader = request.header()?;
     let consumer_id_list = broker.consumers.client_ids(&header.consumer_group);
     if consumer_id_list.is_empty() {
-        return Err(Refusal::system_error(format!("no consumer for this group, {}", header.consumer_group)));
+        let remark = format!("no consumer for this group, {}", header.consumer_group);
+        return Err(Refusal::system_error(remark).with_header());
     }
-    Ok(Reply::body(fastjson::to_vec(&GetConsumerListByGroupResponseBody { consumer_id_list })))
+    let body = fastjson::to_vec(&GetConsumerListByGroupResponseBody { consumer_id_list });
+    Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&()).with_body(body)))
 }
 
 /// UPDATE_CONSUMER_OFFSET.
 pub fn update_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
-    let header: UpdateConsumerOffsetRequestHeader = request.header()?;
+    update_offset_by(broker, &request.header()?).map_err(Refusal::with_header)
+}
+
+fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader) -> Result<Reply, Refusal> {
     let (group, topic) = (&*header.consumer_group, &*header.topic);
     if !broker.groups.contains(group) {
         let remark = format!("Group {group} not exist!");
@@ -49,11 +54,11 @@ pub fn update_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply
     };
     let config = broker.config.load();
     if config.use_server_side_reset_offset && broker.consumer_offsets.has_pending_reset(group, topic, queue_id) {
-        let response = RemotingCommand::response(response_code::SUCCESS);
+        let response = RemotingCommand::response(response_code::SUCCESS).with_header(&());
         return Ok(Reply::Now(response.with_remark("Offset has been previously reset")));
     }
     broker.consumer_offsets.commit(group, topic, queue_id, offset, config.consumer_offset_update_version_step);
-    Ok(Reply::success())
+    Ok(Reply::success_with_header())
 }
 
 /// QUERY_CONSUMER_OFFSET.
@@ -65,7 +70,7 @@ pub fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply,
     }
     if header.set_zero_if_not_found == Some(false) {
         let remark = "Not found, do not set to zero, maybe this group boot first";
-        return Err(Refusal::new(response_code::QUERY_NOT_FOUND, remark));
+        return Err(Refusal::new(response_code::QUERY_NOT_FOUND, remark).with_header());
     }
     // A queue of which nothing has been deleted or pushed out of memory yet is new, and so is this group: both begin at 0.
     let store = &broker.store;
@@ -73,7 +78,7 @@ pub fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply,
         return found(&QueryConsumerOffsetResponseHeader { offset: 0 });
     }
     let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
-    Err(Refusal::new(response_code::QUERY_NOT_FOUND, remark))
+    Err(Refusal::new(response_code::QUERY_NOT_FOUND, remark).with_header())
 }
 
 /// Where a group goes on: a pending reset counts before what it committed, unless resets are the clients' business.
@@ -100,7 +105,10 @@ pub fn max_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, R
 pub fn min_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetMinOffsetRequestHeader = request.header()?;
     // A queue that nobody has written to begins at 0, as in the original, which makes it on the spot.
-    found(&GetMinOffsetResponseHeader { offset: broker.store.min_offset(&header.topic, header.queue_id).max(0) })
+    let offset = broker.store.min_offset(&header.topic, header.queue_id).max(0);
+    let response = RemotingCommand::response(response_code::SUCCESS).with_header(&GetMinOffsetResponseHeader { offset });
+    // The original answers this one with a remark, and an empty one.
+    Ok(Reply::Now(response.with_remark("")))
 }
 
 /// SEARCH_OFFSET_BY_TIMESTAMP. Reads the log where the search leads it, so it goes to the pool for that.

@@ -118,7 +118,7 @@ pub const COVERAGE: &[(i32, Standing)] = &[
     (311, NameServer(NAMESRV)),
     (312, NameServer(NAMESRV)),
     (313, NameServer(NAMESRV)),
-    (314, NotYet),
+    (314, Broker(CONSUMERS)),
     (315, NotYet),
     (316, NotYet),
     (317, NotYet),

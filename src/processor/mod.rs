@@ -75,6 +75,7 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
         code::GET_ALL_PRODUCER_INFO => admin::consumer::producers(broker),
         code::GET_CONSUME_STATS => admin::consumer::stats(broker, peer, request),
         code::INVOKE_BROKER_TO_RESET_OFFSET => admin::consumer::reset_offset(broker, peer, request),
+        code::CLONE_GROUP_OFFSET => admin::consumer::clone_offsets(broker, request),
         code::QUERY_TOPIC_CONSUME_BY_WHO => admin::consumer::groups_of_topic(broker, request),
         code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => admin::consumer::system_topics(broker),
         code::GET_CONSUMER_RUNNING_INFO => admin::consumer::running_info(broker, peer, request),

@@ -77,7 +77,7 @@ enum Outcome {
 
 pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let pull = Pull { code: request.code, header: request.header()? };
-    match pull.run(broker, peer, Run::First)? {
+    match pull.run(broker, peer, Run::First).map_err(Refusal::with_header)? {
         Outcome::Answer(response) => Ok(Reply::Now(response)),
         later => {
             go_on(broker, Arc::new(pull), peer.completion(request), Run::First, later);
@@ -118,7 +118,7 @@ fn wait(broker: &Arc<Broker>, pull: Arc<Pull>, completion: Completion, subscript
         }
         match pull.run(&again_broker, completion.peer(), Run::Again) {
             Ok(outcome) => go_on(&again_broker, pull, completion, Run::Again, outcome),
-            Err(refusal) => completion.answer_now(refusal.into_response()),
+            Err(refusal) => completion.answer_now(refusal.with_header().into_response()),
         }
     });
     let waiter = Waiter { from_offset, subscription, timeout_millis, wakes_on_arrival: is_long, again };

@@ -30,6 +30,11 @@ impl Reply {
         Self::Now(RemotingCommand::response(response_code::SUCCESS))
     }
 
+    /// SUCCESS from a header class without a field that is set.
+    pub fn success_with_header() -> Self {
+        Self::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&()))
+    }
+
     pub fn body(body: impl Into<bytes::Bytes>) -> Self {
         Self::Now(RemotingCommand::response(response_code::SUCCESS).with_body(body))
     }
@@ -91,15 +96,17 @@ pub struct Refusal {
     pub code: i32,
     pub remark: Option<Str>,
     pub fields: Vec<(&'static str, Str)>,
+    /// The original answers from a header class: `extFields` are there even when none of them is set.
+    pub has_header: bool,
 }
 
 impl Refusal {
     pub fn new(code: i32, remark: impl Into<Str>) -> Self {
-        Self { code, remark: Some(remark.into()), fields: Vec::new() }
+        Self { code, remark: Some(remark.into()), fields: Vec::new(), has_header: false }
     }
 
     pub fn without_remark(code: i32) -> Self {
-        Self { code, remark: None, fields: Vec::new() }
+        Self { code, remark: None, fields: Vec::new(), has_header: false }
     }
 
     pub fn system_error(remark: impl Into<Str>) -> Self {
@@ -111,9 +118,17 @@ impl Refusal {
         self
     }
 
+    pub fn with_header(mut self) -> Self {
+        self.has_header = true;
+        self
+    }
+
     pub fn into_response(self) -> RemotingCommand {
         let mut response = RemotingCommand::response(self.code);
         response.remark = self.remark;
+        if self.has_header {
+            response = response.with_header(&());
+        }
         for (name, value) in self.fields {
             response.ext_fields.insert(name, value);
         }

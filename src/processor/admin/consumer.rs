@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients, their progress and their offsets for administrators: codes 203, 204, 208, 222, 300, 305, 307 and 328.
+//! Clients, their progress and their offsets for administrators: codes 203, 204, 208, 222, 300, 305, 307, 314
+//! and 328.
 //!
 //! Order of checks, codes and texts follow AdminBrokerProcessor.java and Broker2Client.java.
 
@@ -12,8 +13,9 @@ use ferrocket_protocol::body::{
     ProducerInfo, ProducerTableInfo, ResetOffsetBody, ResetOffsetBodyForC, TopicList,
 };
 use ferrocket_protocol::header::{
-    GetConsumeStatsRequestHeader, GetConsumerConnectionListRequestHeader, GetConsumerRunningInfoRequestHeader,
-    GetProducerConnectionListRequestHeader, QueryTopicConsumeByWhoRequestHeader, ResetOffsetRequestHeader,
+    CloneGroupOffsetRequestHeader, GetConsumeStatsRequestHeader, GetConsumerConnectionListRequestHeader,
+    GetConsumerRunningInfoRequestHeader, GetProducerConnectionListRequestHeader, QueryTopicConsumeByWhoRequestHeader,
+    ResetOffsetRequestHeader,
 };
 use ferrocket_protocol::{LanguageCode, RemotingCommand, fastjson, response_code, version};
 
@@ -266,6 +268,25 @@ fn queue_of(broker: &Broker, topic: &str, queue_id: i32) -> MessageQueue {
     MessageQueue::new(topic, broker_name, queue_id)
 }
 
+/// CLONE_GROUP_OFFSET: another group goes on where this one is. Topics that the group does not consume are passed over.
+pub fn clone_offsets(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: CloneGroupOffsetRequestHeader = request.header()?;
+    let source = &*header.src_group;
+    let topics = match header.topic.as_deref().unwrap_or_default() {
+        topic if topic.trim().is_empty() => broker.consumer_offsets.topics_of(source),
+        topic => BTreeSet::from([topic.to_owned()]),
+    };
+    for topic in topics.iter().filter(|topic| broker.topics.contains(topic)) {
+        let is_consumed = header.offline
+            || broker.consumers.subscription_count(source) == 0
+            || broker.consumers.known_subscription(source, topic).is_some();
+        if is_consumed {
+            broker.consumer_offsets.clone_group(source, &header.dest_group, topic);
+        }
+    }
+    Ok(Reply::success())
+}
+
 /// GET_CONSUMER_RUNNING_INFO: the client itself is asked, and its answer passed on as it is.
 pub fn running_info(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetConsumerRunningInfoRequestHeader = request.header()?;
@@ -294,7 +315,8 @@ fn relay(
     broker.runtime.spawn("relay to a client", async move {
         let response = match to_client::relay(&client.peer, code, ext_fields, body).await {
             Ok(response) => response,
-            Err(why @ CallError::Timeout { .. }) => {
+            // A client that goes while it is asked has not answered in time either.
+            Err(why @ (CallError::Timeout { .. } | CallError::Closed { .. })) => {
                 let remark = format!("consumer {who} Timeout: {why}");
                 Refusal::new(response_code::CONSUME_MSG_TIMEOUT, remark).into_response()
             }
