@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrocket_protocol::java_hash::string_hash;
+use ferrocket_protocol::java_hash::{self, string_hash};
 use ferrocket_protocol::message::{MessageView, properties, property, sys_flag};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
@@ -24,10 +24,15 @@ use super::record::{self, Found};
 use super::{StoreConfig, StoreError, at_path};
 use crate::runtime::{Parker, Shutdown, local_time};
 
-/// How long messages may be without their index entries when nobody asks for them.
+/// How often the indexer looks how far it is behind.
 const INDEX_INTERVAL: Duration = Duration::from_millis(200);
+/// How many looks later it begins at the latest. Keys fall on slots all over the file, and each page of slots that a batch
+/// touches is a read and a write: few large batches cost a tenth of many small ones. Who asks does not wait for it.
+const INDEX_LOOKS_MAX: u32 = 15;
+/// How far behind it begins at once: this much of the log is certainly still in memory.
+const INDEX_BEHIND_BYTES: i64 = 32 * 1024 * 1024;
 /// Keys that are added at once.
-const BATCH_KEYS_MAX: usize = 32 * 1024;
+const BATCH_KEYS_MAX: usize = 128 * 1024;
 /// A query waits for the index only if it is not further behind.
 const QUERY_CATCH_UP_BYTES_MAX: i64 = 256 * 1024 * 1024;
 
@@ -216,33 +221,38 @@ impl Index {
     }
 }
 
-/// The keys of one message, as hashes.
-fn push_keys(record: &MessageView<'_>, text: &mut String, keys: &mut Vec<Key>) {
+/// The keys of one message, as hashes of `topic#key`, in the order in which Java adds them.
+fn push_keys(record: &MessageView<'_>, keys: &mut Vec<Key>) {
     if sys_flag::transaction_type(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
         return;
     }
-    let mut push = |kind: &str, key: &[u8]| {
-        text.clear();
-        text.push_str(record.topic);
-        text.push('#');
-        text.push_str(kind);
-        match std::str::from_utf8(key) {
-            Ok(key) => text.push_str(key),
-            Err(_) => text.push_str(&String::from_utf8_lossy(key)),
+    // One walk over the properties; of a name that comes twice the later value counts.
+    let (mut unique, mut named, mut tags) = (None, None, None);
+    for (name, value) in properties::iter(record.properties) {
+        match name.first() {
+            Some(b'U') if name == property::UNIQ_KEY.as_bytes() => unique = Some(value),
+            Some(b'K') if name == property::KEYS.as_bytes() => named = Some(value),
+            Some(b'T') if name == property::TAGS.as_bytes() => tags = Some(value),
+            _ => {}
         }
-        let hash = key_hash(string_hash(text));
+    }
+    let of_topic = java_hash::extend(string_hash(record.topic), "#");
+    let mut push = |begin: i32, key: &[u8]| {
+        let hash = match std::str::from_utf8(key) {
+            Ok(key) => java_hash::extend(begin, key),
+            Err(_) => java_hash::extend(begin, &String::from_utf8_lossy(key)),
+        };
+        let hash = key_hash(hash);
         keys.push(Key { hash, physical_offset: record.physical_offset, store_timestamp: record.store_timestamp });
     };
-    if let Some(unique) = properties::find(record.properties, property::UNIQ_KEY) {
-        push("", unique);
+    if let Some(unique) = unique {
+        push(of_topic, unique);
     }
-    for key in properties::find(record.properties, property::KEYS).unwrap_or_default().split(|byte| *byte == b' ') {
-        if !key.is_empty() {
-            push("", key);
-        }
+    for key in named.unwrap_or_default().split(|byte| *byte == b' ').filter(|key| !key.is_empty()) {
+        push(of_topic, key);
     }
-    if let Some(tags) = properties::find(record.properties, property::TAGS) {
-        push(TAG_KIND, tags);
+    if let Some(tags) = tags {
+        push(java_hash::extend(of_topic, TAG_KIND), tags);
     }
 }
 
@@ -251,8 +261,13 @@ const TAG_KIND: &str = "T#";
 
 impl MessageStore {
     pub(super) fn run_indexer(&self, shutdown: &Shutdown, bell: &Parker) {
+        let mut looks = 0;
         while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
-            self.build_index();
+            looks += 1;
+            if looks >= INDEX_LOOKS_MAX || self.log.max_offset() - self.index.position() >= INDEX_BEHIND_BYTES {
+                self.build_index();
+                looks = 0;
+            }
             self.clock.park(bell, INDEX_INTERVAL);
         }
     }
@@ -286,14 +301,13 @@ impl MessageStore {
         }
         let Some(file) = self.log.files.find(state.position) else { return Ok(false) };
         let mut keys = Vec::new();
-        let mut text = String::new();
         let mut position = state.position;
         let bytes = file.read((position - file.start_offset()) as usize, (end - position) as usize);
         let mut at = 0;
         while keys.len() < BATCH_KEYS_MAX && at < bytes.len() {
             match record::check(&bytes[at..], position, false) {
                 Found::Record(record) => {
-                    push_keys(&record, &mut text, &mut keys);
+                    push_keys(&record, &mut keys);
                     at += record.total_bytes();
                     position += record.total_bytes() as i64;
                 }
