@@ -55,12 +55,10 @@ config! {
         /// Read at start: create the topic named after the broker.
         broker_topic_enable "brokerTopicEnable": bool = true => Live;
         cg_cold_read_threshold "cgColdReadThreshold": i64 = 3_145_728 => Inert(why::COLD_DATA);
-        /// Milliseconds after which a client that sends no heartbeat is forgotten.
-        channel_expired_timeout "channelExpiredTimeout": i64 = 120_000 => Live;
+        channel_expired_timeout "channelExpiredTimeout": i64 = 120_000 => Inert(why::FIXED_EXPIRY);
         check_sync_state_set_period "checkSyncStateSetPeriod": i64 = 5000 => Inert(why::REPLICATION);
         clean_offline_broker_interval "cleanOfflineBrokerInterval": i32 = 30_000 => Inert(why::DEAD);
-        /// Delete the retry topics of a deleted topic.
-        clear_retry_topic_when_delete_topic "clearRetryTopicWhenDeleteTopic": bool = true => Live;
+        clear_retry_topic_when_delete_topic "clearRetryTopicWhenDeleteTopic": bool = true => Inert(why::POP);
         client_manager_thread_pool_queue_capacity "clientManagerThreadPoolQueueCapacity": i32 = 1_000_000 => Inert(why::POOLS);
         client_manage_thread_pool_nums "clientManageThreadPoolNums": i32 = 32 => Inert(why::POOLS);
         /// Read at start: create the topic named after the cluster.
@@ -77,8 +75,7 @@ config! {
         /// Keys (semicolons between) that updateBrokerConfig refuses.
         config_black_list "configBlackList": String = text("configBlackList;brokerConfigPath") => Live;
         config_manager_version "configManagerVersion": String = text("v1") => Guarded("only v1 is served, because v2 keeps the tables in RocksDB");
-        /// How many bytes behind is far.
-        consumer_fallbehind_threshold "consumerFallbehindThreshold": i64 = 17_179_869_184 => Live;
+        consumer_fallbehind_threshold "consumerFallbehindThreshold": i64 = 17_179_869_184 => Inert(why::FALL_BEHIND);
         consumer_manager_thread_pool_queue_capacity "consumerManagerThreadPoolQueueCapacity": i32 = 1_000_000 => Inert(why::POOLS);
         consumer_manage_thread_pool_nums "consumerManageThreadPoolNums": i32 = 32 => Inert(why::POOLS);
         /// Offset commits per step of the offset table's version.
@@ -91,10 +88,8 @@ config! {
         default_topic_queue_nums "defaultTopicQueueNums": i32 = 8 => Live;
         /// Delivered delayed messages per step of the delay table's version.
         delay_offset_update_version_step "delayOffsetUpdateVersionStep": i64 = 200 => Live;
-        /// Block a group that has fallen far behind.
-        disable_consume_if_consumer_read_slowly "disableConsumeIfConsumerReadSlowly": bool = false => Live;
-        /// Keep offsets of broadcast consumers that stand behind a proxy.
-        enable_broadcast_offset_store "enableBroadcastOffsetStore": bool = true => Live;
+        disable_consume_if_consumer_read_slowly "disableConsumeIfConsumerReadSlowly": bool = false => Inert(why::FALL_BEHIND);
+        enable_broadcast_offset_store "enableBroadcastOffsetStore": bool = true => Inert(why::PROXY);
         enable_calc_filter_bit_map "enableCalcFilterBitMap": bool = false => Inert(why::SQL_BITMAP);
         enable_connection_metrics "enableConnectionMetrics": bool = true => Inert(why::METRICS);
         enable_controller_mode "enableControllerMode": bool = false => Guarded("true is refused, because there is no controller mode yet");
@@ -103,6 +98,7 @@ config! {
         enable_detail_stat "enableDetailStat": bool = true => Inert(why::STATS);
         enable_fast_channel_event_process "enableFastChannelEventProcess": bool = false => Inert(why::POOLS);
         enable_lag_and_dlq_metrics "enableLagAndDlqMetrics": bool = true => Inert(why::METRICS);
+        enable_lite_event_mode "enableLiteEventMode": bool = true => Inert(why::LITE);
         enable_lite_pop_log "enableLitePopLog": bool = false => Inert(why::LITE);
         enable_lmq_stats "enableLmqStats": bool = false => Inert(why::LITE);
         enable_message_store_metrics "enableMessageStoreMetrics": bool = true => Inert(why::METRICS);
@@ -116,10 +112,8 @@ config! {
         enable_pop_log "enablePopLog": bool = false => Inert(why::POP);
         enable_pop_message_threshold "enablePopMessageThreshold": bool = false => Inert(why::POP);
         enable_pop_metrics "enablePopMetrics": bool = true => Inert(why::POP);
-        /// Allow SQL92 expressions.
-        enable_property_filter "enablePropertyFilter": bool = false => Live;
-        /// Register producers from heartbeats.
-        enable_register_producer "enableRegisterProducer": bool = true => Live;
+        enable_property_filter "enablePropertyFilter": bool = false => Inert(why::SQL_BITMAP);
+        enable_register_producer "enableRegisterProducer": bool = true => Inert(why::ALWAYS);
         enable_remote_escape "enableRemoteEscape": bool = false => Inert(why::REPLICATION);
         enable_remoting_metrics "enableRemotingMetrics": bool = true => Inert(why::METRICS);
         enable_request_metrics "enableRequestMetrics": bool = true => Inert(why::METRICS);
@@ -127,7 +121,8 @@ config! {
         enable_single_topic_register "enableSingleTopicRegister": bool = false => Inert(why::REGISTRATION);
         enable_skip_long_awaiting_ack "enableSkipLongAwaitingAck": bool = false => Inert(why::POP);
         enable_slave_acting_master "enableSlaveActingMaster": bool = false => Inert(why::REPLICATION);
-        enable_split_metadata "enableSplitMetadata": bool = true => Inert(why::REGISTRATION);
+        /// Answer the tables of topics and groups in parts, to askers that can read parts.
+        enable_split_metadata "enableSplitMetadata": bool = true => Live;
         enable_split_registration "enableSplitRegistration": bool = false => Inert(why::REGISTRATION);
         enable_stats_metrics "enableStatsMetrics": bool = true => Inert(why::METRICS);
         enable_transaction_metrics "enableTransactionMetrics": bool = true => Inert(why::TRANSACTION);
@@ -141,8 +136,7 @@ config! {
         fetch_namesrv_addr_interval "fetchNamesrvAddrInterval": i64 = 10_000 => Inert(why::LOOKUP);
         filter_data_clean_time_span "filterDataCleanTimeSpan": i64 = 86_400_000 => Inert(why::SQL_BITMAP);
         filter_server_nums "filterServerNums": i32 = 0 => Inert(why::DEAD);
-        /// Apply the filter to retry messages too.
-        filter_support_retry "filterSupportRetry": bool = false => Live;
+        filter_support_retry "filterSupportRetry": bool = false => Inert(why::SQL_BITMAP);
         flush_consumer_offset_history_interval "flushConsumerOffsetHistoryInterval": i32 = 60_000 => Inert(why::DEAD);
         /// Milliseconds between two writes of the consumer offsets.
         flush_consumer_offset_interval "flushConsumerOffsetInterval": i32 = 5000 => Restart;
@@ -176,8 +170,7 @@ config! {
         load_balance_poll_name_server_interval "loadBalancePollNameServerInterval": i64 = 30_000 => Inert(why::REGISTRATION);
         load_balance_processor_thread_pool_nums "loadBalanceProcessorThreadPoolNums": i32 = 32 => Inert(why::POOLS);
         load_balance_thread_pool_queue_capacity "loadBalanceThreadPoolQueueCapacity": i32 = 100_000 => Inert(why::POOLS);
-        /// Refuse queue locks of clients that are not in the group.
-        lock_in_strict_mode "lockInStrictMode": bool = false => Live;
+        lock_in_strict_mode "lockInStrictMode": bool = false => Inert(why::REPLICATION);
         /// Let a pull wait for messages as long as its client allows.
         long_polling_enable "longPollingEnable": bool = true => Live;
         max_client_event_count "maxClientEventCount": i32 = 100 => Inert(why::LITE);
@@ -257,8 +250,7 @@ config! {
         register_name_server_period "registerNameServerPeriod": i32 = 30_000 => Restart;
         /// Refuse pull consumers in heartbeats.
         reject_pull_consumer_enable "rejectPullConsumerEnable": bool = false => Live;
-        /// Refuse transactional messages.
-        reject_transaction_message "rejectTransactionMessage": bool = false => Live;
+        reject_transaction_message "rejectTransactionMessage": bool = false => Inert(why::TRANSACTION);
         reply_thread_pool_queue_capacity "replyThreadPoolQueueCapacity": i32 = 10_000 => Inert(why::POOLS);
         retrieve_message_from_pop_retry_topic_v1 "retrieveMessageFromPopRetryTopicV1": bool = true => Inert(why::POP);
         revive_ack_wait_ms "reviveAckWaitMs": i64 = 180_000 => Inert(why::POP);
@@ -278,14 +270,13 @@ config! {
         skip_pre_online "skipPreOnline": bool = false => Inert(why::REPLICATION);
         skip_when_ck_re_put_reach_max_times "skipWhenCKRePutReachMaxTimes": bool = false => Inert(why::POP);
         slave_read_enable "slaveReadEnable": bool = false => Inert(why::REPLICATION);
-        split_metadata_size "splitMetadataSize": i32 = 2000 => Inert(why::REGISTRATION);
+        /// Entries of one part.
+        split_metadata_size "splitMetadataSize": i32 = 2000 => Live;
         split_registration_size "splitRegistrationSize": i32 = 800 => Inert(why::REGISTRATION);
         /// Refuse sends before this moment (milliseconds since 1970).
         start_accept_send_request_time_stamp "startAcceptSendRequestTimeStamp": i64 = 0 => Live;
-        /// Store reply messages too.
-        store_reply_message_enable "storeReplyMessageEnable": bool = true => Live;
-        /// Milliseconds after which a subscription that no heartbeat repeats is forgotten.
-        subscription_expired_timeout "subscriptionExpiredTimeout": i64 = 600_000 => Live;
+        store_reply_message_enable "storeReplyMessageEnable": bool = true => Inert(why::REQUEST_REPLY);
+        subscription_expired_timeout "subscriptionExpiredTimeout": i64 = 600_000 => Inert(why::FIXED_EXPIRY);
         sync_broker_member_group_period "syncBrokerMemberGroupPeriod": i32 = 1000 => Inert(why::REPLICATION);
         sync_broker_metadata_period "syncBrokerMetadataPeriod": i64 = 5000 => Inert(why::REPLICATION);
         sync_controller_metadata_period "syncControllerMetadataPeriod": i64 = 10_000 => Inert(why::REPLICATION);
@@ -310,12 +301,10 @@ config! {
         /// Remember a reset until the group pulls again, so that clients need not be told.
         use_server_side_reset_offset "useServerSideResetOffset": bool = true => Live;
         use_single_rocksdb_for_all_configs "useSingleRocksDBForAllConfigs": bool = false => Inert(why::ROCKSDB);
-        /// Check pulls against the subscriptions written in the group's configuration.
-        use_static_subscription "useStaticSubscription": bool = false => Live;
+        use_static_subscription "useStaticSubscription": bool = false => Inert(why::STATIC_SUBSCRIPTION);
         /// Refuse to create or change a system topic by command.
         validate_system_topic_when_update_topic "validateSystemTopicWhenUpdateTopic": bool = true => Live;
-        /// How long an ack may wait before it is refused with SYSTEM_BUSY.
-        wait_time_mills_in_ack_queue "waitTimeMillsInAckQueue": i64 = 3000 => Live;
+        wait_time_mills_in_ack_queue "waitTimeMillsInAckQueue": i64 = 3000 => Inert(why::POP);
         /// How long an administrator's request may wait before it is refused with SYSTEM_BUSY.
         wait_time_mills_in_admin_broker_queue "waitTimeMillsInAdminBrokerQueue": i64 = 5000 => Live;
         /// How long a heartbeat may wait before it is refused with SYSTEM_BUSY.
@@ -326,8 +315,7 @@ config! {
         wait_time_mills_in_pull_queue "waitTimeMillsInPullQueue": i64 = 5000 => Live;
         /// How long a send may wait before it is refused with SYSTEM_BUSY.
         wait_time_mills_in_send_queue "waitTimeMillsInSendQueue": i64 = 200 => Live;
-        /// How long the end of a transaction may wait before it is refused with SYSTEM_BUSY.
-        wait_time_mills_in_transaction_queue "waitTimeMillsInTransactionQueue": i64 = 3000 => Live;
+        wait_time_mills_in_transaction_queue "waitTimeMillsInTransactionQueue": i64 = 3000 => Inert(why::TRANSACTION);
 
         // --- NettyServerConfig
         /// The local address to listen on.
@@ -338,7 +326,7 @@ config! {
         server_async_semaphore_value "serverAsyncSemaphoreValue": i32 = 64 => Inert(why::POOLS);
         server_callback_executor_threads "serverCallbackExecutorThreads": i32 = 0 => Inert(why::POOLS);
         /// Close a connection on which nothing moved for so long.
-        server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": i32 = 120 => Live;
+        server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": i32 = 120 => Restart;
         server_netty_worker_group_enable "serverNettyWorkerGroupEnable": bool = true => Inert(why::NETTY);
         server_oneway_semaphore_value "serverOnewaySemaphoreValue": i32 = 256 => Inert(why::POOLS);
         server_pooled_byte_buf_allocator_enable "serverPooledByteBufAllocatorEnable": bool = true => Inert(why::NETTY);
@@ -380,8 +368,7 @@ config! {
         all_ack_in_sync_state_set "allAckInSyncStateSet": bool = false => Inert(why::REPLICATION);
         append_topic_for_timer_delete_key "appendTopicForTimerDeleteKey": bool = false => Inert(why::TIMER);
         async_learner "asyncLearner": bool = false => Inert(why::REPLICATION);
-        /// Use the record format with a two-byte topic length for topics longer than 127 bytes.
-        auto_message_version_on_topic_len "autoMessageVersionOnTopicLen": bool = true => Live;
+        auto_message_version_on_topic_len "autoMessageVersionOnTopicLen": bool = true => Inert(why::ALWAYS);
         batch_dispatch_request_thread_pool_nums "batchDispatchRequestThreadPoolNums": i32 = 16 => Inert(why::POOLS);
         bit_map_length_consume_queue_ext "bitMapLengthConsumeQueueExt": i32 = 64 => Inert(why::SQL_BITMAP);
         bottom_most_compression_type_for_consume_queue_store "bottomMostCompressionTypeForConsumeQueueStore": String = text("zstd") => Inert(why::ROCKSDB);
@@ -414,24 +401,20 @@ config! {
         compaction_mapped_file_size "compactionMappedFileSize": i32 = 104_857_600 => Inert(why::COMPACTION);
         compaction_schedule_internal "compactionScheduleInternal": i32 = 900_000 => Inert(why::COMPACTION);
         compaction_thread_num "compactionThreadNum": i32 = 6 => Inert(why::POOLS);
-        /// Milliseconds between two corrections of all minimum offsets.
-        correct_logic_min_offset_force_interval "correctLogicMinOffsetForceInterval": i32 = 300_000 => Live;
+        correct_logic_min_offset_force_interval "correctLogicMinOffsetForceInterval": i32 = 300_000 => Inert(why::TUNING);
         correct_logic_min_offset_sleep_interval "correctLogicMinOffsetSleepInterval": i32 = 1 => Inert(why::TUNING);
         correct_min_offset_madvise_enable "correctMinOffsetMadviseEnable": bool = false => Inert(why::TUNING);
         data_read_ahead_enable "dataReadAheadEnable": bool = true => Inert(why::TUNING);
         debug_lock_enable "debugLockEnable": bool = false => Inert(why::LOGGING);
         /// Messages of one query by unique key, at most.
         default_query_max_num "defaultQueryMaxNum": i32 = 32 => Live;
-        /// Milliseconds between two deletions of CommitLog files.
-        delete_commit_log_files_interval "deleteCommitLogFilesInterval": i32 = 100 => Live;
-        /// Milliseconds between two deletions of ConsumeQueue and index files.
-        delete_consume_queue_files_interval "deleteConsumeQueueFilesInterval": i32 = 100 => Live;
+        delete_commit_log_files_interval "deleteCommitLogFilesInterval": i32 = 100 => Inert(why::TUNING);
+        delete_consume_queue_files_interval "deleteConsumeQueueFilesInterval": i32 = 100 => Inert(why::TUNING);
         /// Files deleted at a time, at most.
         delete_file_batch_max "deleteFileBatchMax": i32 = 10 => Live;
         /// Hours of the day (local time, semicolons between) in which expired files are deleted.
         delete_when "deleteWhen": String = text("04") => Live;
-        /// Milliseconds after which a file is deleted although someone still reads it.
-        destroy_maped_file_interval_forcibly "destroyMapedFileIntervalForcibly": i32 = 120_000 => Live;
+        destroy_maped_file_interval_forcibly "destroyMapedFileIntervalForcibly": i32 = 120_000 => Inert(why::TUNING);
         disappear_time_after_start "disappearTimeAfterStart": i32 = -1 => Inert(why::TIMER);
         disk_fall_recorded "diskFallRecorded": bool = true => Inert(why::TUNING);
         /// Percent of the disk in use from which expired files are deleted at any hour.
@@ -472,10 +455,8 @@ config! {
         flush_commit_log_least_pages "flushCommitLogLeastPages": i32 = 4 => Live;
         /// ASYNC_FLUSH: milliseconds after which everything is written whatever the pages.
         flush_commit_log_thorough_interval "flushCommitLogThoroughInterval": i32 = 10_000 => Live;
-        /// ASYNC_FLUSH: keep to the interval even when messages come faster.
-        flush_commit_log_timed "flushCommitLogTimed": bool = true => Live;
-        /// Pages of a ConsumeQueue that must be waiting before a write.
-        flush_consume_queue_least_pages "flushConsumeQueueLeastPages": i32 = 2 => Live;
+        flush_commit_log_timed "flushCommitLogTimed": bool = true => Inert(why::ALWAYS);
+        flush_consume_queue_least_pages "flushConsumeQueueLeastPages": i32 = 2 => Inert(why::TUNING);
         /// Milliseconds after which every ConsumeQueue is written whatever the pages.
         flush_consume_queue_thorough_interval "flushConsumeQueueThoroughInterval": i32 = 60_000 => Live;
         /// Milliseconds between two writes of delayOffset.json.
@@ -532,13 +513,13 @@ config! {
         max_lmq_consume_queue_num "maxLmqConsumeQueueNum": i32 = 20_000 => Inert(why::LITE);
         /// Bytes of a message, at most.
         max_message_size "maxMessageSize": i32 = 4_194_304 => Live;
-        max_msgs_num_batch "maxMsgsNumBatch": i32 = 64 => Inert(why::TUNING);
+        /// Messages of one query by key, at most.
+        max_msgs_num_batch "maxMsgsNumBatch": i32 = 64 => Live;
         max_offset_map_size "maxOffsetMapSize": i32 = 104_857_600 => Inert(why::COMPACTION);
         max_recovery_commitlog_files "maxRecoveryCommitlogFiles": i32 = 30 => Inert(why::RECOVERY);
         max_rocksdb_index_query_days "maxRocksDBIndexQueryDays": i32 = 7 => Inert(why::ROCKSDB);
         max_slave_resend_length "maxSlaveResendLength": i64 = 268_435_456 => Inert(why::REPLICATION);
-        /// Length of a topic's name, at most.
-        max_topic_length "maxTopicLength": i32 = 127 => Live;
+        max_topic_length "maxTopicLength": i32 = 127 => Inert(why::DEAD);
         /// Bytes of one pull answer from the disk, at most.
         max_transfer_bytes_on_message_in_disk "maxTransferBytesOnMessageInDisk": i32 = 65_536 => Live;
         /// Bytes of one pull answer from memory, at most.
@@ -552,8 +533,7 @@ config! {
         message_delay_level "messageDelayLevel": String = text("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h") => Restart;
         /// Index messages by key.
         message_index_enable "messageIndexEnable": bool = true => Live;
-        /// Recover from the position of the index too.
-        message_index_safe "messageIndexSafe": bool = false => Live;
+        message_index_safe "messageIndexSafe": bool = false => Inert(why::RECOVERY);
         min_in_sync_replicas "minInSyncReplicas": i32 = 1 => Inert(why::REPLICATION);
         offset_check_in_slave "offsetCheckInSlave": bool = false => Inert(why::REPLICATION);
         /// Milliseconds of one append after which sends are refused as busy.
@@ -561,8 +541,7 @@ config! {
         pop_rocksdb_block_cache_size "popRocksdbBlockCacheSize": i64 = 268_435_456 => Inert(why::ROCKSDB);
         pop_rocksdb_write_buffer_size "popRocksdbWriteBufferSize": i64 = 33_554_432 => Inert(why::ROCKSDB);
         preferred_leader_id "preferredLeaderId": String = unset() => Inert(why::REPLICATION);
-        /// Messages of one pull, at most.
-        pull_batch_max_message_count "pullBatchMaxMessageCount": i32 = 160 => Live;
+        pull_batch_max_message_count "pullBatchMaxMessageCount": i32 = 160 => Inert(why::TUNING);
         put_consume_queue_data_by_file_channel "putConsumeQueueDataByFileChannel": bool = true => Inert(why::TUNING);
         put_message_timeout "putMessageTimeout": i32 = 8000 => Inert(why::TUNING);
         put_msg_index_hight_water "putMsgIndexHightWater": i32 = 600_000 => Inert(why::INDEX);
@@ -571,8 +550,7 @@ config! {
         read_un_committed "readUnCommitted": bool = false => Inert(why::TUNING);
         real_time_persist_rocksdb_config "realTimePersistRocksDBConfig": bool = true => Inert(why::ROCKSDB);
         recheck_reput_offset_from_cq "recheckReputOffsetFromCq": bool = false => Inert(why::POP);
-        /// Milliseconds between two tries to delete a file that could not be deleted.
-        redelete_hanged_file_interval "redeleteHangedFileInterval": i32 = 120_000 => Live;
+        redelete_hanged_file_interval "redeleteHangedFileInterval": i32 = 120_000 => Inert(why::TUNING);
         replicas_per_disk_partition "replicasPerDiskPartition": i32 = 1 => Inert(why::REPLICATION);
         rocksdb_compression_type "rocksdbCompressionType": String = text("lz4") => Inert(why::ROCKSDB);
         rocksdb_cq_double_write_enable "rocksdbCQDoubleWriteEnable": bool = false => Inert(why::ROCKSDB);
@@ -641,8 +619,7 @@ config! {
         transient_store_pool_size "transientStorePoolSize": i32 = 5 => Inert(why::TUNING);
         trans_rocksdb_enable "transRocksDBEnable": bool = false => Inert(why::ROCKSDB);
         trans_write_origin_trans_half_enable "transWriteOriginTransHalfEnable": bool = true => Inert(why::TRANSACTION);
-        /// ConsumeQueue files that one pull may pass over.
-        travel_cq_file_num_when_get_message "travelCqFileNumWhenGetMessage": i32 = 1 => Live;
+        travel_cq_file_num_when_get_message "travelCqFileNumWhenGetMessage": i32 = 1 => Inert(why::TUNING);
         use_abs_lock "useABSLock": bool = false => Inert(why::TUNING);
         use_reentrant_lock_when_put_message "useReentrantLockWhenPutMessage": bool = true => Inert(why::TUNING);
         use_separate_store_path_for_rocksdb_cq "useSeparateStorePathForRocksdbCQ": bool = false => Inert(why::ROCKSDB);

@@ -61,7 +61,7 @@ config! {
         server_async_semaphore_value "serverAsyncSemaphoreValue": i32 = 64 => Inert(why::POOLS);
         server_callback_executor_threads "serverCallbackExecutorThreads": i32 = 0 => Inert(why::POOLS);
         /// Close a connection on which nothing moved for so long.
-        server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": i32 = 120 => Live;
+        server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": i32 = 120 => Restart;
         server_netty_worker_group_enable "serverNettyWorkerGroupEnable": bool = true => Inert(why::NETTY);
         server_oneway_semaphore_value "serverOnewaySemaphoreValue": i32 = 256 => Inert(why::POOLS);
         server_pooled_byte_buf_allocator_enable "serverPooledByteBufAllocatorEnable": bool = true => Inert(why::NETTY);

@@ -88,6 +88,41 @@ fn not_supported(code: i32) -> Refusal {
     Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }
 
+/// BrokerFastFailure.java: a request that has waited longer than its lane allows is refused instead of served late. Here a request
+/// waits behind others of the same read, or until its client takes the answers that it has.
+fn waited_too_long(broker: &Broker, peer: &Peer, code: i32) -> Option<Refusal> {
+    let waited = peer.waited();
+    if waited.is_zero() {
+        return None;
+    }
+    let config = broker.config.load();
+    let allowed_millis = match code {
+        code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE | code::CONSUMER_SEND_MSG_BACK => {
+            config.wait_time_mills_in_send_queue
+        }
+        code::PULL_MESSAGE => config.wait_time_mills_in_pull_queue,
+        code::LITE_PULL_MESSAGE => config.wait_time_mills_in_lite_pull_queue,
+        code::HEART_BEAT => config.wait_time_mills_in_heartbeat_queue,
+        // Clients come and go, offsets and queries: the original lets them wait.
+        code::UNREGISTER_CLIENT
+        | code::CHECK_CLIENT_CONFIG
+        | code::GET_CONSUMER_LIST_BY_GROUP
+        | code::UPDATE_CONSUMER_OFFSET
+        | code::QUERY_CONSUMER_OFFSET
+        | code::QUERY_MESSAGE
+        | code::VIEW_MESSAGE_BY_ID => return None,
+        _ => config.wait_time_mills_in_admin_broker_queue,
+    };
+    let waited_millis = waited.as_millis() as i64;
+    (config.broker_fast_failure_enable && waited_millis >= allowed_millis).then(|| {
+        let remark = format!(
+            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_millis}ms, size of queue: {}",
+            broker.flow_control.sends_in_flight()
+        );
+        Refusal::new(response_code::SYSTEM_BUSY, remark)
+    })
+}
+
 /// The broker as the listener sees it.
 #[derive(Debug)]
 pub struct BrokerHandler {
@@ -102,6 +137,10 @@ impl BrokerHandler {
 
 impl RequestHandler for BrokerHandler {
     fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+        if let Some(refusal) = waited_too_long(&self.broker, peer, request.code) {
+            replies.answer(&request, refusal.into_response());
+            return;
+        }
         match process(&self.broker, peer, &request) {
             Ok(Reply::Now(response)) => replies.answer(&request, response),
             Ok(Reply::Sent(sent)) => sent.write(&self.broker.config.load(), request.serialize_type, request.opaque, replies),

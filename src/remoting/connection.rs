@@ -51,6 +51,8 @@ pub(super) struct Connection<H: ?Sized> {
     stopped_short: bool,
     first_byte_seen: bool,
     last_reply_bytes: usize,
+    /// When the last bytes were read, once more than one request came with them.
+    read_nanos: Option<u64>,
 }
 
 impl<H: RequestHandler + ?Sized> Connection<H> {
@@ -66,6 +68,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             stopped_short: false,
             first_byte_seen: false,
             last_reply_bytes: 0,
+            read_nanos: None,
         }
     }
 
@@ -106,6 +109,8 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 Ok(0) => return Poll::Ready(End::Stream),
                 Ok(_) => {
                     self.touch();
+                    self.read_nanos = None;
+                    self.peer.set_read_nanos(None);
                     if let Err(end) = self.handle_frames() {
                         return Poll::Ready(end);
                     }
@@ -159,7 +164,12 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         loop {
             match frame::split_frame(&mut self.input) {
                 Ok(Some(bytes)) => match RemotingCommand::decode(bytes) {
-                    Ok(command) => self.handle(command, &mut replies),
+                    Ok(command) => {
+                        // The clock is asked when the first request of a read is there, and again by the handler for those behind it.
+                        let read_nanos = *self.read_nanos.get_or_insert_with(|| self.peer.now_nanos().max(1));
+                        self.handle(command, &mut replies);
+                        self.peer.set_read_nanos(Some(read_nanos));
+                    }
                     Err(error) => failure = Some(End::NotRocketMq(error)),
                 },
                 Ok(None) => break,

@@ -28,6 +28,8 @@ pub struct Peer {
     active: AtomicBool,
     /// The listener's tick at the last byte read or written.
     last_tick: AtomicU32,
+    /// When the bytes of the request that is handled now were read; 0 for the first request of a read, which has not waited.
+    read_nanos: AtomicU64,
     language: AtomicU8,
     version: AtomicI32,
     pub(super) outbound: Outbound,
@@ -70,6 +72,7 @@ impl Peer {
             clock,
             active: AtomicBool::new(true),
             last_tick: AtomicU32::new(0),
+            read_nanos: AtomicU64::new(0),
             language: AtomicU8::new(LanguageCode::default().code()),
             version: AtomicI32::new(0),
             outbound: Outbound::new(stream, limits),
@@ -186,6 +189,24 @@ impl Peer {
         if self.language.load(Ordering::Relaxed) != language {
             self.language.store(language, Ordering::Relaxed);
         }
+    }
+
+    /// How long the request that is handled now has waited since its bytes were read: behind others of the same read, or for the
+    /// peer to take its answers. Meant for the handler, while it handles.
+    pub fn waited(&self) -> Duration {
+        match self.read_nanos.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            read_nanos => Duration::from_nanos(self.clock.nanos().saturating_sub(read_nanos)),
+        }
+    }
+
+    /// `None` for the first request of a read.
+    pub(super) fn set_read_nanos(&self, nanos: Option<u64>) {
+        self.read_nanos.store(nanos.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(super) fn now_nanos(&self) -> u64 {
+        self.clock.nanos()
     }
 
     pub(super) fn touch(&self, tick: u32) {

@@ -67,15 +67,15 @@ impl Broker {
 
     /// Binds the port and the VIP port; requests go to `handler`, which may serve more than the broker's own.
     pub(super) async fn listen<H: RequestHandler>(&mut self, handler: Arc<H>, runtime: &Runtime) -> Result<u16, StartError> {
-        let (bind_address, wanted) = {
+        let (bind_address, wanted, idle_seconds) = {
             let config = self.config.load();
-            (config.bind_address.clone(), config.listen_port as u16)
+            (config.bind_address.clone(), config.listen_port as u16, config.server_channel_max_idle_time_seconds)
         };
-        let listener = listen(&bind_address, wanted, "listenPort", Arc::clone(&handler), runtime).await?;
+        let listener = listen(&bind_address, wanted, "listenPort", idle_seconds, Arc::clone(&handler), runtime).await?;
         let port = listener.local_addr().port();
         self.listeners.push(listener);
         if let Some(vip_port) = port.checked_sub(VIP_DISTANCE).filter(|vip_port| *vip_port > 0) {
-            match listen(&bind_address, vip_port, "listenPort (the VIP port is two below it)", handler, runtime).await {
+            match listen(&bind_address, vip_port, "listenPort (the VIP port is two below it)", idle_seconds, handler, runtime).await {
                 Ok(listener) => self.listeners.push(listener),
                 // A port that was chosen by the machine says nothing about its neighbours.
                 Err(error) if wanted == 0 => info!(%error, "no VIP port"),

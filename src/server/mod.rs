@@ -147,6 +147,7 @@ async fn listen<H: RequestHandler + ?Sized>(
     bind_address: &str,
     port: u16,
     port_key: &str,
+    idle_seconds: i32,
     handler: Arc<H>,
     runtime: &Runtime,
 ) -> Result<Listener, StartError> {
@@ -154,7 +155,11 @@ async fn listen<H: RequestHandler + ?Sized>(
         .parse()
         .map_err(|_| StartError::Sentence(format!("bindAddress={bind_address} is wrong: it must be an IP address of this machine")))?;
     let addr = SocketAddr::new(host, port);
-    Listener::bind(addr, handler, Limits::default(), runtime).await.map_err(|error| {
+    let idle = Duration::from_secs(u64::try_from(idle_seconds).unwrap_or(0));
+    let default = Limits::default();
+    // The sweep is what makes idleness precise.
+    let limits = Limits { idle, idle_sweep: default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)), ..default };
+    Listener::bind(addr, handler, limits, runtime).await.map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::AddrInUse => format!("another process listens there; stop it, or choose another port with {port_key}"),
             std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; correct bindAddress".to_owned(),

@@ -16,6 +16,7 @@ pub(super) struct Namesrv {
     listener: Option<Listener>,
     bind_address: String,
     wanted_port: u16,
+    idle_seconds: i32,
 }
 
 impl Namesrv {
@@ -23,6 +24,7 @@ impl Namesrv {
     pub(super) fn open(plan: NamesrvPlan, fs: &Fs, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
         say_report(&plan.report, &plan.file.path, say);
         let (bind_address, wanted_port) = (plan.config.bind_address.clone(), plan.config.listen_port as u16);
+        let idle_seconds = plan.config.server_channel_max_idle_time_seconds;
         let kv_path = plan.config.kv_config_path.clone();
         let kv_text = fs.read_table(&kv_path)?;
         let kv = KvConfig::load(kv_text.as_deref(), fs.saver(&kv_path))
@@ -30,12 +32,12 @@ impl Namesrv {
         let save = fs.saver(&plan.file.path);
         let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save);
         let server = NameServer::new(Arc::new(config), kv, plan.rules, runtime);
-        Ok(Self { server, listener: None, bind_address, wanted_port })
+        Ok(Self { server, listener: None, bind_address, wanted_port, idle_seconds })
     }
 
     /// Binds the port; requests go to `handler`, which may serve more than the name server's own.
     pub(super) async fn listen<H: RequestHandler>(&mut self, handler: Arc<H>, runtime: &Runtime) -> Result<u16, StartError> {
-        let listener = listen(&self.bind_address, self.wanted_port, "listenPort (all in one: --namesrv-port)", handler, runtime).await?;
+        let listener = listen(&self.bind_address, self.wanted_port, "listenPort (all in one: --namesrv-port)", self.idle_seconds, handler, runtime).await?;
         let port = listener.local_addr().port();
         self.listener = Some(listener);
         self.server.start();

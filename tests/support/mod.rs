@@ -2,6 +2,8 @@
 //! A broker in this process, on a port that the machine chose, and clients that speak its bytes.
 #![allow(dead_code, unreachable_pub, reason = "each story is a crate of its own and uses its part")]
 
+pub mod process;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Each key that is honoured changes what the server does; in the process, as an operator sets it. Keys that other stories prove are
+//! named there: ports, addresses and name servers in tests/server.rs, retention and flushing of the store in tests/store.rs.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ferrocket_protocol::body::{TopicConfig, TopicRouteData};
+use ferrocket_protocol::header::{GetRouteInfoRequestHeader, GetTopicConfigRequestHeader, SendMessageRequestHeader};
+use ferrocket_protocol::message::{properties, property};
+use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code};
+use support::process::{Server, with_any_ports};
+use support::{Client, pull_header, pull_request, pulled, send_request};
+
+struct Story {
+    folder: tempfile::TempDir,
+    server: Server,
+    namesrv: SocketAddr,
+    broker: SocketAddr,
+}
+
+/// An all-in-one named `b` with these keys over the defaults.
+fn with(settings: &[&str]) -> Story {
+    let folder = tempfile::tempdir().unwrap();
+    let mut args = with_any_ports(&["--set", "brokerName=b"]);
+    for setting in settings {
+        args.extend(["--set", *setting]);
+    }
+    let mut server = Server::start(folder.path(), &args);
+    let namesrv = server.namesrv();
+    let broker = server.broker("b");
+    Story { folder, server, namesrv, broker }
+}
+
+impl Story {
+    async fn client(&self) -> Client {
+        Client::connect(self.broker).await
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join("ferrocket-data").join(below)
+    }
+
+    fn end(self) {
+        assert_eq!(self.server.stop("-TERM"), Some(0));
+    }
+}
+
+/// The length of the first file in a directory.
+fn first_length(dir: &Path) -> u64 {
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    std::fs::metadata(files.first().unwrap_or_else(|| panic!("{} is empty", dir.display()))).unwrap().len()
+}
+
+async fn topic_of(client: &mut Client, topic: &'static str) -> Option<TopicConfig> {
+    let header = GetTopicConfigRequestHeader { topic: topic.into(), ..GetTopicConfigRequestHeader::default() };
+    let response = client.call_with(request_code::GET_TOPIC_CONFIG, &header).await;
+    (response.code == response_code::SUCCESS).then(|| fastjson::from_slice(&response.body).unwrap())
+}
+
+fn keyed(topic: &str, key: &str) -> RemotingCommand {
+    let mut header: SendMessageRequestHeader = SendMessageRequestHeader::from_request(&send_request(topic, 0, "", "x")).unwrap();
+    let mut text = header.properties.as_bytes().to_vec();
+    properties::set(&mut text, property::KEYS, key);
+    header.properties = String::from_utf8(text).unwrap().into();
+    RemotingCommand::request_with(request_code::SEND_MESSAGE, &header).with_body("x")
+}
+
+#[tokio::test]
+async fn sizes_of_the_files() {
+    let story = with(&["mappedFileSizeCommitLog=1048576", "mappedFileSizeConsumeQueue=2001", "maxHashSlotNum=10", "maxIndexNum=20"]);
+    let mut client = story.client().await;
+    assert_eq!(client.call(keyed("T", "k")).await.code, response_code::SUCCESS);
+    drop(client);
+    let (commit_log, queue, index) = (story.path("commitlog"), story.path("consumequeue/T/0"), story.path("index"));
+    let folder = {
+        let Story { folder, server, .. } = story;
+        assert_eq!(server.stop("-TERM"), Some(0));
+        folder
+    };
+    assert_eq!(first_length(&commit_log), 1_048_576);
+    assert_eq!(first_length(&queue), 2_020, "rounded up to whole units");
+    assert_eq!(first_length(&index), 40 + 4 * 10 + 20 * 20);
+    drop(folder);
+}
+
+#[tokio::test]
+async fn the_commit_log_lies_where_it_is_told() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let setting = format!("storePathCommitLog={}", elsewhere.path().join("log").display());
+    let story = with(&[&setting, "mappedFileSizeCommitLog=1048576"]);
+    let mut client = story.client().await;
+    assert_eq!(client.call(send_request("T", 0, "", "x")).await.code, response_code::SUCCESS);
+    assert_eq!(first_length(&elsewhere.path().join("log")), 1_048_576);
+    assert!(!story.path("commitlog").exists());
+    story.end();
+}
+
+#[tokio::test]
+async fn without_an_index_no_key_is_written() {
+    let story = with(&["messageIndexEnable=false"]);
+    let mut client = story.client().await;
+    assert_eq!(client.call(keyed("T", "k")).await.code, response_code::SUCCESS);
+    let index = story.path("index");
+    let folder = {
+        let Story { folder, server, .. } = story;
+        assert_eq!(server.stop("-TERM"), Some(0));
+        folder
+    };
+    assert!(std::fs::read_dir(&index).map_or(true, |mut files| files.next().is_none()), "no index file");
+    drop(folder);
+}
+
+#[tokio::test]
+async fn topics_and_groups_are_created_or_not() {
+    let story = with(&["autoCreateTopicEnable=false", "autoCreateSubscriptionGroup=false"]);
+    let mut client = story.client().await;
+    assert_eq!(client.call(send_request("T", 0, "", "x")).await.code, response_code::TOPIC_NOT_EXIST);
+    let pull = client.call(pull_request(&pull_header("g", "T", 0, 0))).await;
+    assert_eq!(pull.code, response_code::SUBSCRIPTION_GROUP_NOT_EXIST, "{:?}", pull.remark);
+    story.end();
+
+    let story = with(&["defaultTopicQueueNums=2"]);
+    let mut client = story.client().await;
+    assert_eq!(client.call(send_request("T", 0, "", "x")).await.code, response_code::SUCCESS);
+    let topic = topic_of(&mut client, "T").await.unwrap();
+    assert_eq!((topic.read_queue_nums, topic.write_queue_nums), (2, 2));
+    assert_eq!(topic_of(&mut client, "TBW102").await.unwrap().write_queue_nums, 2);
+    story.end();
+}
+
+#[tokio::test]
+async fn topics_of_the_names_of_cluster_and_broker_and_of_traces() {
+    let story = with(&["brokerClusterName=c", "clusterTopicEnable=true", "traceTopicEnable=true", "msgTraceTopicName=traces"]);
+    let mut client = story.client().await;
+    for topic in ["c", "b", "traces"] {
+        assert!(topic_of(&mut client, topic).await.is_some(), "{topic}");
+    }
+    assert!(topic_of(&mut client, "RMQ_SYS_TRACE_TOPIC").await.is_none());
+    story.end();
+}
+
+#[tokio::test]
+async fn a_broker_that_may_not_be_written_or_read_says_so() {
+    let story = with(&["brokerPermission=4"]);
+    // Clients see it in the route and send elsewhere; a send that comes all the same is only refused for ordered topics.
+    let mut client = Client::connect(story.namesrv).await;
+    let header = GetRouteInfoRequestHeader { topic: "TBW102".into(), ..GetRouteInfoRequestHeader::default() };
+    let route: TopicRouteData = fastjson::from_slice(&client.call_with(request_code::GET_ROUTEINFO_BY_TOPIC, &header).await.body).unwrap();
+    assert_eq!(route.queue_datas[0].perm & perm::READ_WRITE, perm::READ);
+    story.end();
+    let story = with(&["brokerPermission=2"]);
+    let mut client = story.client().await;
+    assert_eq!(client.call(send_request("T", 0, "", "x")).await.code, response_code::SUCCESS);
+    assert_eq!(client.call(pull_request(&pull_header("g", "T", 0, 0))).await.code, response_code::NO_PERMISSION);
+    story.end();
+}
+
+#[tokio::test]
+async fn a_level_delays_as_long_as_it_is_told() {
+    let story = with(&["messageDelayLevel=1s 1h"]);
+    let mut client = story.client().await;
+    let mut header = SendMessageRequestHeader::from_request(&send_request("T", 0, "", "x")).unwrap();
+    let mut text = header.properties.as_bytes().to_vec();
+    properties::set(&mut text, property::DELAY, "1");
+    header.properties = String::from_utf8(text).unwrap().into();
+    let request = RemotingCommand::request_with(request_code::SEND_MESSAGE, &header).with_body("x");
+    assert_eq!(client.call(request).await.code, response_code::SUCCESS);
+    client.consume("g", "c@1", &[("T", "*")]).await;
+    let mut header = pull_header("g", "T", 0, 0);
+    header.suspend_timeout_millis = 15_000;
+    let begun = Instant::now();
+    let (code, _, bodies) = pulled(&client.call(pull_request(&header)).await);
+    assert_eq!((code, bodies), (response_code::SUCCESS, vec!["x".to_owned()]));
+    assert!(begun.elapsed() > Duration::from_millis(500), "it was delayed");
+    story.end();
+}
+
+#[tokio::test]
+async fn without_long_polling_a_pull_waits_as_long_as_the_server_says() {
+    let story = with(&["longPollingEnable=false", "shortPollingTimeMills=300"]);
+    let mut client = story.client().await;
+    client.call(send_request("T", 0, "", "x")).await;
+    client.consume("g", "c@1", &[("T", "*")]).await;
+    let mut header = pull_header("g", "T", 0, 1);
+    header.suspend_timeout_millis = 15_000;
+    let begun = Instant::now();
+    assert_eq!(client.call(pull_request(&header)).await.code, response_code::PULL_NOT_FOUND);
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(200) && took < Duration::from_secs(10), "{took:?}");
+    story.end();
+}
+
+/// BrokerFastFailure.java: here a request waits behind others of the same read.
+#[tokio::test]
+async fn a_send_that_waited_longer_than_it_may_is_refused() {
+    let busy_of = |settings: &'static [&'static str]| async move {
+        let story = with(settings);
+        let mut client = story.client().await;
+        client.call(send_request("T", 0, "", "first")).await;
+        let opaques = client.begin_all((0..50).map(|_| send_request("T", 0, "", "x"))).await;
+        let mut busy = 0;
+        for opaque in opaques {
+            let response = client.response(opaque).await;
+            if response.code == response_code::SYSTEM_BUSY {
+                assert!(support::remark(&response).starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: "));
+                busy += 1;
+            }
+        }
+        story.end();
+        busy
+    };
+    assert!(busy_of(&["waitTimeMillsInSendQueue=0"]).await > 0);
+    assert_eq!(busy_of(&["waitTimeMillsInSendQueue=10000"]).await, 0);
+    assert_eq!(busy_of(&["waitTimeMillsInSendQueue=0", "brokerFastFailureEnable=false"]).await, 0);
+}
+
+#[tokio::test]
+async fn each_lane_waits_as_long_as_its_key_says() {
+    let story = with(&[
+        "waitTimeMillsInPullQueue=0",
+        "waitTimeMillsInLitePullQueue=0",
+        "waitTimeMillsInHeartbeatQueue=0",
+        "waitTimeMillsInAdminBrokerQueue=0",
+    ]);
+    let mut client = story.client().await;
+    client.call(send_request("T", 0, "", "first")).await;
+    let mut lite = pull_request(&pull_header("g", "T", 0, 0));
+    lite.code = request_code::LITE_PULL_MESSAGE;
+    let lanes = [
+        pull_request(&pull_header("g", "T", 0, 0)),
+        lite,
+        RemotingCommand::request(request_code::HEART_BEAT).with_body(fastjson::to_vec(&support::producer_heartbeat("p", "c@1"))),
+        RemotingCommand::request(request_code::GET_BROKER_RUNTIME_INFO),
+    ];
+    for lane in lanes {
+        // Sends go before it in the same write, so that it waits behind them; theirs is another lane.
+        let sends = (0..20).map(|_| send_request("T", 0, "", "x"));
+        let opaques = client.begin_all(sends.chain([lane.clone()])).await;
+        for opaque in &opaques[..20] {
+            assert_eq!(client.response(*opaque).await.code, response_code::SUCCESS);
+        }
+        assert_eq!(client.response(opaques[20]).await.code, response_code::SYSTEM_BUSY, "code {}", lane.code);
+    }
+    story.end();
+}
+
+#[tokio::test]
+async fn region_and_trace_are_told_to_producers() {
+    let story = with(&["regionId=north", "traceOn=false"]);
+    let mut client = story.client().await;
+    let sent = client.call(send_request("T", 0, "", "x")).await;
+    let told = |key: &str| sent.ext_fields.get_str(key).map(str::to_owned);
+    assert_eq!((told(property::MSG_REGION).as_deref(), told(property::TRACE_ON).as_deref()), (Some("north"), Some("false")));
+    story.end();
+}
+
+#[tokio::test]
+async fn sends_are_refused_before_the_moment_that_is_set() {
+    let story = with(&["startAcceptSendRequestTimeStamp=4102444800000"]);
+    let mut client = story.client().await;
+    let refused = client.call(send_request("T", 0, "", "x")).await;
+    assert_eq!(refused.code, response_code::SYSTEM_ERROR);
+    assert!(support::remark(&refused).starts_with("broker unable to service, until "), "{:?}", refused.remark);
+    story.end();
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_moves_is_closed() {
+    let story = with(&["serverChannelMaxIdleTimeSeconds=1"]);
+    let mut idle = tokio::net::TcpStream::connect(story.broker).await.unwrap();
+    let mut byte = [0; 1];
+    let read = tokio::time::timeout(Duration::from_secs(10), tokio::io::AsyncReadExt::read(&mut idle, &mut byte)).await;
+    assert_eq!(read.expect("closed long before").unwrap(), 0);
+    story.end();
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The binary as a process: its lines, its addresses, its end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A server process in a folder of its own; killed when a story fails.
+pub struct Server {
+    pub child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub lines: Vec<String>,
+}
+
+pub fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ferrocket"));
+    command.args(args).current_dir(folder).env("HOME", folder).env_remove("NAMESRV_ADDR").env("RUST_LOG", "warn");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    pub fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut child = command(folder, args).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout, lines: Vec::new() }
+    }
+
+    /// Reads up to the line that holds `text`.
+    pub fn line(&mut self, text: &str) -> String {
+        loop {
+            let mut line = String::new();
+            if self.stdout.read_line(&mut line).unwrap() == 0 {
+                let mut why = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+                panic!("it ended before it said {text}: {:?} {why}", self.lines);
+            }
+            self.lines.push(line.trim_end().to_owned());
+            if line.contains(text) {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    /// The address at the end of a name server's boot line.
+    pub fn namesrv(&mut self) -> SocketAddr {
+        let line = self.line("The Name Server boot success.");
+        assert!(line.starts_with("The Name Server boot success. serializeType=JSON, address 0.0.0.0:"), "{line}");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, line.rsplit_once(':').unwrap().1.parse().unwrap()))
+    }
+
+    /// The port in a broker's boot line, which must name this broker.
+    pub fn broker(&mut self, name: &str) -> SocketAddr {
+        let line = self.line("boot success. serializeType=JSON");
+        let rest = line.strip_prefix(&format!("The broker[{name}, ")).unwrap_or_else(|| panic!("{line}"));
+        let address = rest.split(']').next().unwrap();
+        SocketAddr::from((Ipv4Addr::LOCALHOST, address.rsplit_once(':').unwrap().1.parse().unwrap()))
+    }
+
+    /// SIGTERM or SIGINT, then the exit code.
+    pub fn stop(mut self, signal: &str) -> Option<i32> {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        let code = self.child.wait().unwrap().code();
+        let mut warnings = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut warnings).unwrap();
+        assert_eq!(warnings, "", "nothing to warn of in an orderly life");
+        code
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After an orderly stop there is nothing left to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The one sentence of a start that fails, and its exit code.
+pub fn failed_start(folder: &Path, args: &[&str]) -> String {
+    let output = command(folder, args).output().unwrap();
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{sentence}");
+    let lines: Vec<&str> = sentence.lines().filter(|line| line.starts_with("ferrocket: ")).collect();
+    assert_eq!(lines.len(), 1, "{sentence}");
+    lines[0]["ferrocket: ".len()..].to_owned()
+}
+
+#[expect(clippy::disallowed_methods, reason = "what a person writes before the start")]
+pub fn write(path: PathBuf, text: &str) -> String {
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+pub const ANY_PORTS: [&str; 4] = ["--namesrv-port", "0", "--set", "listenPort=0"];
+
+pub fn with_any_ports<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    ANY_PORTS.into_iter().chain(more.iter().copied()).collect()
+}
