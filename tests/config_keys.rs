@@ -207,7 +207,10 @@ async fn a_send_that_waited_longer_than_it_may_is_refused() {
         for opaque in opaques {
             let response = client.response(opaque).await;
             if response.code == response_code::SYSTEM_BUSY {
-                assert!(support::remark(&response).starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: "));
+                assert!(
+                    support::remark(&response)
+                        .starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: ")
+                );
                 busy += 1;
             }
         }

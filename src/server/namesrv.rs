@@ -37,7 +37,9 @@ impl Namesrv {
 
     /// Binds the port; requests go to `handler`, which may serve more than the name server's own.
     pub(super) async fn listen<H: RequestHandler>(&mut self, handler: Arc<H>, runtime: &Runtime) -> Result<u16, StartError> {
-        let listener = listen(&self.bind_address, self.wanted_port, "listenPort (all in one: --namesrv-port)", self.idle_seconds, handler, runtime).await?;
+        let listener =
+            listen(&self.bind_address, self.wanted_port, "listenPort (all in one: --namesrv-port)", self.idle_seconds, handler, runtime)
+                .await?;
         let port = listener.local_addr().port();
         self.listener = Some(listener);
         self.server.start();
