@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The broker for administrators: configuration (25, 26), runtime figures (28); and what is answered to codes that nobody serves.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use bytes::Bytes;

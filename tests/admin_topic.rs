@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Topics for administrators: create, alter, delete, list, look at; every refusal in the original's order and words.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use bytes::Bytes;

@@ -2,6 +2,8 @@
 //! Every request code of 4.5 to 5.5 is accounted for: what `coverage` says is what a running broker does, and what
 //! `docs/compatibility.md` shows. `FERROCKET_WRITE_DOCS=1` writes the document's table.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Messages found again by key, unique key, tag, and by the id of their place.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use bytes::Bytes;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Delay levels by a clock that the test drives: when a delayed message comes, what it looks like, and what a restart does to it.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sending: what is stored, what is answered, and every refusal in the original's order, code and words.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use bytes::Bytes;
