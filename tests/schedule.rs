@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Delay levels by a clock that the test drives: when a delayed message comes, what it looks like, and what a restart does to it.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, and it damages a file")]
 
 mod support;
 
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrocket::runtime::ManualClock;
+use ferrocket::broker::{Broker, Location, Parts};
+use ferrocket::config::{AdvertiseRules, BrokerConfig, ConfigCell};
+use ferrocket::runtime::{Clock, ManualClock, Runtime, SharedClock};
+use ferrocket::store::{Crash, MemoryFs, StoreConfig};
 use ferrocket_protocol::header::send::SendMessageResponseHeader;
-use ferrocket_protocol::message::MessageView;
+use ferrocket_protocol::message::{MessageInner, MessageView};
 use ferrocket_protocol::{RemotingCommand, request_code, response_code};
 use support::{Client, PATIENCE, Setup, TestBroker, java_request};
 
@@ -204,4 +210,95 @@ async fn how_far_the_levels_are_is_told_and_kept() {
     let setup = broker.stop().await;
     let file = std::fs::read_to_string(setup.folder().join("config/delayOffset.json")).unwrap();
     assert!(file.contains("\"offsetTable\":{\n\t\t1:1\n\t}"), "{file}");
+}
+
+/// A broker without a port, on a file system that can lose its power.
+fn open(fs: &MemoryFs, clock: &ManualClock) -> Arc<Broker> {
+    let shared: SharedClock = Arc::new(clock.clone());
+    let mut store_config = StoreConfig::at("/store");
+    store_config.mapped_file_size_commit_log = 1 << 20;
+    store_config.max_hash_slot_num = 100;
+    store_config.max_index_num = 400;
+    let broker = Broker::open(Parts {
+        config: Arc::new(ConfigCell::new(BrokerConfig::default())),
+        store_config,
+        fs: fs.shared(),
+        clock: Arc::clone(&shared),
+        runtime: Runtime::current(shared),
+        location: Location {
+            host: "127.0.0.1".to_owned(),
+            ip: Ipv4Addr::LOCALHOST.into(),
+            is_set: true,
+            rules: AdvertiseRules::default(),
+            port: 10_911,
+        },
+    });
+    let broker = broker.unwrap();
+    broker.start(&[]).unwrap();
+    broker
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// The offsets never speak of deliveries that the disk does not have.
+#[tokio::test]
+async fn a_power_cut_repeats_a_delivery_rather_than_losing_it() {
+    for (after_delivery, at_most) in [(Duration::ZERO, 2), (Duration::from_secs(30), 1)] {
+        let clock = ManualClock::at_millis(1_795_219_808_010);
+        let fs = MemoryFs::new();
+        let broker = open(&fs, &clock);
+        let mut message = MessageInner {
+            topic: "orders".into(),
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: clock.now_millis(),
+            born_host: broker.store_host(),
+            store_host: broker.store_host(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: Bytes::from_static(b"m"),
+            properties: Bytes::from_static(b"DELAY\x012\x02"),
+            tags_code: 0,
+        };
+        broker.schedule.delay(&mut message, 2);
+        assert!(broker.store.put_message(&message).status.is_stored());
+        let store = &broker.store;
+        until("the waiting message is on the disk", || {
+            clock.advance(Duration::from_millis(100));
+            store.flushed_offset() >= store.max_phy_offset()
+        })
+        .await;
+        clock.advance(Duration::from_secs(5));
+        until("it is delivered", || store.max_offset("orders", 0) == 1).await;
+        if !after_delivery.is_zero() {
+            until("the offsets are on the disk", || {
+                clock.advance(Duration::from_millis(100));
+                fs.shared().exists(Path::new("/store/config/delayOffset.json"))
+            })
+            .await;
+        }
+        let rest = fs.crashed(Crash::PowerCut(0));
+        broker.runtime.stop(PATIENCE).await;
+
+        let again = open(&rest, &clock);
+        until("it is there after the power cut", || again.store.max_offset("orders", 0) >= 1).await;
+        let looked = again.schedule.rounds();
+        until("the thread has looked", || {
+            clock.advance(Duration::from_millis(100));
+            again.schedule.rounds() > looked + 1
+        })
+        .await;
+        let count = again.store.max_offset("orders", 0);
+        assert!((1..=at_most).contains(&count), "{count}");
+        again.runtime.stop(PATIENCE).await;
+        again.stop().unwrap();
+    }
 }

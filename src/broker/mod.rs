@@ -209,7 +209,7 @@ impl Broker {
         let schedule = Arc::new(Schedule::load(
             file("delayOffset.json"),
             &config.message_delay_level,
-            i64::from(config.delay_offset_update_version_step),
+            config.delay_offset_update_version_step,
             config.flush_delay_offset_interval,
             Arc::clone(&clock),
             runtime.parker(),

@@ -80,7 +80,12 @@ impl ConfigFile {
             move |source| PersistError { what, path, source }
         };
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        self.fs.create_dir_all(directory).map_err(failed("create", directory))?;
+        if !self.fs.exists(directory) {
+            self.fs.create_dir_all(directory).map_err(failed("create", directory))?;
+            if let Some(above) = directory.parent() {
+                self.fs.sync_dir(above).map_err(failed("sync", above))?;
+            }
+        }
 
         let new = beside(&self.path, "tmp");
         let file = self.fs.create(&new).map_err(failed("create", &new))?;
@@ -109,53 +114,89 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::RealFs;
+    use crate::store::{Crash, MemoryFs};
 
-    fn file() -> (tempfile::TempDir, ConfigFile) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = ConfigFile::new(RealFs::shared(), directory.path().join("config/topics.json"));
-        (directory, file)
+    const PATH: &str = "/store/config/topics.json";
+
+    fn file(fs: &MemoryFs) -> ConfigFile {
+        ConfigFile::new(fs.shared(), PATH)
     }
 
     /// Understands nothing but numbers.
-    fn load(file: &ConfigFile) -> Option<u32> {
-        file.load(|bytes| std::str::from_utf8(bytes).map_err(|e| e.to_string())?.parse::<u32>().map_err(|e| e.to_string())).unwrap()
+    fn load(fs: &MemoryFs) -> Option<u32> {
+        let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<u32>().ok()).ok_or("no number");
+        file(fs).load(number).unwrap()
+    }
+
+    fn write(fs: &MemoryFs, path: &Path, bytes: &[u8]) {
+        let file = fs.shared().create(path).unwrap();
+        file.set_len(0).unwrap();
+        file.write_at(bytes, 0).unwrap();
     }
 
     #[test]
     fn what_was_stored_is_loaded_and_the_version_before_it_is_kept() {
-        let (_directory, file) = file();
-        assert_eq!(load(&file), None);
-        file.store(b"1").unwrap();
-        file.store(b"22").unwrap();
-        file.store(b"3").unwrap();
-        assert_eq!(load(&file), Some(3));
-        assert_eq!(std::fs::read(beside(file.path(), "bak")).unwrap(), b"22");
+        let fs = MemoryFs::new();
+        assert_eq!(load(&fs), None);
+        for bytes in [&b"1"[..], b"22", b"3"] {
+            file(&fs).store(bytes).unwrap();
+        }
+        assert_eq!(load(&fs), Some(3));
+        assert_eq!(fs.shared().read(&beside(Path::new(PATH), "bak")).unwrap(), b"22");
     }
 
     /// ConfigManager.java#load, and the moment between the original's two renames.
     #[test]
     fn the_bak_counts_when_the_file_is_missing_empty_or_unreadable() {
-        let (_directory, file) = file();
+        let fs = MemoryFs::new();
         for damage in [None, Some(&b""[..]), Some(b"{half")] {
-            file.store(b"1").unwrap();
-            file.store(b"2").unwrap();
+            file(&fs).store(b"1").unwrap();
+            file(&fs).store(b"2").unwrap();
             match damage {
-                None => std::fs::remove_file(file.path()).unwrap(),
-                Some(bytes) => std::fs::write(file.path(), bytes).unwrap(),
+                None => fs.shared().remove_file(Path::new(PATH)).unwrap(),
+                Some(bytes) => write(&fs, Path::new(PATH), bytes),
             }
-            assert_eq!(load(&file), Some(1), "{damage:?}");
+            assert_eq!(load(&fs), Some(1), "{damage:?}");
         }
-        assert_eq!(std::fs::read(beside(file.path(), "unreadable")).unwrap(), b"{half", "kept for the operator");
+        let kept = fs.shared().read(&beside(Path::new(PATH), "unreadable")).unwrap();
+        assert_eq!(kept, b"{half", "kept for the operator");
     }
 
     #[test]
     fn a_leftover_of_a_crash_is_no_obstacle() {
-        let (_directory, file) = file();
-        file.store(b"1").unwrap();
-        std::fs::write(beside(file.path(), "tmp"), b"a longer leftover").unwrap();
-        assert_eq!(load(&file), Some(1));
-        file.store(b"2").unwrap();
-        assert_eq!(load(&file), Some(2));
+        let fs = MemoryFs::new();
+        file(&fs).store(b"1").unwrap();
+        write(&fs, &beside(Path::new(PATH), "tmp"), b"a longer leftover");
+        assert_eq!(load(&fs), Some(1));
+        file(&fs).store(b"2").unwrap();
+        assert_eq!(load(&fs), Some(2));
+    }
+
+    /// Whenever the machine stops, the table is the old one or the new one; the new one as soon as `store` has said so.
+    #[test]
+    fn no_crash_loses_or_empties_a_table() {
+        for stored_before in 0..3_u32 {
+            let fresh = || {
+                let fs = MemoryFs::new();
+                (1..=stored_before).for_each(|number| file(&fs).store(number.to_string().as_bytes()).unwrap());
+                fs
+            };
+            let new = stored_before + 1;
+            let mut stop_before = fresh().operations();
+            loop {
+                let fs = fresh();
+                fs.stop_before(stop_before);
+                let is_stored = file(&fs).store(new.to_string().as_bytes()).is_ok();
+                for crash in [Crash::Killed, Crash::PowerCut(0), Crash::PowerCut(1), Crash::PowerCut(7)] {
+                    let found = load(&fs.crashed(crash)).unwrap_or(0);
+                    let allowed = if is_stored { new..=new } else { stored_before..=new };
+                    assert!(allowed.contains(&found), "{found} after {crash:?} before operation {stop_before}");
+                }
+                if is_stored {
+                    break;
+                }
+                stop_before += 1;
+            }
+        }
     }
 }

@@ -109,7 +109,7 @@ impl Schedule {
         clock: SharedClock,
         parker: Parker,
     ) -> Result<Self, ScheduleError> {
-        let stored = file.load(|bytes| fastjson::from_slice::<DelayOffsets>(bytes))?;
+        let stored = file.load(fastjson::from_slice::<DelayOffsets>)?;
         let now = clock.now_millis();
         let stored = stored.unwrap_or_else(|| DelayOffsets { data_version: DataVersion::at(now), ..DelayOffsets::default() });
         Ok(Self {
@@ -313,11 +313,11 @@ impl Schedule {
             let flushed = store.flushed_offset();
             table.to_write.take_if(|(position, _)| *position <= flushed)
         };
-        if let Some((_, bytes)) = due {
-            if let Err(error) = self.file.store(&bytes) {
-                error!(%error, "delay offsets could not be written");
-                self.table.lock().changed = true;
-            }
+        if let Some((_, bytes)) = due
+            && let Err(error) = self.file.store(&bytes)
+        {
+            error!(%error, "delay offsets could not be written");
+            self.table.lock().changed = true;
         }
     }
 

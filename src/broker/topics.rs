@@ -136,7 +136,7 @@ impl Topics {
         for config in built_in {
             topics.set(config);
         }
-        let stored = topics.file.load(|bytes| fastjson::from_slice::<TopicConfigSerializeWrapper>(bytes))?;
+        let stored = topics.file.load(fastjson::from_slice::<TopicConfigSerializeWrapper>)?;
         if let Some(stored) = stored {
             for (name, mut config) in stored.topic_config_table {
                 if config.topic_name.is_empty() {
@@ -381,13 +381,13 @@ fn built_in(config: &BrokerConfig) -> Vec<TopicConfig> {
 mod tests {
     use super::*;
     use crate::runtime::ManualClock;
-    use crate::store::RealFs;
+    use crate::store::MemoryFs;
     use std::time::Duration;
 
     struct Table {
         topics: Topics,
         clock: ManualClock,
-        directory: tempfile::TempDir,
+        fs: MemoryFs,
     }
 
     fn config() -> BrokerConfig {
@@ -397,15 +397,17 @@ mod tests {
         config
     }
 
-    fn load(directory: tempfile::TempDir) -> Table {
+    const PATH: &str = "/store/config/topics.json";
+
+    fn load(fs: MemoryFs) -> Table {
         let clock = ManualClock::at_millis(1_000);
-        let file = ConfigFile::new(RealFs::shared(), directory.path().join("config/topics.json"));
+        let file = ConfigFile::new(fs.shared(), PATH);
         let topics = Topics::load(file, &config(), Arc::new(clock.clone())).unwrap();
-        Table { topics, clock, directory }
+        Table { topics, clock, fs }
     }
 
     fn empty() -> Table {
-        load(tempfile::tempdir().unwrap())
+        load(MemoryFs::new())
     }
 
     fn topic(name: &str) -> TopicConfig {
@@ -462,13 +464,13 @@ mod tests {
 
     #[test]
     fn what_was_persisted_is_there_after_a_restart_and_keeps_its_version() {
-        let Table { topics, clock, directory } = empty();
+        let Table { topics, clock, fs } = empty();
         clock.advance(Duration::from_secs(5));
         topics.update(with_attribute("orders", "+message.type", "FIFO")).unwrap().unwrap();
         topics.persist().unwrap();
         let version = topics.data_version();
         assert_eq!(version, DataVersion { counter: 1, state_version: 0, timestamp: 6_000 });
-        let again = load(directory).topics;
+        let again = load(fs).topics;
         assert_eq!(again.data_version(), version);
         assert_eq!(again.get("orders").unwrap().attribute(MESSAGE_TYPE), Some("FIFO"));
         assert_eq!(again.snapshot().topic_config_table, topics.snapshot().topic_config_table);
@@ -477,14 +479,13 @@ mod tests {
     /// store-and-ha §7.3, printed by the original.
     #[test]
     fn the_file_of_the_original_is_read() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join("config")).unwrap();
+        let fs = MemoryFs::new();
         let text = "{\n\t\"dataVersion\":{\n\t\t\"counter\":3,\n\t\t\"stateVersion\":0,\n\t\t\"timestamp\":1795219807823\n\t},\n\
                     \t\"topicConfigTable\":{\n\t\t\"T2\":{\n\t\t\t\"attributes\":{\n\t\t\t\t\"message.type\":\"FIFO\"\n\t\t\t},\n\
                     \t\t\t\"order\":true,\n\t\t\t\"perm\":6,\n\t\t\t\"readQueueNums\":8,\n\t\t\t\"topicFilterType\":\"SINGLE_TAG\",\n\
                     \t\t\t\"topicName\":\"T2\",\n\t\t\t\"topicSysFlag\":2,\n\t\t\t\"writeQueueNums\":8\n\t\t}\n\t}\n}";
-        std::fs::write(directory.path().join("config/topics.json"), text).unwrap();
-        let topics = load(directory).topics;
+        ConfigFile::new(fs.shared(), PATH).store(text.as_bytes()).unwrap();
+        let topics = load(fs).topics;
         let topic = topics.get("T2").unwrap();
         assert_eq!((topic.order, topic.topic_sys_flag, topic.attribute(MESSAGE_TYPE)), (true, 2, Some("FIFO")));
         assert_eq!(topics.data_version(), DataVersion { counter: 3, state_version: 0, timestamp: 1_795_219_807_823 });
