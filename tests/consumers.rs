@@ -2,6 +2,8 @@
 //! Groups and their members: heartbeats of both forms, leaving, news for the rest, offsets, locks of queues, failed messages,
 //! and what administrators see and change of all that.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
 mod support;
 
 use std::collections::BTreeSet;

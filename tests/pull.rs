@@ -2,6 +2,8 @@
 //! PULL_MESSAGE and LITE_PULL_MESSAGE as consumers use them: what is found, what is refused and in which order, and how a pull
 //! waits.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
 mod support;
 
 use std::time::Duration;

@@ -67,7 +67,7 @@ struct OffsetFile {
 impl ConsumerOffsets {
     /// What the file has, or nothing.
     pub fn load(file: ConfigFile, clock: SharedClock) -> Result<Self, PersistError> {
-        let stored = file.load(|bytes| fastjson::from_slice::<OffsetFile>(bytes))?;
+        let stored = file.load(fastjson::from_slice::<OffsetFile>)?;
         let version = match &stored {
             Some(stored) => stored.data_version.clone(),
             None => DataVersion::at(clock.now_millis()),
@@ -280,6 +280,7 @@ impl TopicOffsets {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test has files and threads of its own")]
 mod tests {
     use super::*;
     use crate::runtime::ManualClock;

@@ -59,8 +59,10 @@ pub struct Consumers {
     clock: SharedClock,
     table: RwLock<Table>,
     /// Subscriptions that came with pulls of groups that may have no heartbeat (the original's compensation table).
-    pulled: RwLock<HashMap<Arc<str>, HashMap<Arc<str>, Arc<Subscription>>>>,
+    pulled: RwLock<HashMap<Arc<str>, SubscriptionsByTopic>>,
 }
+
+type SubscriptionsByTopic = HashMap<Arc<str>, Arc<Subscription>>;
 
 #[derive(Debug, Default)]
 struct Table {
@@ -75,7 +77,7 @@ struct Group {
     /// Of the latest heartbeat, whosever it was; 0 for one of the first form.
     fingerprint: Option<i32>,
     members: HashMap<u64, Member>,
-    subscriptions: HashMap<Arc<str>, Arc<Subscription>>,
+    subscriptions: SubscriptionsByTopic,
 }
 
 #[derive(Debug)]

@@ -85,7 +85,7 @@ impl Groups {
             BUILT_IN.iter().map(|name| (Arc::from(*name), Arc::new(default_config(name)))).collect();
         let mut forbidden = ForbiddenTable::new();
         let mut version = DataVersion::at(clock.now_millis());
-        if let Some(stored) = file.load(|bytes| fastjson::from_slice::<SubscriptionGroupWrapper>(bytes))? {
+        if let Some(stored) = file.load(fastjson::from_slice::<SubscriptionGroupWrapper>)? {
             version = stored.data_version;
             forbidden = stored.forbidden_table;
             for (name, mut config) in stored.subscription_group_table {

@@ -277,6 +277,7 @@ impl Hold {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test has files and threads of its own")]
 mod tests {
     use super::*;
     use crate::runtime::ManualClock;

@@ -21,7 +21,7 @@ use crate::broker::{membership, retry};
 use crate::remoting::Peer;
 
 /// HEART_BEAT.
-pub fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let heartbeat: HeartbeatData = body_of(request)?;
     let client = Client {
         peer: Arc::clone(peer),
@@ -67,7 +67,7 @@ fn ensure_retry_topic(broker: &Arc<Broker>, group: &SubscriptionGroupConfig, con
 }
 
 /// UNREGISTER_CLIENT.
-pub fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: UnregisterClientRequestHeader = request.header()?;
     if let Some(group) = &header.producer_group {
         broker.producers.unregister(group, peer);
@@ -81,7 +81,7 @@ pub fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingComm
 }
 
 /// CHECK_CLIENT_CONFIG: clients ask before they start with a filter that is no list of tags.
-pub fn check_config(request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn check_config(request: &RemotingCommand) -> Result<Reply, Refusal> {
     if request.body.is_empty() {
         return Ok(Reply::success());
     }
@@ -96,14 +96,14 @@ pub fn check_config(request: &RemotingCommand) -> Result<Reply, Refusal> {
 }
 
 /// LOCK_BATCH_MQ.
-pub fn lock_queues(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn lock_queues(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let body: LockBatchRequestBody = body_of(request)?;
     let locked = broker.rebalance_locks.lock_batch(&body.consumer_group, &body.mq_set, &body.client_id);
     Ok(Reply::body(fastjson::to_vec(&LockBatchResponseBody { lock_ok_mq_set: locked })))
 }
 
 /// UNLOCK_BATCH_MQ.
-pub fn unlock_queues(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn unlock_queues(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let body: LockBatchRequestBody = body_of(request)?;
     broker.rebalance_locks.unlock_batch(&body.consumer_group, &body.mq_set, &body.client_id);
     Ok(Reply::success())

@@ -21,7 +21,7 @@ use crate::remoting::Peer;
 use crate::store::Boundary;
 
 /// GET_CONSUMER_LIST_BY_GROUP.
-pub fn list_consumers(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn list_consumers(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetConsumerListByGroupRequestHeader = request.header()?;
     let consumer_id_list = broker.consumers.client_ids(&header.consumer_group);
     if consumer_id_list.is_empty() {
@@ -33,7 +33,7 @@ pub fn list_consumers(broker: &Broker, request: &RemotingCommand) -> Result<Repl
 }
 
 /// UPDATE_CONSUMER_OFFSET.
-pub fn update_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn update_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     update_offset_by(broker, &request.header()?).map_err(Refusal::with_header)
 }
 
@@ -62,7 +62,7 @@ fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader)
 }
 
 /// QUERY_CONSUMER_OFFSET.
-pub fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: QueryConsumerOffsetRequestHeader = request.header()?;
     let (group, topic, queue_id) = (&*header.consumer_group, &*header.topic, header.queue_id);
     if let Some(offset) = position_of(broker, group, topic, queue_id).filter(|offset| *offset >= 0) {
@@ -91,18 +91,18 @@ pub(super) fn position_of(broker: &Broker, group: &str, topic: &str, queue_id: i
 }
 
 /// GET_ALL_CONSUMER_OFFSET.
-pub fn all_offsets(broker: &Broker) -> Result<Reply, Refusal> {
+pub(super) fn all_offsets(broker: &Broker) -> Result<Reply, Refusal> {
     Ok(Reply::body(broker.consumer_offsets.encode()))
 }
 
 /// GET_MAX_OFFSET.
-pub fn max_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn max_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetMaxOffsetRequestHeader = request.header()?;
     found(&GetMaxOffsetResponseHeader { offset: broker.store.max_offset(&header.topic, header.queue_id) })
 }
 
 /// GET_MIN_OFFSET.
-pub fn min_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn min_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetMinOffsetRequestHeader = request.header()?;
     // A queue that nobody has written to begins at 0, as in the original, which makes it on the spot.
     let offset = broker.store.min_offset(&header.topic, header.queue_id).max(0);
@@ -112,7 +112,7 @@ pub fn min_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, R
 }
 
 /// SEARCH_OFFSET_BY_TIMESTAMP. Reads the log where the search leads it, so it goes to the pool for that.
-pub fn search_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn search_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: SearchOffsetRequestHeader = request.header()?;
     let boundary = if header.wants_upper_boundary() { Boundary::Upper } else { Boundary::Lower };
     answer_blocking(broker, peer, request, "search offset", move |broker| {
@@ -122,7 +122,7 @@ pub fn search_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingC
 }
 
 /// GET_EARLIEST_MSG_STORETIME.
-pub fn earliest_store_time(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn earliest_store_time(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetEarliestMsgStoretimeRequestHeader = request.header()?;
     answer_blocking(broker, peer, request, "earliest store time", move |broker| {
         let timestamp = broker.store.earliest_message_time(&header.topic, header.queue_id);

@@ -75,7 +75,7 @@ enum Outcome {
     Cold(Checked),
 }
 
-pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let pull = Pull { code: request.code, header: request.header()? };
     match pull.run(broker, peer, Run::First).map_err(Refusal::with_header)? {
         Outcome::Answer(response) => Ok(Reply::Now(response)),

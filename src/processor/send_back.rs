@@ -21,7 +21,7 @@ use crate::store::PutMessageStatus;
 /// Queues of a group's dead letter topic.
 const DLQ_QUEUES: i32 = 1;
 
-pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ConsumerSendMsgBackRequestHeader = request.header()?;
     let group_name = &*header.group;
     let Some(group) = broker.groups.find(group_name) else {
@@ -86,10 +86,10 @@ fn put_back(
         message
     };
     let put = broker.store.put_message(&message);
-    if put.status.is_stored() {
-        if let Some(topic) = broker.topics.get(&message.topic) {
-            broker.count_put(&topic, put.message_count as u64, put.record_bytes as u64);
-        }
+    if put.status.is_stored()
+        && let Some(topic) = broker.topics.get(&message.topic)
+    {
+        broker.count_put(&topic, put.message_count as u64, put.record_bytes as u64);
     }
     if put.needs_wait() {
         // The original answers before the disk has it (WAIT=false); the consumer commits past the message after this answer.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A broker in this process, on a port that the machine chose, and clients that speak its bytes.
 #![allow(dead_code, unreachable_pub, reason = "each story is a crate of its own and uses its part")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 pub mod process;
 

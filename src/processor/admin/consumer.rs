@@ -29,7 +29,7 @@ use crate::remoting::{CallError, Peer};
 use crate::store::Boundary;
 
 /// GET_CONSUMER_CONNECTION_LIST.
-pub fn connections(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn connections(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetConsumerConnectionListRequestHeader = request.header()?;
     let group = &*header.consumer_group;
     let Some(view) = broker.consumers.view(group) else {
@@ -46,7 +46,7 @@ pub fn connections(broker: &Broker, request: &RemotingCommand) -> Result<Reply, 
 }
 
 /// GET_PRODUCER_CONNECTION_LIST.
-pub fn producer_connections(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn producer_connections(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetProducerConnectionListRequestHeader = request.header()?;
     let group = &*header.producer_group;
     let Some(members) = broker.producers.members(group) else {
@@ -66,7 +66,7 @@ fn connection(client: &Client) -> Connection {
 }
 
 /// GET_ALL_PRODUCER_INFO.
-pub fn producers(broker: &Broker) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn producers(broker: &Broker) -> Result<Reply, Refusal> {
     let groups = broker.producers.all().into_iter().map(|(group, members)| {
         let infos = members.into_iter().map(|producer| ProducerInfo {
             client_id: producer.client.client_id.to_string(),
@@ -82,7 +82,7 @@ pub fn producers(broker: &Broker) -> Result<Reply, Refusal> {
 }
 
 /// QUERY_TOPIC_CONSUME_BY_WHO: groups that subscribe the topic now, and those that have consumed it.
-pub fn groups_of_topic(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn groups_of_topic(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: QueryTopicConsumeByWhoRequestHeader = request.header()?;
     let mut groups = broker.consumers.groups_of(&header.topic);
     groups.extend(broker.consumer_offsets.groups_of(&header.topic));
@@ -90,13 +90,13 @@ pub fn groups_of_topic(broker: &Broker, request: &RemotingCommand) -> Result<Rep
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER.
-pub fn system_topics(broker: &Broker) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn system_topics(broker: &Broker) -> Result<Reply, Refusal> {
     let topic_list = broker.topics.system_names().into_iter().collect();
     Ok(Reply::body(fastjson::to_vec(&TopicList { topic_list, ..TopicList::default() })))
 }
 
 /// GET_CONSUME_STATS: how far a group is, queue by queue.
-pub fn stats(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn stats(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetConsumeStatsRequestHeader = request.header()?;
     // The times of the last consumed messages are in the log, wherever the group stands.
     answer_blocking(broker, peer, request, "consume stats", move |broker| {
@@ -148,7 +148,7 @@ fn topics_for_stats(broker: &Broker, header: &GetConsumeStatsRequestHeader) -> B
 }
 
 /// INVOKE_BROKER_TO_RESET_OFFSET.
-pub fn reset_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn reset_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ResetOffsetRequestHeader = request.header()?;
     let asker_is_c = request.language == LanguageCode::Cpp;
     // A search by time reads the log.
@@ -269,7 +269,7 @@ fn queue_of(broker: &Broker, topic: &str, queue_id: i32) -> MessageQueue {
 }
 
 /// CLONE_GROUP_OFFSET: another group goes on where this one is. Topics that the group does not consume are passed over.
-pub fn clone_offsets(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn clone_offsets(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: CloneGroupOffsetRequestHeader = request.header()?;
     let source = &*header.src_group;
     let topics = match header.topic.as_deref().unwrap_or_default() {
@@ -288,7 +288,7 @@ pub fn clone_offsets(broker: &Broker, request: &RemotingCommand) -> Result<Reply
 }
 
 /// GET_CONSUMER_RUNNING_INFO: the client itself is asked, and its answer passed on as it is.
-pub fn running_info(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn running_info(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetConsumerRunningInfoRequestHeader = request.header()?;
     relay(broker, peer, request, &header.consumer_group, &header.client_id, request.body.clone())
 }

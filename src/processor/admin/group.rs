@@ -21,7 +21,7 @@ use crate::remoting::Peer;
 const LITE_BIND_TOPIC: &str = "lite.bind.topic";
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP.
-pub fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     if request.body.is_empty() {
         return Ok(Reply::success());
     }
@@ -30,7 +30,7 @@ pub fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand)
 }
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST: all names are looked at before anything is changed.
-pub fn update_list(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn update_list(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let list: SubscriptionGroupList = body_of(request)?;
     apply(broker, peer, request, list.group_config_list)
 }
@@ -51,7 +51,7 @@ fn apply(
 }
 
 /// DELETE_SUBSCRIPTIONGROUP.
-pub fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: DeleteSubscriptionGroupRequestHeader = request.header()?;
     let group = &*header.group_name;
     let deleted = broker.groups.delete(group);
@@ -63,7 +63,7 @@ pub fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand)
 }
 
 /// GET_SUBSCRIPTIONGROUP_CONFIG. A group that is not there is made, as everywhere.
-pub fn one(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn one(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetSubscriptionGroupConfigRequestHeader = request.header()?;
     match broker.groups.find(&header.group) {
         Some(group) => Ok(Reply::body(fastjson::to_vec(&*group))),
@@ -72,7 +72,7 @@ pub fn one(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal>
 }
 
 /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG: everything, or a page for those who ask for pages.
-pub fn all(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn all(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetAllSubscriptionGroupRequestHeader = request.header()?;
     let config = broker.config.load();
     let asks_for_page = header.group_seq.is_some() || header.data_version.is_some() || header.max_group_num.is_some();
