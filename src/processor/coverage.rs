@@ -29,7 +29,7 @@ const CONSUMERS: &str = "tests/consumers.rs";
 const QUERY: &str = "tests/query_message.rs";
 const TOPIC: &str = "tests/admin_topic.rs";
 const BROKER: &str = "tests/admin_broker.rs";
-const NAMESRV: &str = "src/namesrv/route_info.rs";
+const NAMESRV: &str = "tests/namesrv.rs";
 
 pub const COVERAGE: &[(i32, Standing)] = &[
     (10, Broker(SEND)),
