@@ -185,7 +185,8 @@ async fn a_route_carries_the_ordered_topic_configuration_where_it_is_enabled() {
         let story = with(|config| config.order_message_enable = enabled).await;
         let mut client = story.client().await;
         register(&mut client, &broker_header("a", "h1:1"), &topics(&["T", "U"])).await;
-        let put = PutKvConfigRequestHeader { namespace: Some("ORDER_TOPIC_CONFIG".into()), key: Some("T".into()), value: Some("a:4".into()) };
+        let put =
+            PutKvConfigRequestHeader { namespace: Some("ORDER_TOPIC_CONFIG".into()), key: Some("T".into()), value: Some("a:4".into()) };
         client.call_with(code::PUT_KV_CONFIG, &put).await;
         assert_eq!(route(&mut client, "T").await.unwrap().order_topic_conf.as_deref(), enabled.then_some("a:4"));
     }
@@ -196,7 +197,9 @@ async fn a_route_carries_the_ordered_topic_configuration_where_it_is_enabled() {
 async fn a_client_of_a_zone_sees_its_brokers_and_those_that_lost_their_master() {
     let story = with(|_| {}).await;
     let mut client = story.client().await;
-    for (name, addr, id, zone) in [("near", "h1:1", 0, Some("Z")), ("far", "h2:1", 0, Some("Y")), ("none", "h3:1", 0, None), ("lost", "h4:1", 1, Some("Y"))] {
+    for (name, addr, id, zone) in
+        [("near", "h1:1", 0, Some("Z")), ("far", "h2:1", 0, Some("Y")), ("none", "h3:1", 0, None), ("lost", "h4:1", 1, Some("Y"))]
+    {
         let header = RegisterBrokerRequestHeader {
             broker_id: id,
             zone_name: zone.map(Str::copy_from),
@@ -205,7 +208,8 @@ async fn a_client_of_a_zone_sees_its_brokers_and_those_that_lost_their_master() 
         };
         register(&mut client, &header, &topics(&["T", "U"])).await;
     }
-    let ask = |zone_mode: bool| GetRouteInfoRequestHeader { topic: "T".into(), zone_name: Some("z".into()), zone_mode, ..Default::default() };
+    let ask =
+        |zone_mode: bool| GetRouteInfoRequestHeader { topic: "T".into(), zone_name: Some("z".into()), zone_mode, ..Default::default() };
     let response = client.call_with(code::GET_ROUTEINFO_BY_TOPIC, &ask(true)).await;
     let seen: TopicRouteData = fastjson::from_slice(&response.body).unwrap();
     assert_eq!(seen.broker_datas.iter().map(|broker| broker.broker_name.as_str()).collect::<Vec<_>>(), ["lost", "near"]);
@@ -236,7 +240,10 @@ async fn addresses_are_those_that_the_asking_client_reaches() {
     register(&mut client, &broker_header("other", "10.0.0.8:20911"), &topics(&["T", "U"])).await;
     story.server.set_own_broker(ferrocket::config::Advertised::new(AdvertiseRules::default(), "10.0.0.9", false, 10911));
     let seen = route(&mut client, "T").await.unwrap();
-    assert_eq!(seen.broker_datas.iter().map(|broker| broker.broker_addrs[&0].as_str()).collect::<Vec<_>>(), ["gate:20911", "127.0.0.1:10911"]);
+    assert_eq!(
+        seen.broker_datas.iter().map(|broker| broker.broker_addrs[&0].as_str()).collect::<Vec<_>>(),
+        ["gate:20911", "127.0.0.1:10911"]
+    );
     let cluster: ClusterInfo = fastjson::from_slice(&client.call_with_body(code::GET_BROKER_CLUSTER_INFO, "").await.body).unwrap();
     assert_eq!(cluster.broker_addr_table["own"].broker_addrs[&0], "127.0.0.1:10911");
     let system: TopicList = fastjson::from_slice(&client.call_with_body(code::GET_SYSTEM_TOPIC_LIST_FROM_NS, "").await.body).unwrap();
@@ -273,7 +280,8 @@ async fn a_silent_broker_is_forgotten_and_a_sign_of_life_keeps_it() {
         register(&mut own, &broker_header(name, addr), &topics(&["T", "U"])).await;
         std::mem::forget(own);
     }
-    let ask = |addr: &'static str| QueryDataVersionRequestHeader { broker_addr: addr.into(), cluster_name: "C".into(), ..Default::default() };
+    let ask =
+        |addr: &'static str| QueryDataVersionRequestHeader { broker_addr: addr.into(), cluster_name: "C".into(), ..Default::default() };
     let query = |addr, counter| {
         let version = DataVersion { counter, state_version: 0, timestamp: 5 };
         RemotingCommand::request_with(code::QUERY_DATA_VERSION, &ask(addr)).with_body(fastjson::to_vec(&version))
@@ -285,7 +293,12 @@ async fn a_silent_broker_is_forgotten_and_a_sign_of_life_keeps_it() {
     assert!(client.call(query("h1:1", 2)).await.header::<QueryDataVersionResponseHeader>().unwrap().changed);
     let unknown = client.call(query("nobody:1", 1)).await;
     assert!(unknown.header::<QueryDataVersionResponseHeader>().unwrap().changed && unknown.body.is_empty());
-    let beat = BrokerHeartbeatRequestHeader { cluster_name: "C".into(), broker_addr: "h2:1".into(), broker_name: "b".into(), ..Default::default() };
+    let beat = BrokerHeartbeatRequestHeader {
+        cluster_name: "C".into(),
+        broker_addr: "h2:1".into(),
+        broker_name: "b".into(),
+        ..Default::default()
+    };
     assert_eq!(client.call_with(code::BROKER_HEARTBEAT, &beat).await.code, response_code::SUCCESS);
     for _ in 0..6 {
         story.clock.advance(Duration::from_secs(5));
@@ -323,7 +336,9 @@ async fn topics_are_listed_where_that_is_enabled() {
     table.get_mut("Unit").unwrap().topic_sys_flag = 1;
     table.get_mut("Sub").unwrap().topic_sys_flag = 2;
     register(&mut client, &broker_header("a", "h1:1"), &body).await;
-    let of_cluster = |cluster: &'static str| RemotingCommand::request_with(code::GET_TOPICS_BY_CLUSTER, &GetTopicsByClusterRequestHeader { cluster: cluster.into() });
+    let of_cluster = |cluster: &'static str| {
+        RemotingCommand::request_with(code::GET_TOPICS_BY_CLUSTER, &GetTopicsByClusterRequestHeader { cluster: cluster.into() })
+    };
     assert_eq!(topic_list(&mut client, RemotingCommand::request(code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER)).await, ["Sub", "T", "Unit"]);
     assert_eq!(topic_list(&mut client, of_cluster("C")).await, ["Sub", "T", "Unit"]);
     assert!(topic_list(&mut client, of_cluster("nobody")).await.is_empty());
@@ -353,7 +368,13 @@ async fn a_topic_is_registered_and_deleted_by_hand() {
     let mut client = story.client().await;
     register(&mut client, &broker_header("a", "h1:1"), &topics(&["T", "U"])).await;
     let queues = |broker: &str| TopicRouteData {
-        queue_datas: vec![QueueData { broker_name: broker.to_owned(), perm: 6, read_queue_nums: 3, write_queue_nums: 3, topic_sys_flag: 0 }],
+        queue_datas: vec![QueueData {
+            broker_name: broker.to_owned(),
+            perm: 6,
+            read_queue_nums: 3,
+            write_queue_nums: 3,
+            topic_sys_flag: 0,
+        }],
         ..TopicRouteData::default()
     };
     for (topic, broker) in [("Known", "a"), ("Strange", "nobody")] {
@@ -363,7 +384,10 @@ async fn a_topic_is_registered_and_deleted_by_hand() {
     }
     assert_eq!(route(&mut client, "Known").await.unwrap().queue_datas[0].read_queue_nums, 3);
     assert!(route(&mut client, "Strange").await.is_none());
-    let delete = |topic: &'static str, cluster: Option<&'static str>| DeleteTopicFromNamesrvRequestHeader { topic: topic.into(), cluster_name: cluster.map(Str::from) };
+    let delete = |topic: &'static str, cluster: Option<&'static str>| DeleteTopicFromNamesrvRequestHeader {
+        topic: topic.into(),
+        cluster_name: cluster.map(Str::from),
+    };
     for (header, stays) in [(delete("Known", Some("other")), true), (delete("Known", Some("C")), false), (delete("T", None), false)] {
         assert_eq!(client.call_with(code::DELETE_TOPIC_IN_NAMESRV, &header).await.code, response_code::SUCCESS);
         assert_eq!(route(&mut client, "Known").await.is_some(), stays);
@@ -376,7 +400,8 @@ async fn a_topic_is_registered_and_deleted_by_hand() {
 async fn settings_are_kept_by_namespace() {
     let story = with(|_| {}).await;
     let mut client = story.client().await;
-    let get = |namespace: &'static str, key: &'static str| GetKvConfigRequestHeader { namespace: Some(namespace.into()), key: Some(key.into()) };
+    let get =
+        |namespace: &'static str, key: &'static str| GetKvConfigRequestHeader { namespace: Some(namespace.into()), key: Some(key.into()) };
     let put = PutKvConfigRequestHeader { namespace: Some("n".into()), key: Some("k".into()), value: Some("v".into()) };
     assert_eq!(client.call_with(code::PUT_KV_CONFIG, &put).await.code, response_code::SUCCESS);
     assert_eq!(*story.kv_file.lock(), r#"{"configTable":{"n":{"k":"v"},"old":{"k":"v"}}}"#);
