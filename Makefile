@@ -1,5 +1,5 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: compat check fmt lint unit deny test diff compat-oracle travel crash mixed
+.PHONY: compat check fmt lint unit deny test diff compat-oracle travel crash mixed fuzz
 fmt:    ; cargo fmt --all --check
 lint:   ; cargo clippy --workspace --all-targets --locked -- -D warnings
 unit:   ; cargo test --locked --workspace
@@ -14,3 +14,5 @@ compat: ; cargo run -q --locked -p compat-tests -- --server both
 travel: ; cargo build --locked --release && cargo run -q --locked -p compat-tests --bin travel
 crash:  ; cargo build --locked --release && cargo run -q --locked -p compat-tests --bin crash
 mixed:  ; cargo build --locked --release && cargo run -q --locked -p compat-tests --bin mixed
+# Each decoder for a minute; skipped aloud without a nightly toolchain and cargo-fuzz.
+fuzz:   ; scripts/fuzz.sh

@@ -39,7 +39,7 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     write::to_vec(value, write::Form::Usual)
 }
 
-/// The form of a route for clients that read only standard JSON: number keys quoted, everything beyond ASCII escaped.
+/// The form of a route for clients that read only standard JSON: number keys quoted. (1.2.83 also escaped what is not ASCII; 5.5.0 does not.)
 pub fn to_vec_standard<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     write::to_vec(value, write::Form::Standard)
 }

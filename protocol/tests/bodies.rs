@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The bodies against what the original's classes print: each golden line is read, written again and compared byte for byte.
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 use std::collections::BTreeMap;
 
@@ -98,8 +99,9 @@ fn the_standard_form_is_the_originals() {
     let route: TopicRouteData = round("TopicRouteData default");
     assert_eq!(String::from_utf8(fastjson::to_vec_standard(&route)).unwrap(), golden("TopicRouteData standard"));
     assert_eq!(fastjson::from_slice::<TopicRouteData>(golden("TopicRouteData standard").as_bytes()).unwrap(), route);
+    // 1.2.83 escaped everything beyond ASCII here; 5.5.0 writes it as it is, and both read both.
     let text: BTreeMap<String, String> = round("nonascii");
-    assert_eq!(String::from_utf8(fastjson::to_vec_standard(&text)).unwrap(), golden("nonascii std"));
+    assert_eq!(String::from_utf8(fastjson::to_vec_standard(&text)).unwrap(), golden("nonascii"));
     assert_eq!(fastjson::from_slice::<BTreeMap<String, String>>(golden("nonascii std").as_bytes()).unwrap(), text);
 }
 
@@ -128,7 +130,7 @@ fn references_read_as_what_they_refer_to() {
     assert_eq!(info.properties["PROP_CONSUMER_START_TIMESTAMP"], "12", "numbers in a map of text are text");
 }
 
-/// delta-5.5 §3: what either generation of the original reads, we read.
+/// What either generation of the original reads, we read.
 #[test]
 fn every_spelling_is_read() {
     let queue = MessageQueue::new("T", "b", 3);
@@ -184,7 +186,7 @@ fn a_bomb_of_references_is_refused() {
     assert!(fastjson::from_slice::<HeartbeatData>(endless.as_bytes()).unwrap().consumer_data_set.is_empty());
 }
 
-/// store-and-ha §7.3: what the original reads back is the same text without its line breaks.
+/// What the original reads back is the same text without its line breaks.
 #[test]
 fn the_pretty_form_is_the_usual_one_on_lines() {
     let wrapper: TopicConfigSerializeWrapper = round("TopicConfigSerializeWrapper");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whatever is written reads back as it was, and what reads at all reads the same on both roads.
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 use bytes::{Bytes, BytesMut};
 use ferrocket_protocol::body::{group::*, heartbeat::*, offset::*, queue::*, stats::*, topic::*};

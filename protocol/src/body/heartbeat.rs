@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use crate::fastjson;
 
-    /// clients.md: rocketmq-client-go v2.1.2 sends hashes as text.
+    /// rocketmq-client-go v2.1.2 sends hashes as text.
     #[test]
     fn go_is_read() {
         let text = br#"{"clientID":"1.2.3.4@5","producerDataSet":[],"consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","subscriptionDataSet":[{"classFilterMode":false,"topic":"t","subString":"a","tagsSet":["a"],"codeSet":["97"],"subVersion":1700000000000000000,"expressionType":"TAG"}],"unitMode":false}]}"#;

@@ -18,25 +18,6 @@ pub(crate) fn write_text(text: &[u8], out: &mut impl BufMut) {
     out.put_u8(b'"');
 }
 
-/// As `write_text`, with everything beyond ASCII as UTF-16 escapes and the slash escaped too: fastjson's BrowserCompatible.
-pub(crate) fn write_text_ascii(text: &str, out: &mut impl BufMut) {
-    out.put_u8(b'"');
-    for character in text.chars() {
-        match character {
-            '/' => out.put_slice(b"\\/"),
-            '"' | '\\' | '\0'..='\x1f' => write_escape(character as u8, out),
-            ' '..='~' => out.put_u8(character as u8),
-            _ => {
-                let mut units = [0; 2];
-                for unit in character.encode_utf16(&mut units) {
-                    write_unit(*unit, out);
-                }
-            }
-        }
-    }
-    out.put_u8(b'"');
-}
-
 fn write_escape(byte: u8, out: &mut impl BufMut) {
     match byte {
         b'"' => out.put_slice(b"\\\""),
@@ -46,14 +27,11 @@ fn write_escape(byte: u8, out: &mut impl BufMut) {
         b'\t' => out.put_slice(b"\\t"),
         0x08 => out.put_slice(b"\\b"),
         0x0c => out.put_slice(b"\\f"),
-        other => write_unit(u16::from(other), out),
+        other => {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.put_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(other >> 4)], HEX[usize::from(other & 0xF)]]);
+        }
     }
-}
-
-fn write_unit(unit: u16, out: &mut impl BufMut) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |shift: u16| HEX[(unit >> shift & 0xF) as usize];
-    out.put_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
 /// Reads the escape that `bytes` begin with (at the backslash) and appends what it means; tells how many bytes it took.
@@ -134,15 +112,12 @@ mod tests {
         assert_eq!(read("\\q"), None);
     }
 
-    /// wire-protocol golden: the same text in both forms.
+    /// Printed by fastjson2 2.0.59, which 5.5.0 writes with.
     #[test]
-    fn both_forms_write_as_the_original() {
-        let text = "中\u{1}\u{2}/'\"<é";
+    fn text_is_written_as_the_original_writes_it() {
+        let text = "\u{1b}\u{b}\u{8}\u{c}\n\r\t\0\u{7f}\u{2028}😀/'<\"\\";
         let mut out = Vec::new();
         write_text(text.as_bytes(), &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "\"中\\u0001\\u0002/'\\\"<é\"");
-        let mut out = Vec::new();
-        write_text_ascii(text, &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "\"\\u4E2D\\u0001\\u0002\\/'\\\"<\\u00E9\"");
+        assert_eq!(String::from_utf8(out).unwrap(), "\"\\u001b\\u000b\\b\\f\\n\\r\\t\\u0000\u{7f}\u{2028}😀/'<\\\"\\\\\"");
     }
 }

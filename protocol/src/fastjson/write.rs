@@ -7,7 +7,7 @@ use std::io::Write;
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
-use super::escape::{write_text, write_text_ascii};
+use super::escape::write_text;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -43,10 +43,7 @@ struct Writer {
 
 impl Writer {
     fn text(&mut self, text: &str) {
-        match self.form {
-            Form::Standard => write_text_ascii(text, &mut self.out),
-            _ => write_text(text.as_bytes(), &mut self.out),
-        }
+        write_text(text.as_bytes(), &mut self.out);
     }
 
     fn display(&mut self, value: impl Display) {

@@ -79,7 +79,7 @@ mod tests {
         digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
     }
 
-    /// wire-protocol §5.9.
+    /// A vector computed by the original's code.
     #[test]
     fn the_vector_reads_and_writes() {
         let vector = hex("0000002f 00000000 00000000 00000000 00000005 68656c6c6f 0014 57414954 01 74727565 02 54414753 01 54616741 02");

@@ -82,7 +82,7 @@ pub fn parse_offset_id(id: &str) -> Option<(SocketAddr, i64)> {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
     let digit = |byte: u8| (byte as char).to_digit(16);
@@ -145,7 +145,7 @@ pub fn parse_unique_key(key: &str) -> Option<UniqueKeyParts> {
 mod tests {
     use super::*;
 
-    /// wire-protocol §5.9 and store-and-ha §14.
+    /// Vectors computed by the original's code.
     #[test]
     fn offset_ids_are_the_vectors() {
         for (host, offset, id) in [

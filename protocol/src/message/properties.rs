@@ -92,7 +92,7 @@ fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    /// wire-protocol §5.9.
+    /// A vector computed by the original's code.
     #[test]
     fn writes_the_vector() {
         assert_eq!(encode([("k1", "v1"), ("TAGS", "TagA")]), b"k1\x01v1\x02TAGS\x01TagA\x02");
