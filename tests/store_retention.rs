@@ -101,7 +101,7 @@ impl Broker {
         let mut count = 0;
         loop {
             let got = self.get(offset);
-            count += decode::records(&got.body).map(|record| record.unwrap()).count();
+            count += decode::records(&got.body).filter(|record| record.is_ok()).count();
             if got.status != GetMessageStatus::Found {
                 return count;
             }

@@ -448,11 +448,13 @@ impl ConsumeQueue {
             }
         }
         if dir_too {
-            files.fs.sync_dir(&self.dir)?;
-            if let Some(topic_dir) = self.dir.parent() {
-                files.fs.sync_dir(topic_dir)?;
+            for dir in self.dir.ancestors().take_while(|dir| dir.starts_with(&files.root)) {
+                match files.fs.sync_dir(dir) {
+                    // Its topic was deleted meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    synced => synced?,
+                }
             }
-            files.fs.sync_dir(&files.root)?;
         }
         Ok(())
     }

@@ -268,6 +268,7 @@ impl MessageStore {
                 self.build_index();
                 looks = 0;
             }
+            self.sync_queues_when_due();
             self.clock.park(bell, INDEX_INTERVAL);
         }
     }

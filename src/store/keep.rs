@@ -4,6 +4,7 @@
 //!
 //! One keeper thread; each duty can also be called by itself, which is how the tests and the orderly stop drive it.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,8 +33,8 @@ const UNSYNCED_LOG_BYTES_MAX: i64 = 512 * 1024 * 1024;
 pub(super) struct Keeper {
     /// Queues whose last units are still in memory though written.
     warm: Vec<Arc<ConsumeQueue>>,
-    /// Queues written to since the last sync.
-    unsynced: Vec<Arc<ConsumeQueue>>,
+    /// Queues written to since the last sync, by number.
+    unsynced: HashMap<u32, Arc<ConsumeQueue>>,
     /// The log up to here has its units in the ConsumeQueues' files.
     written: Mark,
     written_store_timestamp: i64,
@@ -56,13 +57,19 @@ impl MessageStore {
     pub(super) fn run_keeper(&self, shutdown: &Shutdown) {
         let bell = self.keeper_bell.lock().clone();
         while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
-            self.keep();
+            self.keep_up();
             self.clock.park(&bell, PASS_INTERVAL);
         }
     }
 
     /// One pass over everything that is due.
     pub fn keep(&self) {
+        self.keep_up();
+        self.sync_queues_when_due();
+    }
+
+    /// What must not wait for the disk for long: appends rely on it.
+    fn keep_up(&self) {
         let now = self.clock.nanos();
         self.waiters.expire(now);
         if let Err(error) = self.look_ahead() {
@@ -71,33 +78,20 @@ impl MessageStore {
         }
         self.start_writeback();
         self.write_queues();
-        let (checkpoint_due, sync_due, clean_due) = {
+        let (checkpoint_due, clean_due) = {
             let mut keeper = self.keeper.lock();
             if keeper.next_clean_nanos == 0 {
                 keeper.next_clean_nanos = now + FIRST_CLEAN_NANOS;
-                keeper.next_queue_sync_nanos = now + self.config.load().flush_consume_queue_thorough_interval * 1_000_000;
             }
-            let synced = self.checkpoint.lock().position.synced.position;
-            let unsynced_bytes = keeper.written.position - synced;
-            let due = (
-                now >= keeper.next_checkpoint_nanos,
-                (now >= keeper.next_queue_sync_nanos && unsynced_bytes > 0) || unsynced_bytes >= UNSYNCED_LOG_BYTES_MAX,
-                now >= keeper.next_clean_nanos,
-            );
+            let due = (now >= keeper.next_checkpoint_nanos, now >= keeper.next_clean_nanos);
             if due.0 {
                 keeper.next_checkpoint_nanos = now + CHECKPOINT_INTERVAL_NANOS;
             }
             if due.1 {
-                keeper.next_queue_sync_nanos = now + self.config.load().flush_consume_queue_thorough_interval * 1_000_000;
-            }
-            if due.2 {
                 keeper.next_clean_nanos = now + self.config.load().clean_resource_interval * 1_000_000;
             }
             due
         };
-        if sync_due && let Err(error) = self.sync_queues() {
-            self.poison(&error);
-        }
         if checkpoint_due {
             self.stats.sample(self.clock.now_millis());
             if let Err(error) = self.write_checkpoints() {
@@ -106,6 +100,27 @@ impl MessageStore {
         }
         if clean_due {
             self.clean();
+        }
+    }
+
+    /// Many small files take their time: this is done by the indexer's thread, which nobody waits for.
+    pub(super) fn sync_queues_when_due(&self) {
+        let now = self.clock.nanos();
+        let due = {
+            let mut keeper = self.keeper.lock();
+            let interval = self.config.load().flush_consume_queue_thorough_interval * 1_000_000;
+            if keeper.next_queue_sync_nanos == 0 {
+                keeper.next_queue_sync_nanos = now + interval;
+            }
+            let unsynced_bytes = keeper.written.position - self.checkpoint.lock().position.synced.position;
+            let due = (now >= keeper.next_queue_sync_nanos && unsynced_bytes > 0) || unsynced_bytes >= UNSYNCED_LOG_BYTES_MAX;
+            if due {
+                keeper.next_queue_sync_nanos = now + interval;
+            }
+            due
+        };
+        if due && let Err(error) = self.sync_queues() {
+            self.poison(&error);
         }
     }
 
@@ -161,7 +176,7 @@ impl MessageStore {
         for queue in &dirty {
             match queue.write_pending(&self.queues.files) {
                 Ok(0) => {}
-                Ok(_) => keeper.unsynced.push(Arc::clone(queue)),
+                Ok(_) => drop(keeper.unsynced.insert(queue.number, Arc::clone(queue))),
                 Err(error) => {
                     if !self.health.queue_error.swap(true, Ordering::SeqCst) {
                         error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot write a ConsumeQueue: messages are refused until it works");
@@ -171,8 +186,9 @@ impl MessageStore {
             }
         }
         let warm = std::mem::take(&mut keeper.warm);
+        let just_written: HashSet<u32> = dirty.iter().map(|queue| queue.number).collect();
         for queue in warm {
-            if !queue.dirty.load(Ordering::Relaxed) && !dirty.iter().any(|other| Arc::ptr_eq(other, &queue)) {
+            if !just_written.contains(&queue.number) && !queue.dirty.load(Ordering::Relaxed) {
                 queue.rest();
             }
         }
@@ -211,7 +227,7 @@ impl MessageStore {
         if everything {
             self.fs.sync_file_system(&self.root)?;
         }
-        for queue in unsynced {
+        for queue in unsynced.into_values() {
             queue.sync(&self.queues.files)?;
         }
         let mut checkpoint = self.checkpoint.lock();

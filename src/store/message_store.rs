@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -70,8 +70,8 @@ pub struct MessageStore {
     /// The keeper wants to run when the log gets this long.
     pub(super) keeper_wanted_at: AtomicI64,
     pub(super) last_store_timestamp: AtomicI64,
-    /// When the present put took the append lock, in clock nanoseconds; 0 while nobody has it.
-    pub(super) put_began_nanos: AtomicU64,
+    /// When the present put took the append lock, by the wall clock; 0 while nobody has it.
+    pub(super) put_began_millis: AtomicI64,
     lock: Mutex<Option<Box<dyn FsLock>>>,
 }
 
@@ -167,7 +167,7 @@ impl MessageStore {
             keeper_bell: Mutex::default(),
             keeper_wanted_at: AtomicI64::new(end + 1),
             last_store_timestamp: AtomicI64::new(last_store_timestamp),
-            put_began_nanos: AtomicU64::new(0),
+            put_began_millis: AtomicI64::new(0),
             lock: Mutex::new(Some(lock)),
             root,
             fs,
@@ -269,9 +269,9 @@ impl MessageStore {
 
     /// How long the present put has held the append lock. Java's lockTimeMills; 0 when nobody has it.
     pub fn append_lock_millis(&self) -> u64 {
-        match self.put_began_nanos.load(Ordering::Relaxed) {
+        match self.put_began_millis.load(Ordering::Relaxed) {
             0 => 0,
-            began => self.clock.nanos().saturating_sub(began) / 1_000_000,
+            began => (self.clock.now_millis() - began).max(0) as u64,
         }
     }
 
@@ -386,14 +386,15 @@ impl MessageStore {
         let timed = self.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
         let began = if timed { self.clock.nanos() } else { 0 };
         let mut appender = self.appender.lock();
-        self.put_began_nanos.store(self.clock.nanos().max(1), Ordering::Relaxed);
+        let now_millis = self.clock.now_millis();
+        self.put_began_millis.store(now_millis, Ordering::Relaxed);
         let result = (|| {
             let appender = &mut *appender;
             if self.health.shutdown.load(Ordering::SeqCst) {
                 return Err(AppendError::Closed);
             }
             let physical_offset = self.log.prepare(&mut appender.tail, records.len())?;
-            let store_timestamp = self.clock.now_millis().max(appender.last_store_timestamp);
+            let store_timestamp = now_millis.max(appender.last_store_timestamp);
             let mut tail = queue.lock_tail();
             while tail.is_destroyed() {
                 // Its topic was deleted between the look into the table and now: the message begins a new one.
@@ -454,7 +455,7 @@ impl MessageStore {
                 waits_for_flush: waits,
             })
         })();
-        self.put_began_nanos.store(0, Ordering::Relaxed);
+        self.put_began_millis.store(0, Ordering::Relaxed);
         drop(appender);
         match result {
             Ok(put) => {
@@ -565,6 +566,8 @@ impl MessageStore {
 
     /// Forgets a topic's queues and removes their files. Its messages stay in the log until they expire.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        // The keeper must not write a queue's file back while its directory goes.
+        let _no_writes = self.keeper.lock();
         for queue in self.queues.of_topic(topic) {
             queue.destroy(&self.queues.files).map_err(at_path("remove", queue.dir()))?;
         }
