@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each code of the name server, refusals included, over its port: DefaultRequestProcessor.java and ClientRequestProcessor.java.
+#![allow(clippy::unwrap_used, reason = "a story that cannot go on ends")]
 
 mod support;
 

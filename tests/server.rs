@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The binary as people and tools meet it: boot lines, ports, directories, sentences of failed starts, commands that change keys, an orderly stop.
+#![allow(clippy::unwrap_used, reason = "a story that cannot go on ends")]
 
 mod support;
 

@@ -318,11 +318,12 @@ impl Tables {
 
         let mut registered = Registered::default();
         let addrs = &self.brokers[name].broker_addrs;
-        if !is_master && let Some(master) = addrs.get(&MASTER_ID) {
-            if let Some(live) = self.live.get(&address(cluster, master)) {
-                registered.ha_server_addr = Some(live.ha_server_addr.clone());
-                registered.master_addr = Some(master.clone());
-            }
+        if !is_master
+            && let Some(master) = addrs.get(&MASTER_ID)
+            && let Some(live) = self.live.get(&address(cluster, master))
+        {
+            registered.ha_server_addr = Some(live.ha_server_addr.clone());
+            registered.master_addr = Some(master.clone());
         }
         if min_id_changes && rules.notify_min_id {
             registered.notice = Some(min_id_change(addrs, None, Some(wanted.ha_server_addr.clone())));
@@ -388,10 +389,11 @@ impl Tables {
             for broker in brokers.iter_mut().filter(|broker| broker.enable_acting_master) {
                 let queue = queues.get(&broker.broker_name);
                 let without_master = !broker.broker_addrs.contains_key(&MASTER_ID);
-                if without_master && queue.is_some_and(|queue| !perm::is_writable(queue.perm)) {
-                    if let Some((_, addr)) = broker.broker_addrs.pop_first() {
-                        broker.broker_addrs.insert(MASTER_ID, addr);
-                    }
+                if without_master
+                    && queue.is_some_and(|queue| !perm::is_writable(queue.perm))
+                    && let Some((_, addr)) = broker.broker_addrs.pop_first()
+                {
+                    broker.broker_addrs.insert(MASTER_ID, addr);
                 }
             }
         }

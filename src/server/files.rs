@@ -13,6 +13,9 @@ use crate::store::{Fs as StoreFs, RealFs};
 /// A configuration file is not larger than this; a mistaken `-c` on a log is caught early.
 const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Replaces a file by these bytes; `Err` says why it could not, for people.
+pub(super) type Save = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
+
 /// The file system of this machine, in the words of a start.
 #[derive(Clone)]
 pub struct Fs(Arc<dyn StoreFs>);
@@ -54,7 +57,7 @@ impl Fs {
     }
 
     /// Replaces the file so that no crash can halve it.
-    pub fn saver(&self, path: &str) -> Box<dyn FnMut(&[u8]) -> Result<(), String> + Send> {
+    pub(super) fn saver(&self, path: &str) -> Save {
         // The directory is synced too, so it must have a name.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
         let file = persist::ConfigFile::new(self.shared(), path);

@@ -134,6 +134,9 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
     or(&mut config.broker_name, &|| machine.host_name.clone());
     or(&mut config.broker_ip1, &|| bracketed(machine));
     or(&mut config.broker_ip2, &|| bracketed(machine));
+    if config.ha_listen_port <= 0 {
+        config.ha_listen_port = config.listen_port.saturating_add(1);
+    }
     let root = data_dir.map_or_else(|| format!("{}/store", machine.home.trim_end_matches('/')), str::to_owned);
     or(&mut config.store_path_root_dir, &|| root.clone());
     let root = config.store_path_root_dir.clone();
