@@ -144,6 +144,7 @@ impl RequestHandler for BrokerHandler {
         match process(&self.broker, peer, &request) {
             Ok(Reply::Now(response)) => replies.answer(&request, response),
             Ok(Reply::Sent(sent)) => sent.write(&self.broker.config.load(), request.serialize_type, request.opaque, replies),
+            Ok(Reply::Pulled(pulled)) => pulled.write(&request, replies),
             Ok(Reply::Later | Reply::Silent) => {}
             Err(refusal) => {
                 debug!(code = request.code, peer = %peer, refusal = refusal.code, remark = ?refusal.remark, "refused");

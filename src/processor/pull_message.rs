@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferrocket_protocol::body::{ConsumeType, MessageModel, SubscriptionGroupConfig};
-use ferrocket_protocol::header::{PullMessageRequestHeader, PullMessageResponseHeader};
+use ferrocket_protocol::header::{FORBIDDEN_TYPE, PullMessageRequestHeader, PullMessageResponseHeader};
 use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code};
 
 use super::checks::FAQ;
-use super::reply::{Refusal, Reply};
+use super::reply::{PulledReply, Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::filter::Subscription;
 use crate::broker::hold::Waiter;
@@ -21,8 +21,7 @@ use crate::broker::topics::Topic;
 use crate::remoting::{Completion, Peer};
 use crate::store::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
 
-/// What a NO_PERMISSION is about, in `forbiddenType`.
-const FORBIDDEN_TYPE: &str = "forbiddenType";
+/// What a NO_PERMISSION is about.
 const BROKER_FORBIDDEN: &str = "1";
 const GROUP_FORBIDDEN: &str = "2";
 const TOPIC_FORBIDDEN: &str = "3";
@@ -68,7 +67,9 @@ struct Checked {
 
 /// Where a run ends.
 enum Outcome {
-    Answer(RemotingCommand),
+    Answer(Box<PulledReply>),
+    /// The store is shut down.
+    Refused(Refusal),
     /// Nothing there yet, and the client is willing to wait.
     Wait(Arc<Subscription>),
     /// What is there has to be read from the disk.
@@ -78,7 +79,8 @@ enum Outcome {
 pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let pull = Pull { code: request.code, header: request.header()? };
     match pull.run(broker, peer, Run::First).map_err(Refusal::with_header)? {
-        Outcome::Answer(response) => Ok(Reply::Now(response)),
+        Outcome::Answer(reply) => Ok(Reply::Pulled(reply)),
+        Outcome::Refused(refusal) => Err(refusal.with_header()),
         later => {
             go_on(broker, Arc::new(pull), peer.completion(request), Run::First, later);
             Ok(Reply::Later)
@@ -89,7 +91,8 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
 /// What is left to do once the connection has gone on: wait, read cold data, or answer.
 fn go_on(broker: &Arc<Broker>, pull: Arc<Pull>, completion: Completion, run: Run, outcome: Outcome) {
     match outcome {
-        Outcome::Answer(response) => completion.answer_now(response),
+        Outcome::Answer(reply) => completion.answer_now(reply.into_response()),
+        Outcome::Refused(refusal) => completion.answer_now(refusal.with_header().into_response()),
         Outcome::Wait(subscription) => wait(broker, pull, completion, subscription),
         Outcome::Cold(checked) => {
             let runtime = broker.runtime.clone();
@@ -268,8 +271,7 @@ impl Pull {
     fn conclude(&self, broker: &Arc<Broker>, peer: &Peer, run: Run, checked: Checked, found: Option<GetMessageResult>) -> Outcome {
         let header = &self.header;
         let Some(found) = found else {
-            let refusal = Refusal::system_error("store getMessage return null");
-            return Outcome::Answer(refusal.into_response());
+            return Outcome::Refused(Refusal::system_error("store getMessage return null"));
         };
         let config = broker.config.load();
         let (group, topic, queue_id) = (&*header.consumer_group, &*header.topic, header.queue_id);
@@ -305,11 +307,9 @@ impl Pull {
             broker.consumer_offsets.count_read(group, topic, found.message_count as u64, found.body.len() as u64);
             broker.stats.count_get(found.message_count as u64);
         }
-        let mut response = RemotingCommand::response(code).with_header(&response_header).with_remark(found.status.name());
-        if code == response_code::SUCCESS {
-            response = response.with_body(found.body);
-        }
-        Outcome::Answer(response)
+        // A result that found nothing carries no body.
+        let reply = PulledReply { code, status: found.status.name(), header: response_header, body: found.body };
+        Outcome::Answer(Box::new(reply))
     }
 }
 

@@ -3,7 +3,9 @@
 //!
 //! Knows no request. The dispatcher gives either of them the request's opaque and serialisation, or drops it when it is oneway.
 
-use ferrocket_protocol::command::reply::{SendReply, encode_send_reply};
+use bytes::Bytes;
+use ferrocket_protocol::command::reply::{SendReply, encode_pull_reply, encode_send_reply};
+use ferrocket_protocol::header::PullMessageResponseHeader;
 use ferrocket_protocol::message::id::Id;
 use ferrocket_protocol::{HeaderError, RemotingCommand, SerializeType, Str, response_code};
 
@@ -18,6 +20,8 @@ pub enum Reply {
     Now(RemotingCommand),
     /// The answer to a send: written from a template.
     Sent(SentReply),
+    /// The answer to a pull: written from a template.
+    Pulled(Box<PulledReply>),
     /// A `Completion` was taken and will be answered.
     Later,
     /// Nothing is answered, whatever the request says.
@@ -35,7 +39,7 @@ impl Reply {
         Self::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&()))
     }
 
-    pub fn body(body: impl Into<bytes::Bytes>) -> Self {
+    pub fn body(body: impl Into<Bytes>) -> Self {
         Self::Now(RemotingCommand::response(response_code::SUCCESS).with_body(body))
     }
 }
@@ -87,6 +91,33 @@ impl SentReply {
             trace_on: config.trace_on,
         };
         encode_send_reply(replies.buffer(), form, opaque, &reply);
+    }
+}
+
+/// The answer to a pull: its body leaves as it came from the store.
+#[derive(Debug)]
+pub struct PulledReply {
+    pub code: i32,
+    pub status: &'static str,
+    pub header: PullMessageResponseHeader,
+    pub body: Bytes,
+}
+
+impl PulledReply {
+    /// Writes the answer to `request` from the template; a oneway pull gets none.
+    pub(super) fn write(self, request: &RemotingCommand, replies: &mut Replies) {
+        if request.is_oneway() {
+            return;
+        }
+        let out = replies.buffer();
+        let (form, opaque) = (request.serialize_type, request.opaque);
+        encode_pull_reply(out, form, self.code, opaque, Some(self.status), &self.header, self.body.len());
+        replies.body(self.body);
+    }
+
+    pub(super) fn into_response(self) -> RemotingCommand {
+        let response = RemotingCommand::response(self.code).with_header(&self.header);
+        response.with_remark(self.status).with_body(self.body)
     }
 }
 

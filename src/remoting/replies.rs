@@ -32,17 +32,22 @@ impl Replies {
 
     /// Appends a command as it is.
     pub(super) fn push(&mut self, command: RemotingCommand) {
-        if command.body.len() <= COPIED_BODY_BYTES_MAX {
-            command.encode(&mut self.open);
-        } else {
-            command.encode_header(command.body.len(), &mut self.open);
-            self.chain(command.body);
-        }
+        command.encode_header(command.body.len(), &mut self.open);
+        self.body(command.body);
     }
 
     /// For writers of whole frames from templates: append here, nothing else.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.open
+    }
+
+    /// Appends the body of a frame whose head was just written: a small one is copied beside it.
+    pub fn body(&mut self, body: Bytes) {
+        if body.len() <= COPIED_BODY_BYTES_MAX {
+            self.open.extend_from_slice(&body);
+        } else {
+            self.chain(body);
+        }
     }
 
     /// Appends bytes without copying them.

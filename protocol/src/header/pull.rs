@@ -4,6 +4,9 @@
 use super::header;
 use crate::str::Str;
 
+/// The one field of a pull's refusal: what a NO_PERMISSION is about.
+pub const FORBIDDEN_TYPE: &str = "forbiddenType";
+
 /// Bits of a pull's `sysFlag`.
 pub mod pull_flag {
     pub const COMMIT_OFFSET: i32 = 1;
