@@ -121,15 +121,27 @@ fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
     if bytes.get(at) == Some(&b'}') {
         return Some(at + 1);
     }
+    at = take(bytes, at, b'"')?;
     loop {
-        let (start, end) = plain_string(bytes, at)?;
-        at = colon(bytes, end + 1)?;
-        let (span, next) = value(bytes, at, &mut found.unescaped)?;
+        // `at` is behind the quote that opens a name.
+        let (start, end) = (at, at + scan::quote_or_backslash(&bytes[at..])?);
+        if bytes[end] != b'"' {
+            return None;
+        }
+        // Compact and text, as nearly always: two bytes say what is next.
+        let (span, next) = match bytes.get(end + 1..end + 3)? {
+            b":\"" => string(bytes, end + 3, &mut found.unescaped)?,
+            _ => value(bytes, colon(bytes, end + 1)?, &mut found.unescaped)?,
+        };
         // A flood is told by the tolerant reader.
         found.fields.push(Span::of_frame(start, end), span).ok()?;
+        if let Some(b",\"") = bytes.get(next..next + 2) {
+            at = next + 2;
+            continue;
+        }
         at = blanks(bytes, next);
         match bytes.get(at)? {
-            b',' => at = blanks(bytes, at + 1),
+            b',' => at = take(bytes, blanks(bytes, at + 1), b'"')?,
             b'}' => return Some(at + 1),
             _ => return None,
         }
@@ -142,7 +154,12 @@ fn value(bytes: &[u8], at: usize, unescaped: &mut Vec<u8>) -> Option<(Option<Spa
     if bytes.get(at) != Some(&b'"') {
         return bare_value(bytes, at);
     }
-    let start = at + 1;
+    string(bytes, at + 1, unescaped)
+}
+
+/// The rest of a string that begins at `start`, behind its quote.
+#[inline(always)]
+fn string(bytes: &[u8], start: usize, unescaped: &mut Vec<u8>) -> Option<(Option<Span>, usize)> {
     let stop = start + scan::quote_or_backslash(&bytes[start..])?;
     if bytes[stop] == b'"' {
         return Some((Some(Span::of_frame(start, stop)), stop + 1));
@@ -167,7 +184,7 @@ fn bare_value(bytes: &[u8], at: usize) -> Option<(Option<Span>, usize)> {
 fn unescape_string(bytes: &[u8], start: usize, stop: usize, unescaped: &mut Vec<u8>) -> Option<(Span, usize)> {
     let into = unescaped.len();
     if into == 0 {
-        unescaped.reserve(256);
+        unescaped.reserve(256.min(bytes.len() - start));
     }
     let (mut from, mut at) = (start, stop);
     loop {
@@ -175,7 +192,14 @@ fn unescape_string(bytes: &[u8], start: usize, stop: usize, unescaped: &mut Vec<
         if bytes[at] == b'"' {
             return Some((Span::of_unescaped(into, unescaped.len()), at + 1));
         }
-        from = at + escape::unescape(&bytes[at..], unescaped)?;
+        from = match &bytes[at..] {
+            // The separators of a property string, twice in every pair.
+            [_, b'u', b'0', b'0', b'0', digit @ (b'1' | b'2'), ..] => {
+                unescaped.push(digit - b'0');
+                at + 6
+            }
+            escaped => at + escape::unescape(escaped, unescaped)?,
+        };
         at = from + scan::quote_or_backslash(&bytes[from..])?;
     }
 }

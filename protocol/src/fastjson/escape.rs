@@ -60,11 +60,6 @@ pub(crate) fn unescape(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
 }
 
 fn unescape_unicode(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-    // The separators of a property string, twice in every pair.
-    if let [b'\\', b'u', b'0', b'0', b'0', digit @ (b'1' | b'2'), ..] = bytes {
-        out.push(digit - b'0');
-        return Some(6);
-    }
     let first = hex(bytes.get(2..6)?)?;
     if first < 0x80 {
         out.push(first as u8);
