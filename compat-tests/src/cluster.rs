@@ -126,17 +126,15 @@ impl Cluster {
             conf.push('\n');
         }
         let mut address_keeper = None;
-        let mut network = self.network.clone();
         if restartable {
             let keeper = self
                 .request(&self.java_image, None, false)
                 .with_network(&self.network)
                 .with_container_name(self.unique("address"))
-                .with_cmd(["sleep", "infinity"])
+                .with_cmd(["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"])
                 .start()
                 .await
                 .context("starting the address keeper")?;
-            network = format!("container:{}", keeper.id());
             address_keeper = Some(keeper);
         }
         let request = match kind {
@@ -149,13 +147,21 @@ impl Cluster {
             }
         };
         let name = self.unique(kind.name());
-        let container = request
-            .with_copy_to(if kind == Kind::Oracle { "/conf/broker.conf" } else { "/home/rocketmq/conf/broker.conf" }, conf.into_bytes())
-            .with_network(network)
-            .with_container_name(&name)
-            .start()
-            .await
-            .with_context(|| format!("starting {}", kind.name()))?;
+        let conf_path = if kind == Kind::Oracle { "/conf/broker.conf" } else { "/home/rocketmq/conf/broker.conf" };
+        let request = request.with_copy_to(conf_path, conf.into_bytes()).with_container_name(&name);
+        let request = match &address_keeper {
+            // Not `with_network("container:..")`, which makes a network of that name.
+            Some(keeper) => {
+                let namespace = format!("container:{}", keeper.id());
+                request.with_host_config_modifier(move |host| {
+                    host.network_mode = Some(namespace.clone());
+                    host.publish_all_ports = None;
+                    host.port_bindings = None;
+                })
+            }
+            None => request.with_network(&self.network),
+        };
+        let container = request.start().await.with_context(|| format!("starting {}", kind.name()))?;
         let address = match &address_keeper {
             Some(keeper) => keeper.get_bridge_ip_address().await?,
             None => container.get_bridge_ip_address().await?,

@@ -60,6 +60,7 @@ pub struct Options {
     list: bool,
 }
 
+#[derive(Clone, Copy)]
 struct Job {
     scenario: usize,
     client: &'static str,
@@ -68,9 +69,9 @@ struct Job {
 
 /// Runs what the options ask for; whether everything passed.
 pub async fn run(options: Options) -> Result<bool> {
-    let scenarios = Scenario::load_all(&images::repository().join("compat-tests/scenarios"))?;
+    let scenarios = Arc::new(Scenario::load_all(&images::repository().join("compat-tests/scenarios"))?);
     if options.list {
-        for scenario in &scenarios {
+        for scenario in scenarios.iter() {
             let clients: Vec<&str> = CLIENTS.into_iter().filter(|c| scenario.runs_on(c) == Some(Ok(()))).collect();
             println!("{:40} {}\n{:40}   {}", scenario.name, scenario.title, "", clients.join(" "));
         }
@@ -138,7 +139,7 @@ fn plan(options: &Options, scenarios: &[Scenario], kept: &OracleResults, outcome
     jobs
 }
 
-async fn execute(options: &Options, scenarios: &[Scenario], jobs: &[Job]) -> Result<Vec<(Kind, String, String, Outcome)>> {
+async fn execute(options: &Options, scenarios: &Arc<Vec<Scenario>>, jobs: &[Job]) -> Result<Vec<CellOutcome>> {
     images::engine_up().await?;
     crate::cluster::sweep().await?;
     let clients: BTreeSet<&str> = jobs.iter().map(|job| job.client).collect();
@@ -166,10 +167,10 @@ async fn execute(options: &Options, scenarios: &[Scenario], jobs: &[Job]) -> Res
         let cluster = Arc::clone(&cluster);
         starting.spawn(async move { cluster.agent(&column).await.map(|agent| (column, agent)) });
     }
-    let mut shared: BTreeMap<&str, Arc<ServerUnderTest>> = BTreeMap::new();
+    let mut shared: BTreeMap<&'static str, ServerUnderTest> = BTreeMap::new();
     for kind in [Kind::Oracle, Kind::Ferrocket] {
         if jobs.iter().any(|job| job.kind == kind && scenarios[job.scenario].server == Server::Shared) {
-            shared.insert(kind.name(), Arc::new(cluster.server(kind, &[], false).await?));
+            shared.insert(kind.name(), cluster.server(kind, &[], false).await?);
         }
     }
     while let Some(started) = starting.join_next().await {
@@ -181,63 +182,89 @@ async fn execute(options: &Options, scenarios: &[Scenario], jobs: &[Job]) -> Res
     }
 
     println!("running {} scenario cells", jobs.len());
-    let permits = Semaphore::new(options.jobs);
-    // A server of one's own is two JVMs on the oracle: few at a time.
-    let own_oracle = Semaphore::new(3);
-    let own_ferrocket = Semaphore::new(8);
-    let running = jobs.iter().enumerate().map(|(number, job)| {
-        let scenario = &scenarios[job.scenario];
-        let own = if job.kind == Kind::Oracle { &own_oracle } else { &own_ferrocket };
-        let (permits, shared, agents, cluster) = (&permits, &shared, &agents, &cluster);
-        async move {
-            let _own = if scenario.server == Server::Own { Some(own.acquire().await?) } else { None };
-            let _permit = permits.acquire().await?;
-            let started = Instant::now();
-            let result = tokio::time::timeout(CELL_TIMEOUT, async {
-                let private;
-                let server = if scenario.server == Server::Own {
-                    private = cluster.server(job.kind, &scenario.conf, true).await?;
-                    await_ready(agents, &private).await?;
-                    &private
-                } else {
-                    shared.get(job.kind.name()).context("the shared server runs")?
-                };
-                let cell = Cell {
-                    scenario,
-                    client: job.client,
-                    trace: options.trace,
-                    patience: Duration::from_secs(options.patience),
-                    number,
-                    agents,
-                    server,
-                };
-                let outcome = cell.run().await;
-                if outcome.is_err() && scenario.server == Server::Own {
-                    write_log(server).await?;
-                }
-                outcome
-            })
-            .await
-            .unwrap_or_else(|_| Err(anyhow!("did not end within {} s", CELL_TIMEOUT.as_secs())));
-            let millis = u64::try_from(started.elapsed().as_millis())?;
-            let outcome = match result {
-                Ok(()) => Outcome::Pass { millis },
-                Err(error) => Outcome::Fail { reason: format!("{error:#}") },
-            };
-            if let Outcome::Fail { reason } = &outcome {
-                println!("FAIL {} {} on {} after {:.1} s: {reason}", job.kind.name(), scenario.name, job.client, millis as f64 / 1000.0);
-            }
-            anyhow::Ok((job.kind, scenario.name.clone(), job.client.to_owned(), outcome))
-        }
+    let stage = Arc::new(Stage {
+        scenarios: Arc::clone(scenarios),
+        cluster,
+        agents,
+        shared,
+        trace: options.trace,
+        patience: Duration::from_secs(options.patience),
+        permits: Semaphore::new(options.jobs),
+        own_oracle: Semaphore::new(3),
+        own_ferrocket: Semaphore::new(8),
     });
-    let results = join_all(running).await;
-    for server in shared.values() {
+    // Each cell is a task of its own: dropping a container blocks its thread, and must not block the other cells.
+    let mut running = tokio::task::JoinSet::new();
+    for (number, job) in jobs.iter().copied().enumerate() {
+        let stage = Arc::clone(&stage);
+        running.spawn(async move { stage.run(number, job).await });
+    }
+    let mut results = Vec::new();
+    while let Some(result) = running.join_next().await {
+        results.push(result??);
+    }
+    for server in stage.shared.values() {
         write_log(server).await?;
     }
     for (client, container) in &containers {
         std::fs::write(images::work_folder().join(format!("agent-{client}.log")), container.output().await)?;
     }
-    results
+    Ok(results)
+}
+
+/// Everything that the cells of a run share.
+struct Stage {
+    scenarios: Arc<Vec<Scenario>>,
+    cluster: Arc<Cluster>,
+    agents: Agents,
+    shared: BTreeMap<&'static str, ServerUnderTest>,
+    trace: bool,
+    patience: Duration,
+    permits: Semaphore,
+    /// A server of one's own is two JVMs on the oracle: few at a time.
+    own_oracle: Semaphore,
+    own_ferrocket: Semaphore,
+}
+
+type CellOutcome = (Kind, String, String, Outcome);
+
+impl Stage {
+    async fn run(&self, number: usize, job: Job) -> Result<CellOutcome> {
+        let scenario = &self.scenarios[job.scenario];
+        let own = if job.kind == Kind::Oracle { &self.own_oracle } else { &self.own_ferrocket };
+        let _own = if scenario.server == Server::Own { Some(own.acquire().await?) } else { None };
+        let _permit = self.permits.acquire().await?;
+        let started = Instant::now();
+        let result = tokio::time::timeout(CELL_TIMEOUT, self.play(number, job, scenario))
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("did not end within {} s", CELL_TIMEOUT.as_secs())));
+        let millis = u64::try_from(started.elapsed().as_millis())?;
+        let outcome = match result {
+            Ok(()) => Outcome::Pass { millis },
+            Err(error) => Outcome::Fail { reason: format!("{error:#}") },
+        };
+        if let Outcome::Fail { reason } = &outcome {
+            println!("FAIL {} {} on {} after {:.1} s: {reason}", job.kind.name(), scenario.name, job.client, millis as f64 / 1000.0);
+        }
+        Ok((job.kind, scenario.name.clone(), job.client.to_owned(), outcome))
+    }
+
+    async fn play(&self, number: usize, job: Job, scenario: &Scenario) -> Result<()> {
+        let private;
+        let server = if scenario.server == Server::Own {
+            private = self.cluster.server(job.kind, &scenario.conf, true).await?;
+            await_ready(&self.agents, &private).await?;
+            &private
+        } else {
+            self.shared.get(job.kind.name()).context("the shared server runs")?
+        };
+        let (agents, trace, patience) = (&self.agents, self.trace, self.patience);
+        let outcome = Cell { scenario, client: job.client, trace, patience, number, agents, server }.run().await;
+        if outcome.is_err() && scenario.server == Server::Own {
+            write_log(server).await?;
+        }
+        outcome
+    }
 }
 
 /// Whether some step of the scenario is done by that client whichever client runs it.
@@ -250,26 +277,4 @@ async fn write_log(server: &ServerUnderTest) -> Result<()> {
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     std::fs::write(path, server.output().await)?;
     Ok(())
-}
-
-/// All of them at once on this task; the first of our own errors (not a scenario's failure) ends the run.
-async fn join_all<T>(futures: impl Iterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
-    let mut pinned: Vec<_> = futures.map(|future| Some(Box::pin(future))).collect();
-    let mut done = Vec::new();
-    std::future::poll_fn(move |context| {
-        let mut pending = false;
-        for slot in &mut pinned {
-            let Some(future) = slot else { continue };
-            match future.as_mut().poll(context) {
-                std::task::Poll::Ready(Ok(value)) => {
-                    done.push(value);
-                    *slot = None;
-                }
-                std::task::Poll::Ready(Err(error)) => return std::task::Poll::Ready(Err(error)),
-                std::task::Poll::Pending => pending = true,
-            }
-        }
-        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(Ok(std::mem::take(&mut done))) }
-    })
-    .await
 }
