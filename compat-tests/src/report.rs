@@ -47,7 +47,8 @@ pub fn text(kind: Kind, about: &str, scenarios: &[&Scenario], outcomes: &Outcome
                         reasons.entry(reason).or_default().push(format!("{} on {column}", scenario.name));
                         "n/a".into()
                     }
-                    (_, Some(Outcome::Pass { millis })) => format!("pass {:.1}s", *millis as f64 / 1000.0),
+                    (_, Some(Outcome::Pass { first_failure: Some(_), .. })) => "pass (2nd try)".into(),
+                    (_, Some(Outcome::Pass { millis, .. })) => format!("pass {:.1}s", *millis as f64 / 1000.0),
                     (_, Some(Outcome::Kept)) => "pass (kept)".into(),
                     (_, Some(Outcome::Fail { .. })) => "FAIL".into(),
                     _ => "-".into(),
@@ -64,8 +65,14 @@ pub fn text(kind: Kind, about: &str, scenarios: &[&Scenario], outcomes: &Outcome
         }
     }
     for ((scenario, client), outcome) in outcomes {
-        if let Outcome::Fail { reason } = outcome {
-            let _ = writeln!(out, "FAIL {} {scenario} on {client}: {reason}", kind.name());
+        match outcome {
+            Outcome::Fail { reason } => {
+                let _ = writeln!(out, "FAIL {} {scenario} on {client}: {reason}", kind.name());
+            }
+            Outcome::Pass { first_failure: Some(reason), .. } => {
+                let _ = writeln!(out, "2nd try {} {scenario} on {client}, at first: {reason}", kind.name());
+            }
+            _ => {}
         }
     }
     let count = |test: fn(&Outcome) -> bool| outcomes.values().filter(|o| test(o)).count();
@@ -89,7 +96,9 @@ pub fn json(kind: Kind, scenarios: &[&Scenario], outcomes: &Outcomes) -> Value {
                 let cell = match (scenario.runs_on(client), outcomes.get(&(scenario.name.clone(), client.to_owned()))) {
                     (None, _) => continue,
                     (Some(Err(reason)), _) => json!({"result": "n/a", "reason": reason}),
-                    (_, Some(Outcome::Pass { millis })) => json!({"result": "pass", "millis": millis}),
+                    (_, Some(Outcome::Pass { millis, first_failure })) => {
+                        json!({"result": "pass", "millis": millis, "first_failure": first_failure})
+                    }
                     (_, Some(Outcome::Kept)) => json!({"result": "pass", "kept": true}),
                     (_, Some(Outcome::Fail { reason })) => json!({"result": "fail", "reason": reason}),
                     _ => json!({"result": "not run"}),
