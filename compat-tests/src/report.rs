@@ -11,8 +11,10 @@ use crate::scenario::{CLIENTS, Scenario};
 
 #[derive(Clone, Debug)]
 pub enum Outcome {
+    /// `first_failure`: why it did not pass among the others, before it passed alone.
     Pass {
         millis: u64,
+        first_failure: Option<String>,
     },
     /// Passed on the oracle when this very scenario file last ran there.
     Kept,
