@@ -60,6 +60,7 @@ async fn a_topic_is_created_altered_and_deleted() {
     assert_answer(&mut client, create("orders", "+message.type=FIFO"), 0, "").await;
     let topic = broker.broker.topics.get("orders").unwrap();
     assert_eq!((topic.read_queue_nums, topic.write_queue_nums, topic.attribute("message.type")), (4, 6, Some("FIFO")));
+    assert!(!broker.broker.topics.get("orders").unwrap().order);
     let file = std::fs::read_to_string(broker.folder().join("config/topics.json")).unwrap();
     assert!(file.contains("\"topicName\":\"orders\""), "on the disk when it is answered");
 
@@ -105,6 +106,31 @@ async fn what_cannot_be_a_topic_is_refused() {
         assert_answer(&mut client, request, code, text).await;
     }
     assert!(!broker.broker.topics.contains("orders") && !broker.broker.topics.contains("good"));
+}
+
+/// CreateTopicRequestHeader.java#getTopicFilterTypeEnum fails by an exception whose text is the remark.
+#[tokio::test]
+async fn an_unknown_filter_type_is_refused() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let mut request = create("orders", "");
+    request.ext_fields.insert("topicFilterType", "ALL_TAGS");
+    let text = "No enum constant org.apache.rocketmq.common.TopicFilterType.ALL_TAGS";
+    assert_answer(&mut client, request, ERROR, text).await;
+}
+
+/// AdminBrokerProcessor.java#deleteTopic.
+#[tokio::test]
+async fn the_retry_topics_of_pop_go_with_their_topic() {
+    let broker = TestBroker::start().await;
+    for name in ["orders", "%RETRY%g_orders", "%RETRY%g", "%RETRY%h_orders"] {
+        broker.create_topic(name, 1);
+    }
+    broker.broker.consumer_offsets.commit("g", "orders", 0, 1, 500);
+    let mut client = broker.connect().await;
+    assert_answer(&mut client, delete("orders"), 0, "").await;
+    let left = ["orders", "%RETRY%g_orders", "%RETRY%g", "%RETRY%h_orders"].map(|name| broker.broker.topics.contains(name));
+    assert_eq!(left, [false, false, true, true]);
 }
 
 #[tokio::test]

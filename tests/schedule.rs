@@ -302,3 +302,19 @@ async fn a_power_cut_repeats_a_delivery_rather_than_losing_it() {
         again.stop().unwrap();
     }
 }
+
+/// Nobody waits for the flush of a delivery; it must come all the same.
+#[tokio::test]
+async fn deliveries_are_readable_under_sync_flush_too() {
+    let (setup, clock) = Setup::new().sync_flush().manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("orders", 1);
+    let mut client = broker.connect().await;
+    send(&mut client, delayed("orders", 0, "1", "m")).await;
+    clock.advance(Duration::from_secs(1));
+    arrived(&broker, "orders", 0, 1).await;
+    let unwaiting = support::send_header("orders", 0, &[("WAIT", "false")]);
+    let request = java_request(request_code::SEND_MESSAGE).with_header(&unwaiting).with_body(Bytes::from_static(b"n"));
+    send(&mut client, request).await;
+    arrived(&broker, "orders", 0, 2).await;
+}

@@ -465,6 +465,19 @@ async fn sends_beyond_the_room_are_told_to_come_again() {
     sent(&mut client, message("orders").request()).await;
 }
 
+#[tokio::test]
+async fn the_operator_says_how_many_sends_may_wait() {
+    let broker = Setup::new().config(|config| config.send_thread_pool_queue_capacity = 2).start().await;
+    broker.create_topic("orders", 1);
+    let mut client = broker.connect().await;
+    let first = broker.broker.flow_control.enter(1);
+    sent(&mut client, message("orders").request()).await;
+    let _second = broker.broker.flow_control.enter(1);
+    assert_eq!(client.call(message("orders").request()).await.code, response_code::SYSTEM_BUSY);
+    drop(first);
+    sent(&mut client, message("orders").request()).await;
+}
+
 /// SendMessageProcessor.java#handleRetryAndDLQ.
 #[tokio::test]
 async fn a_retry_that_was_tried_too_often_goes_to_the_dead_letters() {

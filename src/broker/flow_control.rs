@@ -1,40 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How much may be on its way into the store at once.
 //!
-//! The original measures how long a request has waited in its queue; nothing queues here, so what is measured are the bytes of
-//! sends that were accepted and not yet answered (they wait for the disk, or for a new topic to be announced).
-//! Knows no request and no answer.
+//! No send queues here before it is stored, so what is counted are sends that were stored and not yet answered (they wait for
+//! the disk, or for a new topic to be announced), and their bytes. Knows no request and no answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Sends that wait for their answer; the original's sendThreadPoolQueueCapacity.
-pub const SENDS_IN_FLIGHT_MAX: usize = 10_000;
-/// Their bytes. The count alone would admit 10,000 messages of maxMessageSize (4 MiB): 40 GiB.
+/// Bytes of sends that wait for their answer. Their count alone (sendThreadPoolQueueCapacity) would admit 10,000 messages of
+/// maxMessageSize (4 MiB): 40 GiB.
 pub const SEND_BYTES_IN_FLIGHT_MAX: usize = 256 * 1024 * 1024;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FlowControl {
-    count_max: usize,
-    bytes_max: usize,
     count: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Default for FlowControl {
-    fn default() -> Self {
-        Self::with_limits(SENDS_IN_FLIGHT_MAX, SEND_BYTES_IN_FLIGHT_MAX)
-    }
-}
-
 impl FlowControl {
-    pub fn with_limits(count_max: usize, bytes_max: usize) -> Self {
-        Self { count_max, bytes_max, count: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
-    }
-
-    /// Whether one more send may be accepted now. A check, not a reservation: most sends are answered at once and never count.
-    pub fn has_room(&self) -> bool {
-        self.count.load(Ordering::Relaxed) < self.count_max && self.bytes.load(Ordering::Relaxed) < self.bytes_max
+    /// Whether one more send may be accepted beside at most `count_max` others. A check, not a reservation: most sends are
+    /// answered at once and never count.
+    pub fn has_room(&self, count_max: usize) -> bool {
+        self.count.load(Ordering::Relaxed) < count_max && self.bytes.load(Ordering::Relaxed) < SEND_BYTES_IN_FLIGHT_MAX
     }
 
     /// Counts a send that will be answered later, until the guard is dropped.
@@ -73,19 +60,18 @@ mod tests {
 
     #[test]
     fn room_ends_by_count_or_by_bytes_and_comes_back_with_the_answers() {
-        let by_count = Arc::new(FlowControl::with_limits(2, 1_000));
-        let first = by_count.enter(1);
-        let second = by_count.enter(1);
-        assert!(!by_count.has_room());
+        let control = Arc::new(FlowControl::default());
+        let first = control.enter(1);
+        let second = control.enter(1);
+        assert!(!control.has_room(2) && control.has_room(3));
         drop(first);
-        assert!(by_count.has_room());
+        assert!(control.has_room(2));
         drop(second);
 
-        let by_bytes = Arc::new(FlowControl::with_limits(100, 1_000));
-        let big = by_bytes.enter(1_000);
-        assert!(!by_bytes.has_room());
-        assert_eq!((by_bytes.sends_in_flight(), by_bytes.bytes_in_flight()), (1, 1_000));
+        let big = control.enter(SEND_BYTES_IN_FLIGHT_MAX);
+        assert!(!control.has_room(100));
+        assert_eq!((control.sends_in_flight(), control.bytes_in_flight()), (1, SEND_BYTES_IN_FLIGHT_MAX));
         drop(big);
-        assert_eq!((by_bytes.sends_in_flight(), by_bytes.bytes_in_flight()), (0, 0));
+        assert_eq!((control.sends_in_flight(), control.bytes_in_flight()), (0, 0));
     }
 }

@@ -56,6 +56,8 @@ use self::topics::{Topic, Topics};
 /// How long an answer waits for the name servers to hear of a new topic. They are told in any case; a client that gets its
 /// answer first only finds the route a moment later. Producers wait 3 s for theirs.
 const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Between group and topic in the retry topics that the original's POP makes: its second and its first form.
+const POP_RETRY_SEPARATORS: [char; 2] = ['+', '_'];
 const MILLIS_PER_DAY: i64 = 86_400_000;
 /// The original's sampling period for rates.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
@@ -296,6 +298,20 @@ impl Broker {
 
     /// The topic, its messages and what groups have consumed of it. Blocks on the disk.
     pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
+        if self.config.load().clear_retry_topic_when_delete_topic {
+            for group in self.consumer_offsets.groups_of(name) {
+                for separator in POP_RETRY_SEPARATORS {
+                    let retry = format!("{}{separator}{name}", topic_names::retry_topic(&group));
+                    if self.topics.contains(&retry) {
+                        self.delete_one_topic(&retry)?;
+                    }
+                }
+            }
+        }
+        self.delete_one_topic(name)
+    }
+
+    fn delete_one_topic(&self, name: &str) -> Result<(), StoreError> {
         self.topics.delete(name);
         self.consumer_offsets.remove_topic(name);
         self.hold.forget_topic(name);

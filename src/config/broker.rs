@@ -58,7 +58,7 @@ config! {
         channel_expired_timeout "channelExpiredTimeout": i64 = 120_000 => Inert(why::FIXED_EXPIRY);
         check_sync_state_set_period "checkSyncStateSetPeriod": i64 = 5000 => Inert(why::REPLICATION);
         clean_offline_broker_interval "cleanOfflineBrokerInterval": i32 = 30_000 => Inert(why::DEAD);
-        clear_retry_topic_when_delete_topic "clearRetryTopicWhenDeleteTopic": bool = true => Inert(why::POP);
+        clear_retry_topic_when_delete_topic "clearRetryTopicWhenDeleteTopic": bool = true => Live;
         client_manager_thread_pool_queue_capacity "clientManagerThreadPoolQueueCapacity": i32 = 1_000_000 => Inert(why::POOLS);
         client_manage_thread_pool_nums "clientManageThreadPoolNums": i32 = 32 => Inert(why::POOLS);
         /// Read at start: create the topic named after the cluster.

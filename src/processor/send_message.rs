@@ -30,10 +30,10 @@ const DLQ_QUEUES: i32 = 1;
 const BATCH_TOPIC_CHARS_MAX: usize = 127;
 
 pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
-    require_room(broker)?;
+    let config = broker.config.load();
+    require_room(broker, &config)?;
     let header = SendMessageRequestHeader::from_request(request)?;
     require_body(request)?;
-    let config = broker.config.load();
     let send = Send { broker, config: &config, peer, request, header };
     send.run().map_err(|refused| match refused {
         // 4.x clients decide by these two whether to trace, and fail on an answer without any field.
@@ -45,12 +45,12 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
 }
 
 /// SYSTEM_BUSY before anything else is looked at.
-fn require_room(broker: &Broker) -> Result<(), Refusal> {
+fn require_room(broker: &Broker, config: &BrokerConfig) -> Result<(), Refusal> {
     if broker.store.is_page_cache_busy() {
         let remark = "[REJECTREQUEST]system busy, start flow control for a while";
         return Err(Refusal::new(response_code::SYSTEM_BUSY, remark));
     }
-    if !broker.flow_control.has_room() {
+    if !broker.flow_control.has_room(usize::try_from(config.send_thread_pool_queue_capacity).unwrap_or(0)) {
         let remark = "[OVERLOAD]system busy, start flow control for a while";
         return Err(Refusal::new(response_code::SYSTEM_BUSY, remark));
     }
@@ -168,14 +168,17 @@ impl Send<'_> {
         Ok(())
     }
 
-    fn queue_id(&self, topic: &Topic) -> Result<i32, Refusal> {
+    fn queue_id(&self, topic: &Topic) -> Result<i32, Refused> {
         if self.header.queue_id >= 0 {
             return Ok(self.header.queue_id);
         }
         static TURN: AtomicU32 = AtomicU32::new(0);
         match u32::try_from(topic.write_queue_nums) {
             Ok(count) if count > 0 => Ok((TURN.fetch_add(1, Ordering::Relaxed) % count) as i32),
-            _ => Err(Refusal::system_error(format!("topic[{}] has no queue to write to", topic.topic_name))),
+            _ => {
+                let remark = format!("topic[{}] has no queue to write to", topic.topic_name);
+                Err(Refused::ByFailure(Refusal::system_error(remark)))
+            }
         }
     }
 
@@ -268,7 +271,7 @@ impl Send<'_> {
             }
         }
         let put = self.broker.store.put_message(&message);
-        self.settle(put, Stored { topic: counted, queue_id, unique_key, waits: seen.waits(), has_new_topic })
+        self.settle(put, Stored { topic: counted, queue_id, unique_key, has_new_topic })
     }
 
     /// How long the properties become; exact where nothing is cut, so that the buffer needs no second home.
@@ -308,7 +311,7 @@ impl Send<'_> {
         }
         let has_new_topic = found.is_created();
         let unique_key = self.unique_key(&seen);
-        self.settle(put, Stored { topic: Arc::clone(topic), queue_id, unique_key, waits: seen.waits(), has_new_topic })
+        self.settle(put, Stored { topic: Arc::clone(topic), queue_id, unique_key, has_new_topic })
     }
 
     fn message(&self, target: Target, properties: Bytes) -> MessageInner {
@@ -369,7 +372,7 @@ impl Send<'_> {
             queue_offset: put.queue_offset,
             unique_key: stored.unique_key,
         };
-        let waits_for_disk = put.needs_wait() && stored.waits;
+        let waits_for_disk = put.needs_wait();
         if !waits_for_disk && !stored.has_new_topic {
             return Ok(Reply::Sent(reply));
         }
@@ -424,8 +427,6 @@ struct Stored {
     /// The queue that the client is told.
     queue_id: i32,
     unique_key: UniqueKey,
-    /// WAIT is not false.
-    waits: bool,
     /// A topic was made for this send.
     has_new_topic: bool,
 }
@@ -437,7 +438,6 @@ struct Seen<'a> {
     tags: Option<&'a [u8]>,
     keys: Option<&'a [u8]>,
     delay: Option<&'a [u8]>,
-    wait: Option<&'a [u8]>,
     transaction: Option<&'a [u8]>,
     priority: Option<&'a [u8]>,
     lite_topic: Option<&'a [u8]>,
@@ -465,7 +465,6 @@ impl<'a> Seen<'a> {
                 Some(b'U') if name == property::UNIQ_KEY.as_bytes() => seen.unique_key = Some(value),
                 Some(b'K') if name == property::KEYS.as_bytes() => seen.keys = Some(value),
                 Some(b'D') if name == property::DELAY.as_bytes() => seen.delay = Some(value),
-                Some(b'W') if name == property::WAIT.as_bytes() => seen.wait = Some(value),
                 Some(b'P') if name == property::POP_CK.as_bytes() => seen.has_pop_check_point = true,
                 Some(b'M') if name == property::MSG_REGION.as_bytes() => seen.has_stamp = true,
                 Some(b'C') if name == property::CLUSTER.as_bytes() => seen.has_stamp = true,
@@ -496,10 +495,6 @@ impl<'a> Seen<'a> {
         let Some(value) = self.delay else { return Ok(0) };
         let text = String::from_utf8_lossy(value);
         text.parse().map_err(|_| Refused::ByFailure(Refusal::system_error(format!("For input string: \"{text}\""))))
-    }
-
-    fn waits(&self) -> bool {
-        self.wait.is_none_or(|value| value.eq_ignore_ascii_case(b"true"))
     }
 
     fn is_half(&self) -> bool {

@@ -29,12 +29,15 @@ pub(in crate::processor) fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     let header: CreateTopicRequestHeader = request.header()?;
     checks::require_legal_topic_name(&header.topic)?;
     checks::require_not_a_system_topic(broker, &header.topic)?;
+    let filter_type = &*header.topic_filter_type;
     let wanted = TopicConfig {
         topic_name: header.topic.to_string(),
         read_queue_nums: header.read_queue_nums,
         write_queue_nums: header.write_queue_nums,
         perm: header.perm,
-        topic_filter_type: TopicFilterType::from_name(&header.topic_filter_type).unwrap_or_default(),
+        topic_filter_type: TopicFilterType::from_name(filter_type).ok_or_else(|| {
+            Refusal::system_error(format!("No enum constant org.apache.rocketmq.common.TopicFilterType.{filter_type}"))
+        })?,
         topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
         order: header.order,
         attributes: attributes::parse(header.attributes.as_deref().unwrap_or(""))?,
