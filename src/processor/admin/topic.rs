@@ -35,9 +35,8 @@ pub(in crate::processor) fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
         read_queue_nums: header.read_queue_nums,
         write_queue_nums: header.write_queue_nums,
         perm: header.perm,
-        topic_filter_type: TopicFilterType::from_name(filter_type).ok_or_else(|| {
-            Refusal::system_error(format!("No enum constant org.apache.rocketmq.common.TopicFilterType.{filter_type}"))
-        })?,
+        topic_filter_type: TopicFilterType::from_name(filter_type)
+            .ok_or_else(|| Refusal::system_error(format!("No enum constant org.apache.rocketmq.common.TopicFilterType.{filter_type}")))?,
         topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
         order: header.order,
         attributes: attributes::parse(header.attributes.as_deref().unwrap_or(""))?,
