@@ -141,10 +141,11 @@ impl MessageStore {
         let Recovered { end, last_record, last_store_timestamp, redispatched, synced } = recovered;
         info!(end, orderly, redispatched = redispatched.len(), millis = (clock.nanos() - began) / 1_000_000, "store recovered");
         let tail = log.set_end(end);
-        let same_boot = position.as_ref().is_some_and(|position| position.boot == hash_of(&fs.boot_id()));
+        let boot_id = fs.boot_id();
+        let same_boot = !boot_id.is_empty() && position.as_ref().is_some_and(|position| position.boot == hash_of(&boot_id));
         let index = Index::load(Arc::clone(&fs), &config, &log, values.index_msg_timestamp, orderly || same_boot)?;
         let appender = Appender { tail, last_record, last_store_timestamp, dirty: redispatched };
-        let position = Position { clean: false, boot: hash_of(&fs.boot_id()), synced, ..Position::default() };
+        let position = Position { clean: false, boot: hash_of(&boot_id), synced, ..Position::default() };
         let store = Arc::new(Self {
             config: ArcSwap::from_pointee(config),
             clock,
@@ -201,11 +202,11 @@ impl MessageStore {
         *self.flush_bell.lock() = runtime.parker();
         *self.keeper_bell.lock() = runtime.parker();
         let (store, shutdown) = (Arc::clone(self), runtime.shutdown().clone());
-        runtime.thread("store-flush", move || store.run_flusher(&shutdown))?;
+        runtime.thread("store-flush", move || fatal_when_it_panics(|| store.run_flusher(&shutdown)))?;
         let (store, shutdown) = (Arc::clone(self), runtime.shutdown().clone());
-        runtime.thread("store-keeper", move || store.run_keeper(&shutdown))?;
+        runtime.thread("store-keeper", move || fatal_when_it_panics(|| store.run_keeper(&shutdown)))?;
         let (store, shutdown, bell) = (Arc::clone(self), runtime.shutdown().clone(), runtime.parker());
-        runtime.thread("store-index", move || store.run_indexer(&shutdown, &bell))?;
+        runtime.thread("store-index", move || fatal_when_it_panics(|| store.run_indexer(&shutdown, &bell)))?;
         Ok(())
     }
 
@@ -633,6 +634,22 @@ pub struct DiskUse {
     pub commit_log: f64,
     pub consume_queue: f64,
     pub index: f64,
+}
+
+/// A store thread that ended by a panic would leave puts waiting and disks unwritten: the process ends instead, and the restart
+/// recovers.
+fn fatal_when_it_panics(work: impl FnOnce()) {
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                error!("a thread of the store panicked: the process ends");
+                std::process::abort();
+            }
+        }
+    }
+    let _guard = Guard;
+    work();
 }
 
 /// A record in the encode buffer.

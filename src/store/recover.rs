@@ -57,10 +57,11 @@ pub(super) fn recover(
         return without_log(log, queues);
     };
     log.set_readable_end(last_file.end_offset());
-    let boot = hash_of(&fs.boot_id());
+    let boot_id = fs.boot_id();
+    let same_boot = |position: &&Position| !boot_id.is_empty() && position.boot == hash_of(&boot_id);
     let synced = position.map(|position| position.synced).filter(|mark| fits(log, queues, mark)).unwrap_or_default();
     let written = position
-        .filter(|position| position.boot == boot || (position.clean && orderly))
+        .filter(|position| same_boot(position) || (position.clean && orderly))
         .map(|position| position.written)
         .filter(|mark| fits(log, queues, mark));
     let trusted = written.is_some() || synced.position >= 0;
