@@ -30,9 +30,9 @@ const INDEX_INTERVAL: Duration = Duration::from_millis(200);
 /// touches is a read and a write: few large batches cost a tenth of many small ones. Who asks does not wait for it.
 const INDEX_LOOKS_MAX: u32 = 15;
 /// How far behind it begins at once: this much of the log is certainly still in memory.
-const INDEX_BEHIND_BYTES: i64 = 32 * 1024 * 1024;
+const INDEX_BEHIND_BYTES: i64 = 96 * 1024 * 1024;
 /// Keys that are added at once.
-const BATCH_KEYS_MAX: usize = 128 * 1024;
+const BATCH_KEYS_MAX: usize = 256 * 1024;
 /// A query waits for the index only if it is not further behind.
 const QUERY_CATCH_UP_BYTES_MAX: i64 = 256 * 1024 * 1024;
 

@@ -11,7 +11,18 @@ pub const PROPERTY_SEPARATOR: u8 = 2;
 
 /// The pairs that count, in their order.
 pub fn iter(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    properties.split(|byte| *byte == PROPERTY_SEPARATOR).filter_map(split_pair)
+    let mut rest = properties;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = memchr::memchr(PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
+            let pair = split_pair(&rest[..end]);
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if pair.is_some() {
+                return pair;
+            }
+        }
+        None
+    })
 }
 
 /// The value of `name`: of its last pair.
@@ -20,7 +31,7 @@ pub fn find<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut rest = properties;
     let mut found = None;
     while !rest.is_empty() {
-        let end = rest.iter().position(|byte| *byte == PROPERTY_SEPARATOR).unwrap_or(rest.len());
+        let end = memchr::memchr(PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
         let pair = &rest[..end];
         if pair.len() > name.len() + 1 && pair[name.len()] == NAME_VALUE_SEPARATOR && &pair[..name.len()] == name {
             found = Some(&pair[name.len() + 1..]);
@@ -83,7 +94,7 @@ pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8
 }
 
 fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = pair.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
+    let at = memchr::memchr(NAME_VALUE_SEPARATOR, pair)?;
     let (name, value) = (&pair[..at], &pair[at + 1..]);
     (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
