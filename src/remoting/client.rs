@@ -16,6 +16,8 @@ use super::peer::{CallError, Peer};
 use super::replies::Replies;
 use crate::runtime::Runtime;
 
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Peer>>>>;
+
 /// Cheap to clone; all clones share the connections.
 #[derive(Clone)]
 pub struct RemotingClient(Arc<Shared>);
@@ -26,7 +28,7 @@ struct Shared {
     limits: Limits,
     /// One slot per address; its lock is held while connecting, so that callers of one address share the attempt and those
     /// of another never wait for it.
-    slots: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Arc<Peer>>>>>>,
+    slots: Mutex<HashMap<String, Slot>>,
 }
 
 impl RemotingClient {

@@ -4,6 +4,8 @@
 //! Everything that follows time (delay levels, retries, long polling, retention, expiry) asks here, so a test can make an
 //! hour pass in no time. Nothing else in the programme asks the operating system for the time.
 
+#![expect(clippy::disallowed_methods, reason = "the one home of time")]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
