@@ -15,10 +15,6 @@ use crate::config::UpdateError;
 use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::Peer;
 
-/// Classes of putMessageDistributeTime.
-const PUT_TIME_CLASSES: [&str; 13] =
-    ["<=0ms", "0~10ms", "10~50ms", "50~100ms", "100~200ms", "200~500ms", "500ms~1s", "1~2s", "2~3s", "3~4s", "4~5s", "5~10s", "10s~"];
-
 /// The key whose change the name servers must hear of at once.
 const PERMISSION_KEY: &[u8] = b"brokerPermission";
 
@@ -115,14 +111,6 @@ pub(in crate::processor) fn runtime_info(broker: &Broker) -> Result<Reply, Refus
     }
     set("EndTransactionQueueSize", "0".to_owned());
     set("EndTransactionThreadPoolQueueCapacity", config.end_transaction_pool_queue_capacity.to_string());
-    // Times of single puts and gets are not measured: a clock call for each would cost more than the put.
-    for key in ["dispatchMaxBuffer", "getMessageEntireTimeMax", "putMessageEntireTimeMax"] {
-        set(key, "0".to_owned());
-    }
-    for key in ["putLatency99", "putLatency999"] {
-        set(key, "0.00".to_owned());
-    }
-    set("putMessageDistributeTime", PUT_TIME_CLASSES.map(|class| format!("[{class}]:0 ")).concat());
     // Tools of 4.9 read only this spelling.
     if let Some(rate) = table.get("getTransferredTps").cloned() {
         table.insert("getTransferedTps".to_owned(), rate);
