@@ -25,9 +25,12 @@ const ROUTE_LIMIT: Duration = Duration::from_secs(40);
 /// A closed connection takes its broker out of the route without waiting for the 120 s.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Runs in a directory of its own.
+type Trial = fn(&Path) -> Result<()>;
+
 fn main() -> ExitCode {
     let started = Instant::now();
-    let trials: [(&str, fn(&Path) -> Result<()>); 4] = [
+    let trials: [(&str, Trial); 4] = [
         ("a 5.5.0 and a Ferrocket broker behind Ferrocket's name server", |home| one_cluster(home, &Make::Ferrocket, &Make::Java("5.5.0"))),
         ("a 5.5.0 and a Ferrocket broker behind the original's name server", |home| {
             one_cluster(home, &Make::Java("5.5.0"), &Make::Java("5.5.0"))
