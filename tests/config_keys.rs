@@ -224,6 +224,24 @@ async fn a_send_that_waited_longer_than_it_may_is_refused() {
 }
 
 #[tokio::test]
+async fn more_sends_than_may_wait_for_the_disk_are_refused() {
+    let story = with(&["flushDiskType=SYNC_FLUSH", "sendThreadPoolQueueCapacity=1"]);
+    let mut client = story.client().await;
+    client.call(send_request("T", 0, "", "first")).await;
+    let opaques = client.begin_all((0..50).map(|_| send_request("T", 0, "", "x"))).await;
+    let mut refused = 0;
+    for opaque in opaques {
+        let response = client.response(opaque).await;
+        if response.code == response_code::SYSTEM_BUSY {
+            assert_eq!(support::remark(&response), "[OVERLOAD]system busy, start flow control for a while");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "with SYNC_FLUSH a send waits for the disk, and only one may");
+    story.end();
+}
+
+#[tokio::test]
 async fn each_lane_waits_as_long_as_its_key_says() {
     let story = with(&[
         "waitTimeMillsInPullQueue=0",

@@ -231,8 +231,7 @@ config! {
         priority_order_asc "priorityOrderAsc": bool = true => Inert(why::POP);
         process_reply_message_thread_pool_nums "processReplyMessageThreadPoolNums": i32 = 16 + 2 * cpus() => Inert(why::POOLS);
         pull_message_thread_pool_nums "pullMessageThreadPoolNums": i32 = 16 + 2 * cpus() => Inert(why::POOLS);
-        /// Pulls in flight, at most.
-        pull_thread_pool_queue_capacity "pullThreadPoolQueueCapacity": i32 = 100_000 => Live;
+        pull_thread_pool_queue_capacity "pullThreadPoolQueueCapacity": i32 = 100_000 => Inert(why::POOLS);
         put_message_future_thread_pool_nums "putMessageFutureThreadPoolNums": i32 = cpus().min(4) => Inert(why::POOLS);
         put_thread_pool_queue_capacity "putThreadPoolQueueCapacity": i32 = 10_000 => Inert(why::POOLS);
         query_message_thread_pool_nums "queryMessageThreadPoolNums": i32 = 8 + cpus() => Inert(why::POOLS);
@@ -262,7 +261,7 @@ config! {
         rocketmq_home "rocketmqHome": String = unset() => Restart;
         send_heartbeat_timeout_millis "sendHeartbeatTimeoutMillis": i32 = 1000 => Inert(why::REPLICATION);
         send_message_thread_pool_nums "sendMessageThreadPoolNums": i32 = cpus().min(4) => Inert(why::POOLS);
-        /// Sends in flight, at most.
+        /// Sends that wait for their answer (for the disk, or a new topic to be announced), at most; more are refused as busy.
         send_thread_pool_queue_capacity "sendThreadPoolQueueCapacity": i32 = 10_000 => Live;
         server_load_balancer_enable "serverLoadBalancerEnable": bool = true => Inert(why::POP);
         /// How long a pull waits when long polling is off.
