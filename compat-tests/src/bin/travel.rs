@@ -224,12 +224,12 @@ fn append(client: &mut PlainClient, part: usize, before: Option<&Seen>) -> Resul
             client.send(&Outgoing::new("Doomed", queue_id, body(part, 0)).with("UNIQ_KEY", format!("D{part}-{queue_id}")))?;
         }
     }
-    for index in 0..3 {
+    for (index, tag) in TAGS.into_iter().enumerate() {
         client.send(
             &Outgoing::new("Delayed", 0, format!("delayed {part} {index}"))
                 .with("UNIQ_KEY", format!("L{part}-{index}"))
                 .with("DELAY", "1")
-                .with("TAGS", TAGS[index]),
+                .with("TAGS", tag),
         )?;
     }
     // The slow one of the part before was left for this server, and one is left for the next.
