@@ -31,6 +31,9 @@ struct Options {
     /// Ask the original again and compare with what is kept: shows what is not stable.
     #[arg(long)]
     check_oracle: bool,
+    /// Ferrocket's name server with the original's broker.
+    #[arg(long)]
+    original_broker: bool,
     /// Stop after the original's side.
     #[arg(long)]
     oracle_only: bool,
@@ -59,6 +62,7 @@ fn work(options: &Options) -> Result<bool> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("differential");
     let names = if options.families.is_empty() { families(&directory)? } else { options.families.clone() };
     let mut explained = compare::load_explained(&directory.join("explained.txt"))?;
+    let broker_make = if options.original_broker { Make::Java(ORACLE) } else { Make::Ferrocket };
     let mut report = Report::default();
     for name in &names {
         let family = script::load(&directory, name)?;
@@ -67,7 +71,7 @@ fn work(options: &Options) -> Result<bool> {
             continue;
         }
         let home = servers::scratch(&format!("differential-{name}"))?;
-        let ferrocket = match run::run(&family, &Make::Ferrocket, &home) {
+        let ferrocket = match run::run(&family, &Make::Ferrocket, &broker_make, &home) {
             Ok(answers) => answers,
             Err(error) => {
                 println!("{name}: {error:#}");
@@ -105,7 +109,7 @@ fn oracle_answers(family: &Family, directory: &Path, options: &Options, report: 
         bail!("{} changed since the original answered it, and there is no Java here to ask it again", family.name);
     }
     let home = servers::scratch(&format!("oracle-{}", family.name))?;
-    let answers = run::run(family, &Make::Java(ORACLE), &home)?;
+    let answers = run::run(family, &Make::Java(ORACLE), &Make::Java(ORACLE), &home)?;
     fs::remove_dir_all(&home)?;
     if let (Some(kept), true) = (&current, options.check_oracle) {
         for difference in compare::differences(&family.name, &kept.answers, &answers) {

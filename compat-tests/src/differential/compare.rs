@@ -22,10 +22,11 @@ pub struct Difference {
     pub ferrocket: String,
 }
 
-/// One line of `explained.txt`: where a difference is meant, and why.
+/// One line of `explained.txt`: where a difference is meant, and why; also what each side must say, when that is part of it.
 #[derive(Debug)]
 pub struct Explained {
     pub pattern: String,
+    pub values: Option<(String, String)>,
     pub reason: String,
     pub used: bool,
 }
@@ -36,7 +37,9 @@ pub fn load_explained(path: &Path) -> Result<Vec<Explained>> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| {
             let (pattern, reason) = line.split_once(" :: ").with_context(|| format!("explained.txt: no ` :: ` in {line}"))?;
-            Ok(Explained { pattern: pattern.trim().to_owned(), reason: reason.trim().to_owned(), used: false })
+            let mut parts = pattern.split(" | ").map(|part| part.trim().to_owned());
+            let pattern = parts.next().unwrap_or_default();
+            Ok(Explained { pattern, values: parts.next().zip(parts.next()), reason: reason.trim().to_owned(), used: false })
         })
         .collect()
 }
@@ -92,7 +95,13 @@ fn push(at: &str, path: &str, oracle: &str, ferrocket: &str, found: &mut Vec<Dif
 
 /// The reason why this difference is meant, if it is.
 pub fn explain<'a>(difference: &Difference, explained: &'a mut [Explained]) -> Option<&'a str> {
-    let entry = explained.iter_mut().find(|entry| matches(&entry.pattern, &difference.at))?;
+    let entry = explained.iter_mut().find(|entry| {
+        matches(&entry.pattern, &difference.at)
+            && entry
+                .values
+                .as_ref()
+                .is_none_or(|(oracle, ours)| matches(oracle, &difference.oracle) && matches(ours, &difference.ferrocket))
+    })?;
     entry.used = true;
     Some(&entry.reason)
 }
@@ -127,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_explained_difference_marks_its_entry_as_used() {
-        let mut explained = vec![Explained { pattern: "f/*/* ext.b".to_owned(), reason: "why".to_owned(), used: false }];
+        let mut explained = vec![Explained { pattern: "f/*/* ext.b".to_owned(), values: None, reason: "why".to_owned(), used: false }];
         let difference = Difference { at: "f/s/01 310 ext.b".to_owned(), oracle: String::new(), ferrocket: String::new() };
         assert_eq!(explain(&difference, &mut explained), Some("why"));
         assert!(explained[0].used);

@@ -28,12 +28,13 @@ const NOW_MILLIS: i64 = 3 * 3600 * 1000;
 
 const DAY_MILLIS: i64 = 24 * 3600 * 1000;
 
-pub fn run(family: &Family, make: &Make, home: &Path) -> Result<Answers> {
+/// `broker_make` differs from `make` only to look at a name server alone.
+pub fn run(family: &Family, make: &Make, broker_make: &Make, home: &Path) -> Result<Answers> {
     let namesrv_port = servers::free_port()?;
     let broker_port = servers::free_port()?;
     let namesrv = servers::start_namesrv(make, &home.join("namesrv"), namesrv_port, &family.namesrv_lines)?;
     let broker = servers::start_broker(
-        make,
+        broker_make,
         &home.join("broker"),
         &BrokerSettings { name: "broker-a", port: broker_port, namesrv: Some(namesrv.addr.to_string()), lines: &family.broker_lines },
     )?;
