@@ -11,6 +11,7 @@ use ferrocket_protocol::body::route::{BrokerData, GetBrokerMemberGroupResponseBo
 use ferrocket_protocol::body::topic::{TopicConfigSerializeWrapper, TopicList};
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::header::route::*;
+use ferrocket_protocol::header::unreadable_route_field;
 use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
 use tracing::{info, warn};
 
@@ -58,6 +59,9 @@ pub fn serves(code: i32) -> bool {
 
 pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
     let ext = &request.ext_fields;
+    if let Some(field) = unreadable_route_field(request) {
+        return refused(response_code::SYSTEM_ERROR, format!("the field {field} is missing or no number"));
+    }
     match request.code {
         request_code::GET_ROUTEINFO_BY_TOPIC => route(server, peer, request),
         request_code::REGISTER_BROKER => register_broker(server, peer, request),

@@ -18,6 +18,7 @@ mod send_message;
 
 use std::sync::Arc;
 
+use ferrocket_protocol::header::unreadable_field;
 use ferrocket_protocol::{RemotingCommand, request_code as code, response_code};
 use tracing::debug;
 
@@ -28,6 +29,9 @@ pub use reply::{Refusal, Reply, SentReply};
 
 /// THE TABLE. `coverage` says the same for the documents, and a test compares the two.
 pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    if let Some(field) = unreadable_field(request) {
+        return Err(Refusal::system_error(format!("the field {field} is missing or no number")));
+    }
     match request.code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => send_message::process(broker, peer, request),
 

@@ -16,8 +16,8 @@ pub const EXCEPTION: &str = "<exception>";
 pub struct Volatile {
     /// Text to replace, by what; longer texts first.
     pub names: Vec<(String, String)>,
-    /// Whole words to replace: ports.
-    pub words: Vec<(String, String)>,
+    /// The ports, as values of keys that end with `Port`.
+    pub ports: Vec<(String, String)>,
     /// Hex of the broker's address as it stands in an offset id.
     pub id_prefix: String,
     /// Times in milliseconds between these are "now".
@@ -88,7 +88,10 @@ impl Volatile {
             let lines: Map<String, Value> = text
                 .lines()
                 .filter_map(|line| line.split_once('='))
-                .map(|(key, value)| (key.to_owned(), json!(self.text(value))))
+                .map(|(key, value)| {
+                    let port = self.ports.iter().find(|(port, _)| port == value).filter(|_| key.ends_with("Port"));
+                    (key.to_owned(), json!(port.map_or_else(|| self.text(value), |(_, name)| name.clone())))
+                })
                 .collect();
             return json!({ "properties": lines });
         }
@@ -195,9 +198,6 @@ impl Volatile {
     }
 
     fn word(&self, word: &str) -> String {
-        if let Some((_, name)) = self.words.iter().find(|(known, _)| known == word) {
-            return name.clone();
-        }
         let upper_hex = matches!(word.len(), 32 | 56) && word.chars().all(|c| c.is_ascii_digit() || ('A'..='F').contains(&c));
         if upper_hex && word.starts_with(&self.id_prefix) {
             return if word.len() == 32 { "<offset id>".to_owned() } else { "<offset id of 56 digits>".to_owned() };
@@ -231,7 +231,7 @@ mod tests {
     fn volatile_words_are_named_and_the_rest_stays() {
         let volatile = Volatile {
             names: vec![("127.0.0.1:10911".to_owned(), "<broker>".to_owned())],
-            words: Vec::new(),
+            ports: Vec::new(),
             id_prefix: "7F00000100002A9F".to_owned(),
             time_from: 1_700_000_000_000,
             time_to: 1_800_000_000_000,
