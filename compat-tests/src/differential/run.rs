@@ -62,7 +62,7 @@ fn wait_registered(namesrv: SocketAddr) -> Result<()> {
     let mut connection = Connection::open(namesrv)?;
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
-        if connection.call(&Frame::request(105).with("topic", "TBW102"), ANSWER_TIMEOUT)?.code == 0 {
+        if connection.call(&Frame::request(105).with("topic", "BenchmarkTest"), ANSWER_TIMEOUT)?.code == 0 {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
