@@ -42,14 +42,9 @@ fn of_broker(request_code: i32) -> &'static [Required] {
     match request_code {
         code::SEND_MESSAGE => &[Text("topic"), Number("queueId"), Number("sysFlag"), Number("bornTimestamp"), Number("flag")],
         code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => &[Text("b"), Number("e"), Number("f"), Number("g"), Number("h")],
-        code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => &[
-            Text("consumerGroup"),
-            Text("topic"),
-            Number("queueId"),
-            Number("queueOffset"),
-            Number("maxMsgNums"),
-            Number("sysFlag"),
-        ],
+        code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => {
+            &[Text("consumerGroup"), Text("topic"), Number("queueId"), Number("queueOffset"), Number("maxMsgNums"), Number("sysFlag")]
+        }
         code::CONSUMER_SEND_MSG_BACK => &[Text("group"), Number("offset")],
         code::QUERY_MESSAGE => &[Number("maxNum"), Number("beginTimestamp"), Number("endTimestamp")],
         code::VIEW_MESSAGE_BY_ID => &[Number("offset")],
