@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use ferrocket::remoting::{CallError, Completion, Limits, Listener, Peer, RemotingClient, Replies, RequestHandler};
@@ -468,8 +468,8 @@ async fn an_orderly_stop_answers_what_is_in_flight() {
 #[tokio::test]
 async fn ten_thousand_idle_connections_cost_little_memory() {
     let descriptors = raised_descriptor_limit();
-    // Both ends live in this process; where fewer descriptors are allowed the test makes do.
-    let connections = 10_000.min((descriptors - 200) / 2);
+    // Both ends live in this process, beside the other tests of this file; where fewer descriptors are allowed the test makes do.
+    let connections = 10_000.min((descriptors - 2_000) / 2);
     let server = Server::start().await;
     let mut clients = Vec::with_capacity(connections);
     let before = anonymous_bytes();
@@ -483,8 +483,16 @@ async fn ten_thousand_idle_connections_cost_little_memory() {
         clients.push(client);
     }
     assert_eq!(server.listener.connection_count(), connections);
-    let each = anonymous_bytes().saturating_sub(before) / connections;
-    assert!(each < 4096, "{each} bytes per connection");
+    // The figure is the whole process's: what the other tests hold goes when they end.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let each = anonymous_bytes().saturating_sub(before) / connections;
+        if each < 4096 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{each} bytes per connection");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     drop(clients);
     server.stop().await;
 }
