@@ -45,8 +45,9 @@ pub fn close_silent_clients(broker: &Broker) {
 
 /// Groups and offsets, to the disk. Blocks on it.
 pub fn persist_all(broker: &Broker) -> Result<(), PersistError> {
-    broker.groups.persist()?;
-    broker.consumer_offsets.persist()
+    let groups = broker.groups.persist();
+    broker.consumer_offsets.persist()?;
+    groups
 }
 
 /// Starts the tasks; they end with the runtime.

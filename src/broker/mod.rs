@@ -289,11 +289,15 @@ impl Broker {
     /// Stops delivering, closes the store, writes the tables. Requests must have ended before.
     pub fn stop(&self) -> Result<(), StopError> {
         self.schedule.stop();
-        self.store.shutdown()?;
-        self.schedule.persist()?;
-        self.topics.persist()?;
-        membership::persist_all(self)?;
-        Ok(())
+        let stored = self.store.shutdown();
+        // Whatever failed, the other tables are written. Only delivery positions must not run ahead of what the disk holds.
+        let delivered = if stored.is_ok() { self.schedule.persist() } else { Ok(()) };
+        let topics = self.topics.persist();
+        let members = membership::persist_all(self);
+        stored?;
+        delivered?;
+        topics?;
+        Ok(members?)
     }
 
     /// The topic, its messages and what groups have consumed of it. Blocks on the disk.

@@ -82,6 +82,7 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
         Outcome::Answer(reply) => Ok(Reply::Pulled(reply)),
         Outcome::Refused(refusal) => Err(refusal.with_header()),
         later => {
+            let pull = Pull { header: pull.header.detached(), ..pull };
             go_on(broker, Arc::new(pull), peer.completion(request), Run::First, later);
             Ok(Reply::Later)
         }

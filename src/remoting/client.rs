@@ -49,7 +49,12 @@ impl RemotingClient {
         let started = self.0.runtime.clock().nanos();
         let peer = self.peer(addr, timeout).await?;
         let spent = Duration::from_nanos(self.0.runtime.clock().nanos() - started);
-        peer.call(request, timeout.saturating_sub(spent)).await
+        let answer = peer.call(request, timeout.saturating_sub(spent)).await;
+        if matches!(answer, Err(CallError::Timeout { .. })) {
+            // As in Java: the way there may be dead without anybody having said so. The next call takes a new one.
+            peer.close("no answer in time");
+        }
+        answer
     }
 
     /// As `invoke`; an answer other than success is an error.

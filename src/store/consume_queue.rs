@@ -223,17 +223,24 @@ impl ConsumeQueue {
             starts.push(entry.name.parse::<i64>().map_err(|_| StoreError::ForeignFile { path })?);
         }
         starts.sort_unstable();
-        if let Some(&last) = starts.last() {
+        // A power cut can leave a file's name without its length. At the end it goes, as in Java; before files that were luckier
+        // its units are blank until recovery, which starts before everything that was not synced, writes them anew.
+        while let Some(&last) = starts.last() {
             let path = self.path_of(last);
-            if files.fs.metadata(&path).map_err(at_path("look at", &path))?.len == 0 {
-                files.fs.remove_file(&path).map_err(at_path("remove", &path))?;
-                starts.pop();
+            if files.fs.metadata(&path).map_err(at_path("look at", &path))?.len > 0 {
+                break;
             }
+            files.fs.remove_file(&path).map_err(at_path("remove", &path))?;
+            starts.pop();
         }
         for &start in &starts {
             let path = self.path_of(start);
             let found = files.fs.metadata(&path).map_err(at_path("look at", &path))?.len;
-            if found != files.file_bytes {
+            if found == 0 {
+                warn!(path = %path.display(), "a ConsumeQueue file lost its length");
+                let file = files.fs.open(&path).map_err(at_path("open", &path))?;
+                file.set_len(files.file_bytes).map_err(at_path("lengthen", &path))?;
+            } else if found != files.file_bytes {
                 return Err(StoreError::WrongLength { path, found, expected: files.file_bytes, key: "mappedFileSizeConsumeQueue" });
             }
         }

@@ -65,7 +65,8 @@ impl MessageStore {
         let mut last_thorough_nanos = self.clock.nanos();
         while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
             if self.sync_flush {
-                if self.waiters.is_empty() && self.flushed_offset() == self.log.max_offset() {
+                let nothing_to_do = self.flushed_offset() == self.log.max_offset() || self.health.poisoned.load(Ordering::Acquire);
+                if self.waiters.is_empty() && nothing_to_do {
                     self.clock.park(&bell, IDLE_GROUP_INTERVAL);
                 }
                 self.flush_log();

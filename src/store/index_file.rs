@@ -251,7 +251,8 @@ impl IndexFile {
             if entry.hash == hash && (begin..=end).contains(&stored) {
                 found.push(entry.physical_offset);
             }
-            if entry.previous == place || stored < begin {
+            // A chain only ever leads back; a damaged one must not lead in a circle.
+            if entry.previous >= place || stored < begin {
                 return Ok(());
             }
             place = entry.previous;

@@ -230,6 +230,10 @@ impl MessageStore {
         for queue in unsynced.into_values() {
             queue.sync(&self.queues.files)?;
         }
+        // An earlier sync may have failed and taken its share of the queues with it: then nothing more is known to be durable.
+        if self.health.poisoned.load(Ordering::Acquire) {
+            return Err(io::Error::other("a sync failed before"));
+        }
         let mut checkpoint = self.checkpoint.lock();
         checkpoint.position.synced = mark;
         if store_timestamp > 0 {
@@ -243,7 +247,9 @@ impl MessageStore {
 
     /// Writes both checkpoints. They are not synced: an older one is as true, it only costs time after a power cut.
     pub(super) fn write_checkpoints(&self) -> io::Result<()> {
-        let written = self.keeper.lock().written;
+        // After a failed sync the kernel may have dropped what was written, on this boot too.
+        let poisoned = self.health.poisoned.load(Ordering::Acquire);
+        let written = if poisoned { Mark::default() } else { self.keeper.lock().written };
         let mut checkpoint = self.checkpoint.lock();
         checkpoint.position.written = written;
         let position = checkpoint.position.clone();

@@ -274,7 +274,13 @@ impl MappedFile {
 
     /// Takes disk space up to `to` (cut at the end of the file).
     pub fn reserve(&self, to: usize) -> io::Result<()> {
-        let (from, to) = (self.reserved(), to.min(self.mapping.len()));
+        let to = to.min(self.mapping.len());
+        if to <= self.reserved() {
+            return Ok(());
+        }
+        // One at a time: where there is no fallocate the space is taken by writing zeroes, which must never meet a record.
+        let _ahead = self.ahead.lock();
+        let from = self.reserved();
         if to > from {
             self.file.reserve(from as u64, (to - from) as u64)?;
             self.reserved.fetch_max(to, Ordering::AcqRel);

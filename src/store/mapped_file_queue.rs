@@ -73,6 +73,9 @@ impl MappedFileQueue {
                 return Err(StoreError::WrongLength { path, found: len, expected: file_bytes as u64, key: "mappedFileSizeCommitLog" });
             }
             let file = MappedFile::open(fs.as_ref(), &path, offset, file_bytes, read_only).map_err(at_path("open", &path))?;
+            if let Some(previous) = files.last().filter(|previous: &&Arc<MappedFile>| previous.end_offset() != offset) {
+                return Err(StoreError::Gap { before: previous.path().to_owned(), behind: path });
+            }
             files.push(Arc::new(file));
         }
         if let Some(last) = files.last().filter(|file: &&Arc<MappedFile>| file.is_read_only()) {

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
@@ -140,6 +140,7 @@ impl MessageStore {
         let recovered = super::recover::recover(fs.as_ref(), &config, &log, &queues, &values, position.as_ref(), orderly)?;
         let Recovered { end, last_record, last_store_timestamp, redispatched, synced } = recovered;
         info!(end, orderly, redispatched = redispatched.len(), millis = (clock.nanos() - began) / 1_000_000, "store recovered");
+        let rebuilt = !redispatched.is_empty();
         let tail = log.set_end(end);
         let boot_id = fs.boot_id();
         let same_boot = !boot_id.is_empty() && position.as_ref().is_some_and(|position| position.boot == hash_of(&boot_id));
@@ -159,7 +160,7 @@ impl MessageStore {
             waiters: Waiters::default(),
             unseen: Mutex::default(),
             flushing: Mutex::new(()),
-            keeper: Mutex::new(Keeper::new(!orderly)),
+            keeper: Mutex::new(Keeper::new(!orderly || rebuilt)),
             index,
             checkpoint: Mutex::new(CheckpointState { file: checkpoint_file, values, position_file, position }),
             health: Health::default(),
@@ -249,7 +250,9 @@ impl MessageStore {
 
     /// Takes over the live part of a changed configuration.
     pub fn reconfigure(&self, config: StoreConfig) {
-        self.config.store(Arc::new(config));
+        // The delay levels too are read at the start: whoever delivers must count with the same ones as whoever stores.
+        let delay_level_millis = self.config.load().delay_level_millis.clone();
+        self.config.store(Arc::new(StoreConfig { delay_level_millis, ..config }));
         self.keeper_bell.lock().unpark();
     }
 
@@ -571,8 +574,12 @@ impl MessageStore {
         let _no_writes = self.keeper.lock();
         for queue in self.queues.of_topic(topic) {
             queue.destroy(&self.queues.files).map_err(at_path("remove", queue.dir()))?;
+            self.queues.remove_queue(&queue);
         }
-        self.queues.remove_topic(topic);
+        // The name comes from whoever asked: it must not lead out of the directory.
+        if !matches!(Path::new(topic).components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
+            return Ok(());
+        }
         let dir = self.queues.files.root.join(topic);
         if self.fs.exists(&dir) {
             match self.fs.remove_dir(&dir) {

@@ -63,6 +63,8 @@ pub enum StoreError {
     RocksDb { path: PathBuf },
     #[error("the log ends in {}, which may only be read: make it writable or take its path out of readOnlyCommitLogStorePaths", path.display())]
     ReadOnlyEnd { path: PathBuf },
+    #[error("CommitLog files are missing between {} and {}: is a path of storePathCommitLog not mounted?", before.display(), behind.display())]
+    Gap { before: PathBuf, behind: PathBuf },
     #[error("a sync failed while the store was open: what the disk holds is unknown")]
     Poisoned,
 }

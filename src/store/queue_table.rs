@@ -169,13 +169,9 @@ impl QueueTable {
 
     pub(super) fn remove_queue(&self, queue: &ConsumeQueue) {
         if let Some(queues) = self.topics.get(&*queue.topic) {
-            queues.queues.write().retain(|other| other.queue_id != queue.queue_id);
+            // That very queue: another put may have replaced it already.
+            queues.queues.write().retain(|other| !std::ptr::eq(&**other, queue));
         }
         self.topics.remove_if(&*queue.topic, |_, queues| queues.queues.read().is_empty());
-    }
-
-    /// Takes a topic's queues out of the table.
-    pub(super) fn remove_topic(&self, topic: &str) -> Vec<Arc<ConsumeQueue>> {
-        self.topics.remove(topic).map(|(_, queues)| std::mem::take(&mut *queues.queues.write())).unwrap_or_default()
     }
 }

@@ -52,6 +52,22 @@ header! {
 }
 
 impl PullMessageRequestHeader {
+    /// With strings of its own: a pull that waits must not keep the bytes of everything that was read with it.
+    pub fn detached(mut self) -> Self {
+        let own = |text: &mut Str| *text = Str::copy_from(text);
+        own(&mut self.consumer_group);
+        own(&mut self.topic);
+        let optional = [
+            &mut self.subscription,
+            &mut self.expression_type,
+            &mut self.proxy_forward_client_id,
+            &mut self.lite_topic,
+            &mut self.broker_name,
+        ];
+        optional.into_iter().flatten().for_each(own);
+        self
+    }
+
     pub fn commits_offset(&self) -> bool {
         self.sys_flag & pull_flag::COMMIT_OFFSET != 0
     }
