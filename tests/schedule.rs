@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ferrocket::broker::{Broker, Location, Parts};
 use ferrocket::config::{AdvertiseRules, BrokerConfig, ConfigCell};
 use ferrocket::runtime::{Clock, ManualClock, Runtime, SharedClock};
-use ferrocket::store::{Crash, MemoryFs, StoreConfig};
+use ferrocket::store::{Crash, MemoryFs, Operation, StoreConfig};
 use ferrocket_protocol::header::send::SendMessageResponseHeader;
 use ferrocket_protocol::message::{MessageInner, MessageView};
 use ferrocket_protocol::{RemotingCommand, request_code, response_code};
@@ -247,6 +247,26 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
+/// Puts a message for `orders` that waits 5 seconds.
+fn put_delayed(broker: &Broker, clock: &ManualClock) {
+    let mut message = MessageInner {
+        topic: "orders".into(),
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: clock.now_millis(),
+        born_host: broker.store_host(),
+        store_host: broker.store_host(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: Bytes::from_static(b"m"),
+        properties: Bytes::from_static(b"DELAY\x012\x02"),
+        tags_code: 0,
+    };
+    broker.schedule.delay(&mut message, 2);
+    assert!(broker.store.put_message(&message).status.is_stored());
+}
+
 /// The offsets never speak of deliveries that the disk does not have.
 #[tokio::test]
 async fn a_power_cut_repeats_a_delivery_rather_than_losing_it() {
@@ -254,22 +274,7 @@ async fn a_power_cut_repeats_a_delivery_rather_than_losing_it() {
         let clock = ManualClock::at_millis(1_795_219_808_010);
         let fs = MemoryFs::new();
         let broker = open(&fs, &clock);
-        let mut message = MessageInner {
-            topic: "orders".into(),
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: clock.now_millis(),
-            born_host: broker.store_host(),
-            store_host: broker.store_host(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: Bytes::from_static(b"m"),
-            properties: Bytes::from_static(b"DELAY\x012\x02"),
-            tags_code: 0,
-        };
-        broker.schedule.delay(&mut message, 2);
-        assert!(broker.store.put_message(&message).status.is_stored());
+        put_delayed(&broker, &clock);
         let store = &broker.store;
         until("the waiting message is on the disk", || {
             clock.advance(Duration::from_millis(100));
@@ -301,6 +306,42 @@ async fn a_power_cut_repeats_a_delivery_rather_than_losing_it() {
         again.runtime.stop(PATIENCE).await;
         again.stop().unwrap();
     }
+}
+
+/// Nothing is known of a queue that cannot be loaded: least of all that the delay offset lies outside it.
+#[tokio::test]
+async fn a_waiting_queue_that_cannot_be_loaded_moves_no_offset() {
+    let clock = ManualClock::at_millis(1_795_219_808_010);
+    let fs = MemoryFs::new();
+    let broker = open(&fs, &clock);
+    put_delayed(&broker, &clock);
+    clock.advance(Duration::from_secs(5));
+    until("it is delivered", || broker.store.max_offset("orders", 0) == 1).await;
+    broker.runtime.stop(PATIENCE).await;
+    broker.stop().unwrap();
+    drop(broker);
+
+    fs.fail(Operation::Open, "consumequeue/SCHEDULE_TOPIC_XXXX/", std::io::ErrorKind::Other, usize::MAX);
+    let again = open(&fs, &clock);
+    let looks = async |times: u64| {
+        let looked = again.schedule.rounds();
+        until("the thread has looked", || {
+            clock.advance(Duration::from_millis(100));
+            again.schedule.rounds() > looked + times
+        })
+        .await;
+    };
+    looks(2).await;
+    assert!(again.store.queue_offsets(SCHEDULE_TOPIC, 1).is_err());
+    fs.heal();
+    looks(2).await;
+    assert_eq!(again.store.queue_offsets(SCHEDULE_TOPIC, 1).unwrap(), 0..1);
+    assert_eq!(again.store.max_offset("orders", 0), 1, "not delivered again");
+    put_delayed(&again, &clock);
+    clock.advance(Duration::from_secs(5));
+    until("delivery goes on", || again.store.max_offset("orders", 0) == 2).await;
+    again.runtime.stop(PATIENCE).await;
+    again.stop().unwrap();
 }
 
 /// Nobody waits for the flush of a delivery; it must come all the same.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrocket::runtime::{Runtime, SystemClock};
 use ferrocket::store::{
-    AllMessages, ArrivalListener, Boundary, FlushDiskType, GetMessage, GetMessageResult, GetMessageStatus, MessageStore, PutMessageStatus,
-    RealFs, StoreConfig, StoreError,
+    AllMessages, ArrivalListener, Boundary, FlushDiskType, GetMessage, GetMessageResult, GetMessageStatus, MemoryFs, MessageStore,
+    Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
 };
 use ferrocket_protocol::message::{MessageInner, MessageView, batch, decode, tags_code};
 use parking_lot::Mutex;
@@ -306,7 +306,7 @@ fn offsets_are_found_by_time() {
         }
         clock.advance(Duration::from_millis(100));
     }
-    let at = |time: i64, boundary| store.offset_by_time("T", 0, 1_000_000 + time, boundary);
+    let at = |time: i64, boundary| store.offset_by_time("T", 0, 1_000_000 + time, boundary).unwrap();
     assert_eq!(
         [at(-1, Boundary::Lower), at(0, Boundary::Lower), at(1, Boundary::Lower), at(100, Boundary::Lower), at(201, Boundary::Lower)],
         [0, 0, 2, 2, 6]
@@ -315,4 +315,32 @@ fn offsets_are_found_by_time() {
         [at(-1, Boundary::Upper), at(0, Boundary::Upper), at(50, Boundary::Upper), at(100, Boundary::Upper), at(900, Boundary::Upper)],
         [0, 1, 1, 3, 5]
     );
+}
+
+/// An answer like that of an empty queue would send its consumers back to 0.
+#[test]
+fn a_queue_that_cannot_be_loaded_is_not_taken_for_an_empty_one() {
+    let fs = MemoryFs::new();
+    let open = || {
+        let config = config(Path::new("/store"));
+        MessageStore::open(config, fs.shared(), SystemClock::shared(), Arc::new(Arrivals::default())).unwrap()
+    };
+    let store = open();
+    put_many(&store, 0..30);
+    store.shutdown().unwrap();
+    drop(store);
+    let store = open();
+    fs.fail(Operation::Open, "consumequeue/T/0/", std::io::ErrorKind::Other, usize::MAX);
+    let request = |topic| GetMessage { group: "G", topic, queue_id: 0, offset: 5, max_count: 32, max_bytes: 1 << 20 };
+    assert!(store.get_message(&request("T"), &AllMessages).is_none());
+    assert!(store.get_message_blocking(&request("T"), &AllMessages).is_none());
+    assert!(store.queue_offsets("T", 0).is_err());
+    assert!(store.offset_by_time("T", 0, 0, Boundary::Lower).is_err());
+    assert_eq!(store.queue_offsets("T", 1).unwrap(), 0..10, "its neighbour is not concerned");
+    assert_eq!(store.queue_offsets("U", 0).unwrap(), 0..0, "a queue that is not there");
+    assert_eq!(get(&store, "U", 0, 5).status, GetMessageStatus::NoMessageInQueue);
+    fs.heal();
+    assert_eq!(store.queue_offsets("T", 0).unwrap(), 0..10);
+    let got = get(&store, "T", 0, 5);
+    assert_eq!((got.status, got.next_begin_offset, got.message_count), (GetMessageStatus::Found, 10, 5));
 }

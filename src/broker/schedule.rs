@@ -220,9 +220,11 @@ impl Schedule {
         let mut offset = self.offset(level);
         for _ in 0..TURN_COUNT_MAX {
             let Some(unit) = store.consume_queue_unit(topic_names::SCHEDULE, queue_id, offset) else {
-                let min = store.min_offset(topic_names::SCHEDULE, queue_id);
-                let max = store.max_offset(topic_names::SCHEDULE, queue_id);
-                let corrected = offset.clamp(min.max(0), max.max(min).max(0));
+                // Of a queue that cannot be loaded nothing is known; another look is due soon.
+                let Ok(within) = store.queue_offsets(topic_names::SCHEDULE, queue_id) else {
+                    return Turn::Until(self.clock.now_millis() + NAP_MILLIS_MAX);
+                };
+                let corrected = offset.clamp(within.start.max(0), within.end.max(within.start).max(0));
                 if corrected == offset {
                     return Turn::Until(i64::MAX);
                 }
@@ -279,9 +281,10 @@ impl Schedule {
     fn correct_offsets(&self, store: &MessageStore) {
         let mut table = self.table.lock();
         for (level, offset) in &mut table.offsets {
-            let min = store.min_offset(topic_names::SCHEDULE, *level - 1).max(0);
-            let max = store.max_offset(topic_names::SCHEDULE, *level - 1).max(min);
-            let corrected = (*offset).clamp(min, max);
+            // A queue that cannot be loaded now is looked at again by the delivery.
+            let Ok(within) = store.queue_offsets(topic_names::SCHEDULE, *level - 1) else { continue };
+            let min = within.start.max(0);
+            let corrected = (*offset).clamp(min, within.end.max(min));
             if corrected != *offset {
                 info!(level, offset, corrected, "delay offset corrected");
                 *offset = corrected;

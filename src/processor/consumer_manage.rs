@@ -74,7 +74,7 @@ pub(super) fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result
     }
     // A queue of which nothing has been deleted or pushed out of memory yet is new, and so is this group: both begin at 0.
     let store = &broker.store;
-    if store.min_offset(topic, queue_id) <= 0 && store.in_memory_by_consume_offset(topic, queue_id, 0, 1) {
+    if store.queue_offsets(topic, queue_id)?.start <= 0 && store.in_memory_by_consume_offset(topic, queue_id, 0, 1) {
         return found(&QueryConsumerOffsetResponseHeader { offset: 0 });
     }
     let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
@@ -98,14 +98,14 @@ pub(super) fn all_offsets(broker: &Broker) -> Result<Reply, Refusal> {
 /// GET_MAX_OFFSET.
 pub(super) fn max_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetMaxOffsetRequestHeader = request.header()?;
-    found(&GetMaxOffsetResponseHeader { offset: broker.store.max_offset(&header.topic, header.queue_id) })
+    found(&GetMaxOffsetResponseHeader { offset: broker.store.queue_offsets(&header.topic, header.queue_id)?.end })
 }
 
 /// GET_MIN_OFFSET.
 pub(super) fn min_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetMinOffsetRequestHeader = request.header()?;
     // A queue that nobody has written to begins at 0, as in the original, which makes it on the spot.
-    let offset = broker.store.min_offset(&header.topic, header.queue_id).max(0);
+    let offset = broker.store.queue_offsets(&header.topic, header.queue_id)?.start.max(0);
     let response = RemotingCommand::response(response_code::SUCCESS).with_header(&GetMinOffsetResponseHeader { offset });
     // The original answers this one with a remark, and an empty one.
     Ok(Reply::Now(response.with_remark("")))
@@ -116,7 +116,7 @@ pub(super) fn search_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Re
     let header: SearchOffsetRequestHeader = request.header()?;
     let boundary = if header.wants_upper_boundary() { Boundary::Upper } else { Boundary::Lower };
     answer_blocking(broker, peer, request, "search offset", move |broker| {
-        let offset = broker.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary);
+        let offset = broker.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)?;
         Ok(RemotingCommand::response(response_code::SUCCESS).with_header(&SearchOffsetResponseHeader { offset }))
     })
 }

@@ -12,6 +12,7 @@ use ferrocket_protocol::{HeaderError, RemotingCommand, SerializeType, Str, respo
 use crate::broker::attributes::AttributeError;
 use crate::config::BrokerConfig;
 use crate::remoting::Replies;
+use crate::store::StoreError;
 
 /// A request that was served.
 #[derive(Debug)]
@@ -169,6 +170,13 @@ impl Refusal {
 
 impl From<HeaderError> for Refusal {
     fn from(error: HeaderError) -> Self {
+        Self::system_error(error.to_string())
+    }
+}
+
+/// What cannot be read is no answer; clients try again.
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
         Self::system_error(error.to_string())
     }
 }

@@ -20,6 +20,8 @@ const PAGE_BYTES: u64 = 4096;
 /// What may be stopped or made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
+    /// Of a file that is there. Changes nothing, so it does not count as a place to crash at.
+    Open,
     CreateDir,
     Create,
     SetLen,
@@ -209,6 +211,10 @@ impl State {
             return Err(io::Error::other("the machine is off"));
         }
         self.operations += 1;
+        self.fault(operation, path)
+    }
+
+    fn fault(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
         let name = path.to_string_lossy();
         for fault in &mut self.faults {
             if fault.operation == operation && fault.times > 0 && name.contains(&fault.path_part) {
@@ -297,7 +303,9 @@ impl Fs for MemoryFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
-        let inode = self.0.lock().file(path)?;
+        let mut state = self.0.lock();
+        state.fault(Operation::Open, path)?;
+        let inode = state.file(path)?;
         Ok(Arc::new(MemoryFile { fs: self.clone(), inode }))
     }
 
@@ -306,8 +314,8 @@ impl Fs for MemoryFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
-        if let Ok(file) = self.open(path) {
-            return Ok(file);
+        if let Ok(inode) = self.0.lock().file(path) {
+            return Ok(Arc::new(MemoryFile { fs: self.clone(), inode }));
         }
         let mut state = self.0.lock();
         let parent = path.parent().unwrap_or(Path::new("/"));

@@ -4,6 +4,7 @@
 //! What a get answers, and when it corrects an offset, is Java's to the letter: clients act on it.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use ferrocket_protocol::message::MessageView;
@@ -14,7 +15,7 @@ use tracing::error;
 use super::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
 use super::message_store::MessageStore;
 use super::record::{self, Found};
-use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter};
+use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter, StoreError, at_path};
 
 /// Units fetched at a time; most gets need fewer.
 const UNITS_PER_READ: usize = 128;
@@ -31,7 +32,7 @@ pub enum Boundary {
 
 impl MessageStore {
     /// Messages of a queue from an offset on. Never waits for the disk: see `GetMessageResult::would_block`. `None` when the
-    /// store is shut down.
+    /// store is shut down or cannot read the queue.
     pub fn get_message(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
         self.get(request, filter, false)
     }
@@ -55,7 +56,8 @@ impl MessageStore {
             suggest_pulling_from_slave: false,
             would_block: false,
         };
-        let Some(queue) = self.loaded_queue(request.topic, request.queue_id) else { return Some(self.counted(result)) };
+        // Of a queue that cannot be loaded nothing is known: an answer like that of an empty one would send consumers to its start.
+        let Some(queue) = self.loaded_queue(request.topic, request.queue_id).ok()? else { return Some(self.counted(result)) };
         let (min, max) = (queue.min_offset(), queue.max_offset());
         result.min_offset = min;
         result.max_offset = max;
@@ -198,29 +200,35 @@ impl MessageStore {
         Ok(())
     }
 
-    fn loaded_queue(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
-        let queue = self.queues.get(topic, queue_id)?;
+    /// `None` without such a queue.
+    fn loaded_queue(&self, topic: &str, queue_id: i32) -> Result<Option<Arc<ConsumeQueue>>, StoreError> {
+        let Some(queue) = self.queues.get(topic, queue_id) else { return Ok(None) };
         match queue.ensure_loaded(&self.queues.files, &self.log) {
-            Ok(()) => Some(queue),
+            Ok(()) => Ok(Some(queue)),
             Err(error) => {
                 error!(topic, queue_id, %error, "cannot load a ConsumeQueue");
-                None
+                Err(error)
             }
         }
     }
 
-    /// The offset after a queue's last readable message; 0 without such a queue.
-    pub fn max_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.loaded_queue(topic, queue_id).map_or(0, |queue| queue.max_offset())
+    /// From a queue's first message that has not expired to the offset after its last readable one; 0..0 without such a queue.
+    pub fn queue_offsets(&self, topic: &str, queue_id: i32) -> Result<Range<i64>, StoreError> {
+        Ok(self.loaded_queue(topic, queue_id)?.map_or(0..0, |queue| queue.min_offset()..queue.max_offset()))
     }
 
-    /// A queue's first message that has not expired; 0 without such a queue.
+    /// The end of `queue_offsets`; 0 also for a queue that cannot be loaded, so no consumer may be moved by it.
+    pub fn max_offset(&self, topic: &str, queue_id: i32) -> i64 {
+        self.queue_offsets(topic, queue_id).map_or(0, |offsets| offsets.end)
+    }
+
+    /// The start of `queue_offsets`; 0 also for a queue that cannot be loaded, so no consumer may be moved by it.
     pub fn min_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.loaded_queue(topic, queue_id).map_or(0, |queue| queue.min_offset())
+        self.queue_offsets(topic, queue_id).map_or(0, |offsets| offsets.start)
     }
 
     pub fn consume_queue_unit(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Unit> {
-        let queue = self.loaded_queue(topic, queue_id)?;
+        let queue = self.loaded_queue(topic, queue_id).ok()??;
         match queue.get(&self.queues.files, offset) {
             Ok(unit) => unit,
             Err(error) => {
@@ -269,21 +277,21 @@ impl MessageStore {
     }
 
     /// The offset of a queue at a time; between its minimum and maximum.
-    pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> i64 {
-        let Some(queue) = self.loaded_queue(topic, queue_id) else { return 0 };
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> Result<i64, StoreError> {
+        let Some(queue) = self.loaded_queue(topic, queue_id)? else { return Ok(0) };
         let (min, max) = (queue.min_offset(), queue.max_offset());
         if min >= max {
-            return min.min(max);
+            return Ok(min.min(max));
         }
         let stored_at = |offset: i64| {
-            let unit = queue.get(&self.queues.files, offset).ok().flatten()?;
-            self.log.store_timestamp(unit.physical_offset)
+            let unit = queue.get(&self.queues.files, offset).map_err(at_path("read", queue.dir()))?;
+            Ok::<_, StoreError>(unit.and_then(|unit| self.log.store_timestamp(unit.physical_offset)))
         };
         // The first offset stored later than (or, for the lower boundary, at) the time. Expired units count as earlier.
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
-            let earlier = match (stored_at(middle), boundary) {
+            let earlier = match (stored_at(middle)?, boundary) {
                 (None, _) => true,
                 (Some(stored), Boundary::Lower) => stored < timestamp,
                 (Some(stored), Boundary::Upper) => stored <= timestamp,
@@ -294,12 +302,12 @@ impl MessageStore {
                 high = middle;
             }
         }
-        match boundary {
+        Ok(match boundary {
             Boundary::Lower => low.clamp(min, max),
             // Nothing is that old: Java's 0, brought into the queue's range.
             Boundary::Upper if low == min => min,
             Boundary::Upper => (low - 1).clamp(min, max),
-        }
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! Order of checks, codes and texts follow AdminBrokerProcessor.java and Broker2Client.java.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -106,7 +107,7 @@ pub(in crate::processor) fn stats(broker: &Arc<Broker>, peer: &Arc<Peer>, reques
             let Some(topic) = broker.topics.get(&name) else { continue };
             for queue_id in 0..topic.read_queue_nums {
                 let queue = queue_of(broker, &name, queue_id);
-                stats.offset_table.insert(queue, progress(broker, group, &name, queue_id));
+                stats.offset_table.insert(queue, progress(broker, group, &name, queue_id)?);
             }
             stats.consume_tps += broker.consumer_offsets.read_rate(group, &name);
         }
@@ -114,7 +115,7 @@ pub(in crate::processor) fn stats(broker: &Arc<Broker>, peer: &Arc<Peer>, reques
     })
 }
 
-fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> OffsetWrapper {
+fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> Result<OffsetWrapper, Refusal> {
     let position = position_of(broker, group, topic, queue_id);
     let consumer_offset = position.unwrap_or(-1).max(0);
     let pulled = broker.consumer_offsets.pulled(group, topic, queue_id).or(position).unwrap_or(-1);
@@ -122,12 +123,12 @@ fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> OffsetW
         last if last >= 0 => broker.store.message_store_time(topic, queue_id, last).max(0),
         _ => 0,
     };
-    OffsetWrapper {
-        broker_offset: broker.store.max_offset(topic, queue_id).max(0),
+    Ok(OffsetWrapper {
+        broker_offset: broker.store.queue_offsets(topic, queue_id)?.end.max(0),
         consumer_offset,
         pull_offset: pulled.max(consumer_offset),
         last_timestamp,
-    }
+    })
 }
 
 /// The topics that were asked for, else those the group has consumed; a group that is there counts only what it subscribes.
@@ -178,19 +179,19 @@ fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<Remo
         let queue_id = header.queue_id;
         let offset = match header.offset.filter(|offset| *offset != -1) {
             Some(offset) => {
-                let (min, max) = (store.min_offset(name, queue_id), store.max_offset(name, queue_id));
+                let Range { start: min, end: max } = store.queue_offsets(name, queue_id)?;
                 if min >= 0 && offset < min || offset > max + 1 {
                     let remark = format!("Target offset {offset} not in consume queue range [{min}-{max}]");
                     return Err(Refusal::system_error(remark));
                 }
                 offset
             }
-            None => offset_at(broker, name, queue_id, header.timestamp),
+            None => offset_at(broker, name, queue_id, header.timestamp)?,
         };
         offsets.insert(queue_id, offset);
     } else {
         for queue_id in 0..topic.read_queue_nums {
-            offsets.insert(queue_id, offset_at(broker, name, queue_id, header.timestamp));
+            offsets.insert(queue_id, offset_at(broker, name, queue_id, header.timestamp)?);
         }
     }
     if offsets.is_empty() {
@@ -216,8 +217,8 @@ fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is
             return Err(Refusal::system_error(format!("THe consumer group <{group}> not exist")));
         };
         let wanted = match header.timestamp {
-            -1 => broker.store.max_offset(name, queue_id),
-            timestamp => broker.store.offset_by_time(name, queue_id, timestamp, Boundary::Lower),
+            -1 => broker.store.queue_offsets(name, queue_id)?.end,
+            timestamp => broker.store.offset_by_time(name, queue_id, timestamp, Boundary::Lower)?,
         };
         let wanted = wanted.max(0);
         let offset = if header.is_force || wanted < position { wanted } else { position };
@@ -255,11 +256,11 @@ fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is
 }
 
 /// Where the queue was at a time; a time before all times is now.
-fn offset_at(broker: &Broker, topic: &str, queue_id: i32, timestamp: i64) -> i64 {
+fn offset_at(broker: &Broker, topic: &str, queue_id: i32, timestamp: i64) -> Result<i64, Refusal> {
     if timestamp < 0 {
-        broker.store.max_offset(topic, queue_id)
+        Ok(broker.store.queue_offsets(topic, queue_id)?.end)
     } else {
-        broker.store.offset_by_time(topic, queue_id, timestamp, Boundary::Lower)
+        Ok(broker.store.offset_by_time(topic, queue_id, timestamp, Boundary::Lower)?)
     }
 }
 

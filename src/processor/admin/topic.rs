@@ -141,9 +141,10 @@ pub(in crate::processor) fn stats(broker: &Broker, request: &RemotingCommand) ->
     let broker_name = broker.config.load().broker_name.clone();
     let mut table = TopicStatsTable { topic_put_tps: topic.puts.messages_per_second(), ..TopicStatsTable::default() };
     for queue_id in 0..topic.queue_count() {
-        let max_offset = broker.store.max_offset(&header.topic, queue_id).max(0);
+        let within = broker.store.queue_offsets(&header.topic, queue_id)?;
+        let max_offset = within.end.max(0);
         let offsets = TopicOffset {
-            min_offset: broker.store.min_offset(&header.topic, queue_id).max(0),
+            min_offset: within.start.max(0),
             max_offset,
             last_update_timestamp: match max_offset {
                 0 => 0,
