@@ -13,7 +13,7 @@ use ferrocket_protocol::body::{TopicConfig, TopicRouteData};
 use ferrocket_protocol::header::{GetRouteInfoRequestHeader, GetTopicConfigRequestHeader, SendMessageRequestHeader};
 use ferrocket_protocol::message::{properties, property};
 use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code};
-use support::process::{Server, with_any_ports};
+use support::process::{Server, failed_start, with_any_ports, write};
 use support::{Client, pull_header, pull_request, pulled, send_request};
 
 struct Story {
@@ -299,4 +299,55 @@ async fn a_connection_on_which_nothing_moves_is_closed() {
     let read = tokio::time::timeout(Duration::from_secs(10), tokio::io::AsyncReadExt::read(&mut idle, &mut byte)).await;
     assert_eq!(read.expect("closed long before").unwrap(), 0);
     story.end();
+}
+
+#[tokio::test]
+async fn no_connection_is_closed_when_the_idle_time_is_off() {
+    for setting in ["serverChannelMaxIdleTimeSeconds=0", "serverChannelMaxIdleTimeSeconds=-1"] {
+        let story = with(&[setting]);
+        let mut client = story.client().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(client.call(send_request("T", 0, "", "x")).await.code, response_code::SUCCESS, "{setting}");
+        story.end();
+    }
+}
+
+/// A change by command that the next start would refuse is refused with the sentence of that start, and nothing is saved.
+#[tokio::test]
+async fn what_the_next_start_would_refuse_is_not_taken_by_command() {
+    let story = with(&[]);
+    let mut client = story.client().await;
+    let no_host = "bindAddress=nowhere";
+    for change in ["maxMessageSize=0", "messageDelayLevel=1s 5x", "listenPort=70000", "namesrvAddr=ns1", "advertise=x", no_host] {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let sentence = failed_start(elsewhere.path(), &with_any_ports(&["--set", change]));
+        let refused = client.call_with_body(request_code::UPDATE_BROKER_CONFIG, format!("fileReservedTime=7\n{change}\n")).await;
+        assert_eq!((refused.code, support::remark(&refused)), (response_code::SYSTEM_ERROR, sentence.as_str()), "{change}");
+    }
+    let held = String::from_utf8(client.call(RemotingCommand::request(request_code::GET_BROKER_CONFIG)).await.body.to_vec()).unwrap();
+    assert!(held.contains("maxMessageSize=4194304\n") && held.contains("fileReservedTime=72\n"), "{held}");
+    assert!(!story.path("config/broker.properties").exists());
+    let mut namesrv = Client::connect(story.namesrv).await;
+    for change in ["listenPort=70000", "advertise=x", no_host] {
+        let refused = namesrv.call_with_body(request_code::UPDATE_NAMESRV_CONFIG, change).await;
+        assert_eq!(refused.code, response_code::SYSTEM_ERROR, "{change}");
+    }
+    assert!(!story.path("namesrv/namesrv.properties").exists());
+    story.end();
+}
+
+/// An empty table of offsets would have every group begin anew.
+#[test]
+fn a_table_that_cannot_be_understood_refuses_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("ferrocket-data/config");
+    std::fs::create_dir_all(&config).unwrap();
+    for name in ["consumerOffset.json", "topics.json", "subscriptionGroup.json", "delayOffset.json"] {
+        let path = write(config.join(name), "{half");
+        for _ in 0..2 {
+            let sentence = failed_start(folder.path(), &with_any_ports(&[]));
+            assert!(sentence.contains(name) && sentence.contains("bring back a good copy, or move what is there away"), "{sentence}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
 }

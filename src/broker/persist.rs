@@ -17,11 +17,11 @@ use tracing::{error, warn};
 use crate::store::Fs;
 
 #[derive(Debug, Error)]
-#[error("{what} {path}: {source}")]
-pub struct PersistError {
-    what: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum PersistError {
+    #[error("{what} {path}: {source}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0} cannot be understood; bring back a good copy, or move what is there away to begin with an empty table")]
+    NoGoodCopy(String),
 }
 
 /// One table's file.
@@ -48,28 +48,37 @@ impl ConfigFile {
     }
 
     /// What `read` makes of the file, or of its `.bak` when the file is missing, empty or not readable as such.
-    /// `None` when there is neither; a file that nobody could read is kept beside as `.unreadable`.
+    /// `None` when there is neither. A file in whose place the `.bak` was read is kept beside as `.unreadable`; when no copy can be
+    /// understood all stay where they are, so that no later start takes the table for an empty one either.
     pub fn load<T, E: fmt::Display>(&self, read: impl Fn(&[u8]) -> Result<T, E>) -> Result<Option<T>, PersistError> {
+        let mut bad: Vec<(PathBuf, String)> = Vec::new();
         for path in [self.path.clone(), beside(&self.path, "bak")] {
             let bytes = match self.fs.read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(PersistError { what: "read", path, source }),
+                Err(source) => return Err(PersistError::Io { what: "read", path, source }),
             };
             if bytes.is_empty() {
                 warn!(path = %path.display(), "the file is empty");
                 continue;
             }
             match read(&bytes) {
-                Ok(table) => return Ok(Some(table)),
-                Err(why) => {
-                    let kept = beside(&path, "unreadable");
-                    error!(path = %path.display(), kept = %kept.display(), %why, "the file cannot be understood");
-                    self.fs.rename(&path, &kept).map_err(|source| PersistError { what: "set aside", path: path.clone(), source })?;
+                Ok(table) => {
+                    for (path, why) in bad {
+                        let kept = beside(&path, "unreadable");
+                        error!(path = %path.display(), kept = %kept.display(), why, "the file cannot be understood: its .bak counts");
+                        self.fs.rename(&path, &kept).map_err(|source| PersistError::Io { what: "set aside", path, source })?;
+                    }
+                    return Ok(Some(table));
                 }
+                Err(why) => bad.push((path, why.to_string())),
             }
         }
-        Ok(None)
+        if bad.is_empty() {
+            return Ok(None);
+        }
+        let named: Vec<String> = bad.iter().map(|(path, why)| format!("{} ({why})", path.display())).collect();
+        Err(PersistError::NoGoodCopy(named.join(" and ")))
     }
 
     /// Replaces the file; its last contents become the `.bak`. When this returns, the new contents survive a power cut.
@@ -77,7 +86,7 @@ impl ConfigFile {
         let _writing = self.writing.lock();
         let failed = |what, path: &Path| {
             let path = path.to_owned();
-            move |source| PersistError { what, path, source }
+            move |source| PersistError::Io { what, path, source }
         };
         let directory = self.path.parent().unwrap_or(Path::new("."));
         if !self.fs.exists(directory) {
@@ -160,6 +169,43 @@ mod tests {
         }
         let kept = fs.shared().read(&beside(Path::new(PATH), "unreadable")).unwrap();
         assert_eq!(kept, b"{half", "kept for the operator");
+    }
+
+    /// An empty table in place of consumerOffset.json would consume everything again, or nothing.
+    #[test]
+    fn a_table_of_which_no_copy_can_be_understood_is_an_error_at_every_start() {
+        let bak = beside(Path::new(PATH), "bak");
+        let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<u32>().ok()).ok_or("no number");
+        for (text, bak_text, named) in [
+            (Some("{half"), None, "/store/config/topics.json (no number) cannot"),
+            (Some("{half"), Some(""), "/store/config/topics.json (no number) cannot"),
+            (None, Some("{half"), "/store/config/topics.json.bak (no number) cannot"),
+            (Some(""), Some("{half"), "/store/config/topics.json.bak (no number) cannot"),
+            (Some("{"), Some("}"), "/store/config/topics.json (no number) and /store/config/topics.json.bak (no number) cannot"),
+        ] {
+            let fs = MemoryFs::new();
+            file(&fs).store(b"1").unwrap();
+            fs.shared().remove_file(Path::new(PATH)).unwrap();
+            for (path, text) in [(Path::new(PATH), text), (&bak, bak_text)] {
+                if let Some(text) = text {
+                    write(&fs, path, text.as_bytes());
+                }
+            }
+            for _ in 0..2 {
+                let why = file(&fs).load(number).unwrap_err().to_string();
+                assert!(why.starts_with(named) && why.contains("bring back a good copy"), "{why}");
+            }
+        }
+    }
+
+    /// ConfigManager.java#load: a file without contents is as good as none.
+    #[test]
+    fn empty_files_are_an_empty_table() {
+        let fs = MemoryFs::new();
+        file(&fs).store(b"").unwrap();
+        assert_eq!(load(&fs), None);
+        file(&fs).store(b"").unwrap();
+        assert_eq!(load(&fs), None);
     }
 
     #[test]

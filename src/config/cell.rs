@@ -14,12 +14,15 @@ pub type NamesrvConfigCell = Cell<NamesrvConfig>;
 /// Writes the file that the configuration came from; given its new bytes.
 type Save = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
 type Watcher<K> = Box<dyn Fn(&K) + Send + Sync>;
+/// What the start would say of such values, if it refused them.
+type Check<K> = fn(&K) -> Result<(), String>;
 
 /// The values that hold now, and the file they came from.
 pub struct Cell<K> {
     now: ArcSwap<K>,
     file: Mutex<File>,
     watchers: Mutex<Vec<Watcher<K>>>,
+    check: Option<Check<K>>,
 }
 
 struct File {
@@ -54,7 +57,7 @@ impl<K: Keys> Cell<K> {
     /// A configuration that no file backs: changes live as long as the process.
     pub fn new(config: K) -> Self {
         let file = File { bytes: Vec::new(), save: None, version: Version { timestamp_millis: 0, counter: 0 } };
-        Self { now: ArcSwap::from_pointee(config), file: Mutex::new(file), watchers: Mutex::new(Vec::new()) }
+        Self { now: ArcSwap::from_pointee(config), file: Mutex::new(file), watchers: Mutex::new(Vec::new()), check: None }
     }
 
     /// A configuration whose changes are written back into `bytes`, the text it was read from.
@@ -62,6 +65,12 @@ impl<K: Keys> Cell<K> {
         let cell = Self::new(config);
         *cell.file.lock() = File { bytes, save: Some(save), version: Version { timestamp_millis: started_millis, counter: 0 } };
         cell
+    }
+
+    /// Refuses changes after which the next start would not come up.
+    pub fn checked(mut self, check: Check<K>) -> Self {
+        self.check = Some(check);
+        self
     }
 
     /// The values that hold at this moment. Load once per request, and never keep the guard.
@@ -105,6 +114,9 @@ impl<K: Keys> Cell<K> {
         }
         if let Some((_, why)) = config.refusal() {
             return Err(UpdateError::Refused(why));
+        }
+        if let Some(check) = self.check {
+            check(&config).map_err(UpdateError::Refused)?;
         }
         let bytes = properties::edit(&file.bytes, &changes).map_err(|error| UpdateError::NotSaved(error.to_string()))?;
         if let Some(save) = &mut file.save {
@@ -178,6 +190,16 @@ mod tests {
         assert!(matches!(cell.update(b"brokerRole=SLAVE", 7), Err(UpdateError::Refused(_))));
         assert_eq!(cell.load().file_reserved_time, 72);
         assert_eq!(*saved.lock(), "");
+    }
+
+    #[test]
+    fn what_the_start_would_refuse_is_neither_held_nor_saved() {
+        let (cell, saved) = backed("");
+        let cell = cell.checked(|config| if config.max_message_size > 0 { Ok(()) } else { Err("too small".to_owned()) });
+        assert_eq!(cell.update(b"fileReservedTime=1\nmaxMessageSize=0", 7), Err(UpdateError::Refused("too small".into())));
+        assert_eq!((cell.load().file_reserved_time, cell.load().max_message_size), (72, 4_194_304));
+        assert_eq!(*saved.lock(), "");
+        assert_eq!(cell.update(b"maxMessageSize=1", 7), Ok(()));
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub connections: usize,
-    pub idle: Duration,
+    /// `None` never closes a connection for being idle.
+    pub idle: Option<Duration>,
     pub idle_sweep: Duration,
     pub outbound_pause_bytes: usize,
     pub outbound_bytes: usize,
@@ -59,7 +60,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: CONNECTIONS_MAX,
-            idle: IDLE_MAX,
+            idle: Some(IDLE_MAX),
             idle_sweep: IDLE_SWEEP,
             outbound_pause_bytes: OUTBOUND_PAUSE_BYTES,
             outbound_bytes: OUTBOUND_BYTES_MAX,

@@ -47,8 +47,10 @@ impl Listener {
             connections: Arc::default(),
             runtime: runtime.clone(),
         };
-        let sweep = sweep(Arc::clone(&listener.connections), limits.clone(), runtime.clone());
-        runtime.spawn("idle sweep", sweep);
+        if let Some(idle) = limits.idle {
+            let sweep = sweep(Arc::clone(&listener.connections), idle, limits.idle_sweep, runtime.clone());
+            runtime.spawn("idle sweep", sweep);
+        }
         let accept = Accept {
             socket,
             handler,
@@ -163,9 +165,9 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
     }
 }
 
-async fn sweep(connections: Arc<Connections>, limits: Limits, runtime: Runtime) {
-    let idle_ticks = limits.idle.as_nanos().div_ceil(limits.idle_sweep.as_nanos().max(1)) as u32;
-    while runtime.shutdown().or(runtime.clock().sleep(limits.idle_sweep)).await.is_some() {
+async fn sweep(connections: Arc<Connections>, idle: Duration, every: Duration, runtime: Runtime) {
+    let idle_ticks = idle.as_nanos().div_ceil(every.as_nanos().max(1)) as u32;
+    while runtime.shutdown().or(runtime.clock().sleep(every)).await.is_some() {
         let tick = connections.tick.fetch_add(1, Ordering::Relaxed) + 1;
         for peer in connections.peers.lock().values() {
             if tick.wrapping_sub(peer.last_tick()) >= idle_ticks {

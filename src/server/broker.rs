@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use super::files::Fs;
 use super::machine::Machine;
-use super::plan::BrokerPlan;
-use super::{StartError, listen, say_report};
+use super::plan::{self, BrokerPlan};
+use super::{StartError, bind_host, listen, say_report};
 use crate::broker::schedule::parse_levels;
 use crate::broker::{Broker as Services, Location, OpenError, Parts};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType};
@@ -48,7 +48,7 @@ impl Broker {
         let location = location(&config, plan.rules, machine)?;
         let store_config = store_config(&config)?;
         let save = fs.saver(&plan.file.path);
-        let cell = Arc::new(ConfigCell::backed(config, plan.file.bytes, runtime.clock().now_millis(), save));
+        let cell = Arc::new(ConfigCell::backed(config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check));
         let parts = Parts {
             config: Arc::clone(&cell),
             store_config,
@@ -153,6 +153,14 @@ fn location(config: &BrokerConfig, rules: AdvertiseRules, machine: &Machine) -> 
         .ok_or_else(|| StartError::Sentence(format!("brokerIP1={host} is wrong: it must be an address, or a name that has one")))?;
     let ip = if config.is_given("brokerIP1") { ip } else { machine.address };
     Ok(Location { host, ip, is_set: config.is_given("brokerIP1"), rules, port: config.listen_port as u16 })
+}
+
+/// The sentence with which the next start would refuse these values.
+fn check(config: &BrokerConfig) -> Result<(), String> {
+    plan::check_broker(config).map_err(|error| error.to_string())?;
+    store_config(config).map_err(|error| error.to_string())?;
+    bind_host(&config.bind_address).map_err(|error| error.to_string())?;
+    Ok(())
 }
 
 /// The store's part of the configuration.

@@ -9,7 +9,7 @@ mod machine;
 mod namesrv;
 pub mod plan;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +142,11 @@ fn say_report(report: &Report, file: &str, say: &dyn Fn(&str)) {
     }
 }
 
+fn bind_host(bind_address: &str) -> Result<IpAddr, StartError> {
+    let wrong = |_| StartError::Sentence(format!("bindAddress={bind_address} is wrong: it must be an IP address of this machine"));
+    bind_address.parse().map_err(wrong)
+}
+
 /// Binds, or says in one sentence why not and what to do.
 async fn listen<H: RequestHandler + ?Sized>(
     bind_address: &str,
@@ -151,14 +156,13 @@ async fn listen<H: RequestHandler + ?Sized>(
     handler: Arc<H>,
     runtime: &Runtime,
 ) -> Result<Listener, StartError> {
-    let host = bind_address
-        .parse()
-        .map_err(|_| StartError::Sentence(format!("bindAddress={bind_address} is wrong: it must be an IP address of this machine")))?;
-    let addr = SocketAddr::new(host, port);
-    let idle = Duration::from_secs(u64::try_from(idle_seconds).unwrap_or(0));
+    let addr = SocketAddr::new(bind_host(bind_address)?, port);
+    // As in the original, 0 or less: however idle, no connection is closed for it.
+    let idle = u64::try_from(idle_seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let default = Limits::default();
     // The sweep is what makes idleness precise.
-    let limits = Limits { idle, idle_sweep: default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)), ..default };
+    let idle_sweep = idle.map_or(default.idle_sweep, |idle| default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
+    let limits = Limits { idle, idle_sweep, ..default };
     Listener::bind(addr, handler, limits, runtime).await.map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::AddrInUse => format!("another process listens there; stop it, or choose another port with {port_key}"),

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::files::Fs;
-use super::plan::NamesrvPlan;
-use super::{StartError, listen, say_report};
-use crate::config::NamesrvConfigCell;
+use super::plan::{self, NamesrvPlan};
+use super::{StartError, bind_host, listen, say_report};
+use crate::config::{NamesrvConfig, NamesrvConfigCell};
 use crate::namesrv::{KvConfig, NameServer};
 use crate::remoting::{Listener, RequestHandler};
 use crate::runtime::Runtime;
@@ -30,7 +30,7 @@ impl Namesrv {
         let kv = KvConfig::load(kv_text.as_deref(), fs.saver(&kv_path))
             .map_err(|why| StartError::Sentence(format!("{kv_path} cannot be read: {why}; repair it, or move it away to begin without")))?;
         let save = fs.saver(&plan.file.path);
-        let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save);
+        let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check);
         let server = NameServer::new(Arc::new(config), kv, plan.rules, runtime);
         Ok(Self { server, listener: None, bind_address, wanted_port, idle_seconds })
     }
@@ -61,4 +61,11 @@ impl Namesrv {
             listener.stop_accepting();
         }
     }
+}
+
+/// The sentence with which the next start would refuse these values.
+fn check(config: &NamesrvConfig) -> Result<(), String> {
+    plan::check_namesrv(config).map_err(|error| error.to_string())?;
+    bind_host(&config.bind_address).map_err(|error| error.to_string())?;
+    Ok(())
 }

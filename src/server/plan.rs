@@ -143,9 +143,7 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
     or(&mut config.store_path_commit_log, &|| format!("{root}/commitlog"));
     or(&mut config.store_path_epoch_file, &|| format!("{root}/epochFileCheckpoint"));
     or(&mut config.store_path_broker_identity, &|| format!("{root}/brokerIdentity"));
-    check_namesrv_addr(&config.namesrv_addr)?;
-    check_port("listenPort", config.listen_port)?;
-    let rules = rules(&config.advertise)?;
+    let rules = check_broker(&config)?;
     let file = file.unwrap_or_else(|| {
         let path = match data_dir {
             Some(_) => kept_changes_path(&root),
@@ -187,8 +185,7 @@ fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machin
     if config.config_store_path.is_empty() {
         config.config_store_path = format!("{home}/namesrv/namesrv.properties");
     }
-    check_port("listenPort", config.listen_port)?;
-    let rules = rules(&config.advertise)?;
+    let rules = check_namesrv(&config)?;
     let file = file.cloned().unwrap_or_else(|| ConfigFile { path: config.config_store_path.clone(), bytes: Vec::new() });
     Ok(NamesrvPlan { config, rules, report, file })
 }
@@ -221,6 +218,19 @@ fn set<K: Keys>(config: &mut K, key: &str, value: &str, flag: &str) -> Result<bo
 /// An IPv6 address is written in brackets where a port follows.
 fn bracketed(machine: &Machine) -> String {
     if machine.address.is_ipv6() { format!("[{}]", machine.address) } else { machine.address.to_string() }
+}
+
+/// Values of the right type that no broker can run with; also asked before a change by command is saved.
+pub(super) fn check_broker(config: &BrokerConfig) -> Result<AdvertiseRules, Unreadable> {
+    check_namesrv_addr(&config.namesrv_addr)?;
+    check_port("listenPort", config.listen_port)?;
+    rules(&config.advertise)
+}
+
+/// As `check_broker`, for a name server.
+pub(super) fn check_namesrv(config: &NamesrvConfig) -> Result<AdvertiseRules, Unreadable> {
+    check_port("listenPort", config.listen_port)?;
+    rules(&config.advertise)
 }
 
 fn check_namesrv_addr(addrs: &str) -> Result<(), Unreadable> {

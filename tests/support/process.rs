@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A server process in a folder of its own; killed when a story fails.
 pub struct Server {
@@ -79,7 +80,16 @@ impl Drop for Server {
 
 /// The one sentence of a start that fails, and its exit code.
 pub fn failed_start(folder: &Path, args: &[&str]) -> String {
-    let output = command(folder, args).output().unwrap();
+    let mut child = command(folder, args).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            panic!("it started: {:?}", child.wait_with_output().unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().unwrap();
     let sentence = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{sentence}");
     let lines: Vec<&str> = sentence.lines().filter(|line| line.starts_with("ferrocket: ")).collect();
