@@ -39,6 +39,10 @@ use crate::runtime::{Parker, Runtime, SharedClock};
 /// A thread's encode buffer above this is given back after use: one message of the largest size must not be kept by every thread.
 const ENCODE_BUFFER_KEPT_BYTES: usize = 512 * 1024;
 
+/// Store times do not go back with a clock that is corrected by this much. One that was far ahead is believed again at once, as in
+/// Java: otherwise every delayed message would count as overdue until the time it showed.
+const CLOCK_STEP_BACK_MILLIS_MAX: i64 = 1_000;
+
 thread_local! {
     static ENCODE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -398,7 +402,8 @@ impl MessageStore {
                 return Err(AppendError::Closed);
             }
             let physical_offset = self.log.prepare(&mut appender.tail, records.len())?;
-            let store_timestamp = now_millis.max(appender.last_store_timestamp);
+            let last = appender.last_store_timestamp;
+            let store_timestamp = if last - now_millis <= CLOCK_STEP_BACK_MILLIS_MAX { last.max(now_millis) } else { now_millis };
             let mut tail = queue.lock_tail();
             while tail.is_destroyed() {
                 // Its topic was deleted between the look into the table and now: the message begins a new one.
