@@ -439,7 +439,7 @@ async fn our_own_client_connects_calls_and_connects_again() {
     let lost = lost.await.unwrap();
     assert!(matches!(lost, Err(CallError::Closed { .. })), "{lost:?}");
     client.invoke(&addr, RemotingCommand::request(ECHO), PATIENCE).await.unwrap();
-    assert_eq!(server.handler.connected.load(Ordering::SeqCst), 2);
+    assert_eq!(server.handler.connected.load(Ordering::SeqCst), 3, "given up after no answer, and lost once");
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = client.invoke(&nobody.to_string(), RemotingCommand::request(ECHO), PATIENCE).await;
     assert!(matches!(refused, Err(CallError::Connect { .. })), "{refused:?}");
@@ -487,7 +487,8 @@ async fn ten_thousand_idle_connections_cost_little_memory() {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let each = anonymous_bytes().saturating_sub(before) / connections;
-        if each < 4096 {
+        // Both ends, and what the test itself keeps of each; a read buffer alone would be 64 KiB.
+        if each < 6 * 1024 {
             break;
         }
         assert!(Instant::now() < deadline, "{each} bytes per connection");
