@@ -220,6 +220,17 @@ struct RealFile {
     file: File,
 }
 
+fn write_zeroes(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let zeroes = vec![0; len.min(1 << 20) as usize];
+    let mut at = 0;
+    while at < len {
+        let part = (len - at).min(zeroes.len() as u64);
+        file.write_all_at(&zeroes[..part as usize], offset + at)?;
+        at += part;
+    }
+    Ok(())
+}
+
 impl FsFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
@@ -265,14 +276,7 @@ impl FsFile for RealFile {
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, len) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
                 // Without fallocate, writing zeroes is what takes the space; the range holds no data yet.
-                let zeroes = vec![0; len.min(1 << 20) as usize];
-                let mut at = 0;
-                while at < len {
-                    let part = (len - at).min(zeroes.len() as u64);
-                    self.file.write_all_at(&zeroes[..part as usize], offset + at)?;
-                    at += part;
-                }
-                Ok(())
+                write_zeroes(&self.file, offset, len)
             }
             result => Ok(result?),
         }
@@ -283,16 +287,7 @@ impl FsFile for RealFile {
             return Ok(());
         }
         match rustix::fs::fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                let zeroes = vec![0; len.min(1 << 20) as usize];
-                let mut at = 0;
-                while at < len {
-                    let part = (len - at).min(zeroes.len() as u64);
-                    self.file.write_all_at(&zeroes[..part as usize], offset + at)?;
-                    at += part;
-                }
-                Ok(())
-            }
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeroes(&self.file, offset, len),
             result => Ok(result?),
         }
     }
