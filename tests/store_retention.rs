@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What expires, what stays, where files go, and what is noticed when another broker has changed the directory.
-#![allow(clippy::unwrap_used, reason = "a test")]
+//! What expires, what stays, where files go, when the log is made durable, and what is noticed when another broker, or damage, has
+//! changed the directory.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::Timelike;
-use ferrocket::runtime::{ManualClock, local_time};
+use ferrocket::runtime::{ManualClock, Runtime, local_time};
 use ferrocket::store::{
-    AllMessages, ArrivalListener, Crash, Fs, GetMessage, GetMessageResult, GetMessageStatus, IndexType, MemoryFs, MessageStore,
-    PutMessageStatus, StoreConfig, StoreError,
+    AllMessages, ArrivalListener, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, IndexType, MemoryFs,
+    MessageStore, PutMessageStatus, StoreConfig, StoreError,
 };
-use ferrocket_protocol::message::{MessageInner, decode, tags_code};
+use ferrocket_protocol::message::{MessageInner, decode, layout, tags_code};
 
 const START_MILLIS: i64 = 1_700_000_000_000;
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -86,6 +87,26 @@ impl Broker {
         self.store().flush_log();
         self.store().keep();
         self.store().build_index();
+    }
+
+    /// Puts one message and leaves everything else undone; where it lies in the log.
+    fn put_only(&self, number: usize) -> i64 {
+        let put = self.store().put_message(&message(number));
+        assert_eq!((put.status, put.queue_offset), (PutMessageStatus::PutOk, number as i64));
+        put.physical_offset
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.store().flushed_offset() == self.store().max_phy_offset()
+    }
+
+    /// Whether the flusher's thread makes the log durable in so much real time; the store's own stands still.
+    fn gets_flushed(&self, wait: Duration) -> bool {
+        let begun = Instant::now();
+        while !self.is_flushed() && begun.elapsed() < wait {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.is_flushed()
     }
 
     fn files(&self, dir: impl AsRef<Path>) -> Vec<String> {
@@ -188,6 +209,125 @@ fn a_nearly_full_disk_costs_the_oldest_files_whatever_their_age() {
     broker.store().clean();
     assert_eq!(broker.store().min_phy_offset(), 2 * 16 * 1024, "over diskSpaceCleanForciblyRatio");
     assert!(broker.store().is_writable());
+}
+
+#[test]
+fn files_are_kept_for_as_many_hours_as_are_set() {
+    let broker = Broker::new(|config| config.file_reserved_time_hours = 2);
+    broker.put(0..100);
+    broker.advance(HOUR * 2 - Duration::from_millis(1));
+    broker.store().delete_expired_now();
+    assert_eq!(broker.store().min_phy_offset(), 0);
+    broker.store().reconfigure(StoreConfig { file_reserved_time_hours: 3, ..StoreConfig::clone(&broker.store().config()) });
+    broker.advance(HOUR);
+    broker.store().delete_expired_now();
+    assert_eq!(broker.store().min_phy_offset(), 0, "changed while it runs");
+    broker.advance(Duration::from_millis(1));
+    broker.store().delete_expired_now();
+    assert!(broker.store().min_phy_offset() > 0);
+}
+
+#[test]
+fn over_the_used_space_that_is_set_expired_files_go_at_any_hour() {
+    for (max_used, goes) in [(65, false), (55, true)] {
+        let broker = Broker::new(|config| config.disk_max_used_space_ratio = max_used);
+        broker.put(0..100);
+        broker.advance(HOUR * 100);
+        broker.fs.set_disk_bytes(broker.fs.used_bytes() * 100 / 60);
+        broker.store().clean();
+        assert_eq!(broker.store().min_phy_offset() > 0, goes, "{max_used}");
+    }
+}
+
+/// A broker whose threads run by its clock, with ASYNC_FLUSH and one thing that can make the log durable.
+fn with_threads(change: impl FnOnce(&mut StoreConfig)) -> (Broker, Runtime) {
+    const NEVER: u64 = 3_600_000;
+    let broker = Broker::new(|config| {
+        config.flush_commit_log_thorough_interval = NEVER;
+        config.flush_consume_queue_thorough_interval = NEVER;
+        change(config);
+    });
+    let runtime = Runtime::current(Arc::new(broker.clock.clone()));
+    broker.store.as_ref().unwrap().start(&runtime).unwrap();
+    while broker.clock.waiting_count() < 3 {
+        std::thread::yield_now();
+    }
+    (broker, runtime)
+}
+
+const SOON: Duration = Duration::from_millis(100);
+const LONG: Duration = Duration::from_secs(10);
+
+async fn end(broker: Broker, runtime: Runtime) {
+    broker.store().shutdown().unwrap();
+    assert!(runtime.stop(LONG).await);
+}
+
+#[tokio::test]
+async fn the_log_is_made_durable_as_often_as_is_set() {
+    let (broker, runtime) = with_threads(|config| {
+        config.flush_interval_commit_log = 2_000;
+        config.flush_commit_log_least_pages = 0;
+    });
+    broker.put_only(0);
+    broker.advance(Duration::from_millis(1_999));
+    assert!(!broker.gets_flushed(SOON));
+    broker.advance(Duration::from_millis(1));
+    assert!(broker.gets_flushed(LONG));
+    end(broker, runtime).await;
+}
+
+#[tokio::test]
+async fn fewer_pages_than_are_set_wait() {
+    for (least_pages, flushes) in [(2, true), (3, false)] {
+        let (broker, runtime) = with_threads(|config| config.flush_commit_log_least_pages = least_pages);
+        for number in 0..25 {
+            broker.put_only(number);
+        }
+        assert_eq!(broker.store().max_phy_offset() / 4096, 2);
+        broker.advance(Duration::from_millis(500));
+        assert_eq!(broker.gets_flushed(if flushes { LONG } else { SOON }), flushes, "{least_pages}");
+        end(broker, runtime).await;
+    }
+}
+
+#[tokio::test]
+async fn after_the_thorough_interval_nothing_waits_for_more_pages() {
+    let (broker, runtime) = with_threads(|config| config.flush_commit_log_thorough_interval = 3_000);
+    broker.put_only(0);
+    broker.advance(Duration::from_millis(2_500));
+    assert!(!broker.gets_flushed(SOON));
+    // More than once: the flusher may have begun its next pause a little late.
+    let flushed = (0..10).any(|_| {
+        broker.advance(Duration::from_millis(500));
+        broker.gets_flushed(Duration::from_secs(1))
+    });
+    assert!(flushed, "long before the 10 seconds that are the default");
+    end(broker, runtime).await;
+}
+
+/// Nobody flushes here, as when the disk hangs in a sync.
+#[test]
+fn a_put_waits_for_the_disk_as_long_as_is_set() {
+    let broker = Broker::new(|config| {
+        config.flush_disk_type = FlushDiskType::Sync;
+        config.sync_flush_timeout = 2_000;
+    });
+    for (number, timeout) in [(0, 2_000), (1, 7_000)] {
+        broker.store().reconfigure(StoreConfig { sync_flush_timeout: timeout, ..StoreConfig::clone(&broker.store().config()) });
+        let put = broker.store().put_message(&message(number));
+        let (sender, answers) = std::sync::mpsc::channel();
+        broker.store().when_durable(&put, Box::new(move |status| sender.send(status).unwrap()));
+        broker.advance(Duration::from_millis(timeout - 1));
+        broker.store().keep();
+        assert!(answers.try_recv().is_err(), "{timeout}");
+        broker.advance(Duration::from_millis(1));
+        broker.store().keep();
+        assert_eq!(answers.try_recv().unwrap(), PutMessageStatus::FlushDiskTimeout);
+    }
+    assert_eq!(broker.store().max_offset("T", 0), 0);
+    broker.store().flush_log();
+    assert_eq!(broker.count_from(0), 2, "they were late, not lost");
 }
 
 #[test]
@@ -299,4 +439,32 @@ fn a_removed_index_and_removed_queues_are_built_again() {
     broker.open();
     assert_eq!(broker.count_from(0), 100);
     assert!((0..100).all(|number| broker.finds_key(number)));
+}
+
+/// The queue offset is covered by no checksum.
+#[test]
+fn a_record_with_an_impossible_queue_offset_costs_only_itself() {
+    for kept in [0, 10] {
+        for damaged in [-1, i64::MIN, 2_000_000, i64::MAX] {
+            if kept == 0 && damaged == 2_000_000 {
+                // An empty queue may begin anywhere.
+                continue;
+            }
+            let story = format!("{damaged} behind {kept}");
+            let mut broker = Broker::new(|_| ());
+            broker.put(0..kept);
+            let at: Vec<i64> = (kept..20).map(|number| broker.put_only(number)).collect();
+            let log = Path::new("/store/commitlog/00000000000000000000");
+            broker.fs.damage(log, at[0] as u64 + layout::QUEUE_OFFSET_AT as u64, &damaged.to_be_bytes()).unwrap();
+            broker.fs = broker.fs.crashed(Crash::Killed);
+            broker.store = None;
+            for _ in 0..2 {
+                broker.open();
+                assert_eq!(broker.store().max_offset("T", 0), 20, "{story}");
+                assert_eq!(broker.count_from(kept as i64 + 1), 19 - kept, "{story}");
+                assert_eq!(broker.get(0).message_count > 0, kept > 0, "{story}");
+                broker.stop();
+            }
+        }
+    }
 }

@@ -22,6 +22,12 @@ pub(super) const UNIT_BYTES: usize = 20;
 /// Units that stay in memory after they were written, for consumers at the tail.
 const TAIL_UNITS_KEPT: usize = 64;
 
+/// Blanks that recovery puts before a message. More messages than these do not get lost: then the record is damaged.
+const MISSING_UNITS_MAX: i64 = 1_000_000;
+
+/// Half of what positions in bytes can express, so that no sum of them overflows.
+const OFFSET_MAX: i64 = i64::MAX / 2 / UNIT_BYTES as i64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unit {
     pub physical_offset: i64,
@@ -306,17 +312,29 @@ impl ConsumeQueue {
 
     /// The first offset from `from` on whose message is at `physical` in the log or behind it.
     fn first_at_or_after(&self, files: &QueueFiles, inner: &Inner, from: i64, physical: i64) -> io::Result<i64> {
-        let (mut low, mut high) = (from, inner.next);
+        let (mut low, mut high, mut found) = (from, inner.next, inner.next);
+        let mut middle = low;
         while low < high {
-            let middle = low + (high - low) / 2;
-            let unit = self.unit(inner, files, middle)?;
-            if unit.is_blank() || unit.physical_offset < physical {
-                low = middle + 1;
-            } else {
-                high = middle;
+            // A blank says nothing of what lies before it: the next message does.
+            let mut probe = middle;
+            let unit = loop {
+                if probe == high {
+                    break None;
+                }
+                let unit = self.unit(inner, files, probe)?;
+                if !unit.is_blank() {
+                    break Some(unit);
+                }
+                probe += 1;
+            };
+            match unit {
+                Some(unit) if unit.physical_offset < physical => low = probe + 1,
+                Some(_) => (found, high) = (probe, middle),
+                None => high = middle,
             }
+            middle = low + (high - low) / 2;
         }
-        Ok(low)
+        Ok(found)
     }
 
     fn unit(&self, inner: &Inner, files: &QueueFiles, offset: i64) -> io::Result<Unit> {
@@ -470,6 +488,12 @@ impl ConsumeQueue {
     /// there, since all that follow are met as well.
     pub(super) fn redispatch(&self, files: &QueueFiles, offset: i64, unit: Unit) -> Result<(), StoreError> {
         let mut inner = self.inner.lock();
+        let empty = inner.files.is_empty() && inner.next == 0;
+        if !(0..=OFFSET_MAX).contains(&offset) || (!empty && offset - inner.next > MISSING_UNITS_MAX) {
+            let (next, at) = (inner.next, unit.physical_offset);
+            warn!(topic = %self.topic, queue_id = self.queue_id, offset, next, at, "a record whose queue offset cannot be right is not readable");
+            return Ok(());
+        }
         if !inner.redispatched {
             inner.redispatched = true;
             if offset < inner.next {
@@ -490,7 +514,6 @@ impl ConsumeQueue {
             return Ok(());
         }
         if offset > inner.next {
-            let empty = inner.files.is_empty() && inner.next == 0;
             if empty {
                 info!(topic = %self.topic, queue_id = self.queue_id, offset, "the queue begins here: older messages have expired");
                 // Blanks from the start of the file that holds the first message, as Java writes them.
@@ -513,6 +536,9 @@ impl ConsumeQueue {
 
     /// One unit as the files have it, of a queue that may not be loaded yet.
     pub(super) fn unit_before_loading(&self, files: &QueueFiles, offset: i64) -> Option<Unit> {
+        if !(0..=OFFSET_MAX).contains(&offset) {
+            return None;
+        }
         self.unit_on_disk(files, offset).ok().filter(Unit::is_valid)
     }
 
@@ -532,7 +558,8 @@ impl ConsumeQueue {
         inner.tail_base = inner.tail_base.min(next);
         inner.written = inner.written.min(next);
         inner.next = next;
-        inner.max_physical_end = if next > floor { self.unit(&inner, files, next - 1).map_err(&failed)?.end_offset() } else { 0 };
+        let last = if next > floor { Some(self.unit(&inner, files, next - 1).map_err(&failed)?) } else { None };
+        inner.max_physical_end = last.filter(|last| !last.is_blank()).map_or(0, |last| last.end_offset());
         self.visible.store(next, Ordering::Release);
         Ok(())
     }
