@@ -465,7 +465,7 @@ config! {
         /// ASYNC_FLUSH: milliseconds between two writes to the disk.
         flush_interval_commit_log "flushIntervalCommitLog": i32 = 500 => Live;
         /// Milliseconds between two writes of the ConsumeQueues.
-        flush_interval_consume_queue "flushIntervalConsumeQueue": i32 = 1000 => Live;
+        flush_interval_consume_queue "flushIntervalConsumeQueue": i32 = 1000 => Inert(why::QUEUE_SYNC);
         flush_least_pages_when_warm_maped_file "flushLeastPagesWhenWarmMapedFile": i32 = 4096 => Inert(why::TUNING);
         force_verify_prop_crc "forceVerifyPropCRC": bool = false => Inert(why::RECOVERY);
         ha_flow_control_enable "haFlowControlEnable": bool = false => Inert(why::REPLICATION);

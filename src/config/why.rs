@@ -21,6 +21,7 @@ pub(super) const OLD_SPELLING: &str = "the spelling up to 4.5.1; the original ig
 pub(super) const POOLS: &str = "requests run where they arrive; there are no thread pools and queues to size";
 pub(super) const POP: &str = "POP consumption is not there yet";
 pub(super) const PROXY: &str = "the proxy is not there yet";
+pub(super) const QUEUE_SYNC: &str = "the log rebuilds ConsumeQueues; they are synced every flushConsumeQueueThoroughInterval";
 pub(super) const RATE: &str = "deletions need no pacing";
 pub(super) const RECALL: &str = "recalling delayed messages is not there yet";
 pub(super) const RECOVERY: &str = "recovery reads the log once, with its checks";

@@ -192,7 +192,6 @@ fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StartError> {
         flush_interval_commit_log: millis("flushIntervalCommitLog", config.flush_interval_commit_log)?,
         flush_commit_log_least_pages: count("flushCommitLogLeastPages", config.flush_commit_log_least_pages)?,
         flush_commit_log_thorough_interval: millis("flushCommitLogThoroughInterval", config.flush_commit_log_thorough_interval)?,
-        flush_interval_consume_queue: millis("flushIntervalConsumeQueue", config.flush_interval_consume_queue)?,
         flush_consume_queue_thorough_interval: millis("flushConsumeQueueThoroughInterval", config.flush_consume_queue_thorough_interval)?,
         sync_flush_timeout: millis("syncFlushTimeout", config.sync_flush_timeout)?,
         delete_when: config.delete_when.clone(),

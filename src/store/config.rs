@@ -30,7 +30,6 @@ pub struct StoreConfig {
     pub flush_interval_commit_log: u64,
     pub flush_commit_log_least_pages: u32,
     pub flush_commit_log_thorough_interval: u64,
-    pub flush_interval_consume_queue: u64,
     pub flush_consume_queue_thorough_interval: u64,
     pub sync_flush_timeout: u64,
     /// Hours, as written in the key: `04` or `04;05`.
@@ -73,7 +72,6 @@ impl StoreConfig {
             flush_interval_commit_log: 500,
             flush_commit_log_least_pages: 4,
             flush_commit_log_thorough_interval: 10_000,
-            flush_interval_consume_queue: 1_000,
             flush_consume_queue_thorough_interval: 60_000,
             sync_flush_timeout: 5_000,
             delete_when: "04".to_owned(),
