@@ -30,7 +30,11 @@ answers && exit 0
 pid=$(cat "$STATE/docker.pid" 2>/dev/null || :)
 # A killed engine leaves pid files whose processes may be zombies: those have no /proc/PID/exe. The stale containerd
 # pid file below exec/ would make the next start wait a minute and fail.
-{ [ -n "$pid" ] && readlink "/proc/$pid/exe" >/dev/null 2>&1; } || rm -rf "$STATE/docker.pid" "$STATE/exec"
+if [ -z "$pid" ] || ! readlink "/proc/$pid/exe" >/dev/null 2>&1; then
+  # What a killed engine had mounted there is still mounted.
+  awk -v under="$STATE/exec/" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mounted; do umount -l "$mounted" || :; done
+  rm -rf "$STATE/docker.pid" "$STATE/exec"
+fi
 # 9>&-: the engine must not inherit the lock.
 setsid dockerd --data-root "$STATE/data" --exec-root "$STATE/exec" --pidfile "$STATE/docker.pid" -H "$DOCKER_HOST" \
   >"$STATE/log" 2>&1 </dev/null 9>&- &
