@@ -1,6 +1,6 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: test check containers fmt lint unit deny release diff travel crash mixed compat quickstart compat-oracle fuzz
-test: check diff travel crash mixed containers
+.PHONY: test check containers fmt lint unit deny release diff travel crash mixed compat quickstart compat-oracle fuzz counters counters-write
+test: check counters diff travel crash mixed containers
 check: fmt lint unit deny
 containers: compat quickstart
 fmt:    ; cargo fmt --all --check
@@ -8,6 +8,9 @@ lint:   ; cargo clippy --workspace --all-targets --locked -- -D warnings
 unit:   ; cargo test --locked --workspace
 deny:   ; @if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check licenses bans sources; else echo "deny: SKIPPED, cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
 release: ; cargo build --locked --release
+# Instructions, allocations and system calls per message against benches/counters.json; `counters-write` keeps a change that is meant.
+counters: ; cargo bench -q --locked --bench counters
+counters-write: ; cargo bench -q --locked --bench counters -- --write
 # The plain-socket programs: no Docker; a JVM only where the original itself must run.
 diff:   ; cargo build --locked && cargo run -q --locked -p compat-tests --bin differential
 travel: release ; cargo run -q --locked -p compat-tests --bin travel

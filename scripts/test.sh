@@ -13,6 +13,7 @@ command -v flock >/dev/null || missing="$missing util-linux"
 if [ "${1:-test}" != check ]; then # The original's own servers run on the host in the mixed and travelling tests.
   { command -v java >/dev/null && command -v javac >/dev/null; } || missing="$missing openjdk-17-jdk-headless"
   command -v mvn >/dev/null || missing="$missing maven"
+  command -v valgrind >/dev/null || missing="$missing valgrind" # Counts the hot path's instructions.
 fi
 if [ -n "$missing" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is counted, with fixed inputs: a message of 1 KiB with TAGS, KEYS and a unique key, as an official client sends it.
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ferrocket::runtime::SystemClock;
+use ferrocket::store::{AllMessages, ArrivalListener, GetMessage, MessageStore, RealFs, StoreConfig};
+use ferrocket_protocol::header::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
+use ferrocket_protocol::message::{MessageInner, tags_code};
+use ferrocket_protocol::{RemotingCommand, SerializeType, fastjson, request_code, split_frame};
+
+use crate::support::{Setup, consumer_heartbeat, pull_header, pull_request, send_header};
+
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) messages: u64,
+    /// Whether it speaks to the kernel.
+    pub(crate) asks_system: bool,
+    run: fn(u64),
+}
+
+pub(crate) const ALL: &[Workload] = &[
+    Workload { name: "frame_json", messages: 2_000, asks_system: false, run: |messages| decode(SerializeType::Json, false, messages) },
+    Workload {
+        name: "frame_binary",
+        messages: 2_000,
+        asks_system: false,
+        run: |messages| decode(SerializeType::RocketMq, false, messages),
+    },
+    Workload { name: "header_json", messages: 2_000, asks_system: false, run: |messages| decode(SerializeType::Json, true, messages) },
+    Workload {
+        name: "header_binary",
+        messages: 2_000,
+        asks_system: false,
+        run: |messages| decode(SerializeType::RocketMq, true, messages),
+    },
+    Workload { name: "append", messages: 2_048, asks_system: true, run: append },
+    Workload { name: "get", messages: 2_048, asks_system: true, run: get },
+    Workload { name: "send_request", messages: 2_048, asks_system: true, run: send_requests },
+    Workload { name: "pull_request", messages: 2_048, asks_system: true, run: pull_requests },
+];
+
+pub(crate) fn run(name: &str, messages: u64) {
+    let workload = ALL.iter().find(|workload| workload.name == name).expect("the name of a workload");
+    (workload.run)(messages);
+}
+
+const TOPIC: &str = "counters";
+const QUEUES: u64 = 8;
+const BODY: [u8; 1024] = [b'x'; 1024];
+/// Requests in one write of the client, and messages in one pull.
+const BATCH: u64 = 16;
+
+fn header(queue_id: i32) -> SendMessageRequestHeader {
+    let pairs = [("TAGS", "TagA"), ("KEYS", "key-1"), ("WAIT", "true"), ("UNIQ_KEY", "7F0000010B4A18B4AAC2157F3D5C0000")];
+    send_header(TOPIC, queue_id, &pairs)
+}
+
+fn send_frame(serialize_type: SerializeType, queue_id: i32) -> Bytes {
+    let mut request = RemotingCommand::request_with(request_code::SEND_MESSAGE_V2, &SendMessageRequestHeaderV2::from(header(queue_id)))
+        .with_body(Bytes::from_static(&BODY));
+    request.serialize_type = serialize_type;
+    encoded(request)
+}
+
+fn encoded(request: RemotingCommand) -> Bytes {
+    let mut frame = BytesMut::new();
+    request.encode(&mut frame);
+    frame.freeze()
+}
+
+fn decode(serialize_type: SerializeType, with_header: bool, messages: u64) {
+    let frame = send_frame(serialize_type, 3);
+    let mut input = BytesMut::new();
+    for _ in 0..messages {
+        input.extend_from_slice(&frame);
+    }
+    while let Some(bytes) = split_frame(&mut input).unwrap() {
+        let command = RemotingCommand::decode(bytes).unwrap();
+        if with_header {
+            black_box(SendMessageRequestHeader::from_request(&command).unwrap());
+        }
+        black_box(command);
+    }
+}
+
+struct Nobody;
+
+impl ArrivalListener for Nobody {
+    fn arriving(&self, _topic: &str, _queue_id: i32, _max_offset: i64, _tags_code: i64, _store_time: i64) {}
+}
+
+fn filled_store(folder: &std::path::Path, messages: u64) -> Arc<MessageStore> {
+    let store = MessageStore::open(StoreConfig::at(folder), RealFs::shared(), SystemClock::shared(), Arc::new(Nobody)).unwrap();
+    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
+    let topic = ferrocket_protocol::Str::from(TOPIC);
+    let properties = Bytes::copy_from_slice(header(0).properties.as_bytes());
+    for number in 0..messages {
+        let message = MessageInner {
+            topic: topic.clone(),
+            queue_id: (number % QUEUES) as i32,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1_795_219_808_000,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: Bytes::from_static(&BODY),
+            properties: properties.clone(),
+            tags_code: tags_code("TagA"),
+        };
+        assert!(store.put_message(black_box(&message)).status.is_stored());
+    }
+    store
+}
+
+fn append(messages: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    filled_store(folder.path(), messages);
+}
+
+/// Reads what a store holds, `BATCH` messages at a time. The cost of writing them is in it as well.
+fn get(messages: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = filled_store(folder.path(), messages);
+    for queue_id in 0..QUEUES as i32 {
+        for offset in (0..messages / QUEUES).step_by(BATCH as usize) {
+            let request =
+                GetMessage { group: "G", topic: TOPIC, queue_id, offset: offset as i64, max_count: BATCH as i32, max_bytes: 1 << 20 };
+            let got = store.get_message_blocking(&request, &AllMessages).unwrap();
+            assert_eq!(got.next_begin_offset, (offset + BATCH) as i64);
+            black_box(got);
+        }
+    }
+}
+
+/// Through a socket into a broker in this process; the client's two system calls per batch are counted with it.
+fn with_broker(client: impl FnOnce(Pipe) + Send + 'static) {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio.block_on(async {
+        let broker = Setup::new().start().await;
+        broker.create_topic(TOPIC, QUEUES as i32);
+        let addr = broker.addr;
+        tokio::task::spawn_blocking(move || client(Pipe::connect(addr))).await.unwrap();
+        broker.stop().await;
+    });
+}
+
+fn send_requests(messages: u64) {
+    with_broker(move |mut pipe| pipe.send(messages));
+}
+
+/// One pull for `BATCH` messages. The cost of sending them is in it as well.
+fn pull_requests(messages: u64) {
+    with_broker(move |mut pipe| {
+        pipe.send(messages);
+        let heartbeat = fastjson::to_vec(&consumer_heartbeat("G", "client", &[(TOPIC, "*")]));
+        pipe.ask(&encoded(RemotingCommand::request(request_code::HEART_BEAT).with_body(heartbeat)), 1);
+        for queue_id in 0..QUEUES as i32 {
+            for offset in (0..messages / QUEUES).step_by(BATCH as usize) {
+                let mut header = pull_header("G", TOPIC, queue_id, offset as i64);
+                header.max_msg_nums = BATCH as i32;
+                pipe.ask(&encoded(pull_request(&header)), 1);
+            }
+        }
+    });
+}
+
+/// A client that allocates nothing per message.
+struct Pipe {
+    stream: TcpStream,
+    input: Vec<u8>,
+}
+
+impl Pipe {
+    fn connect(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, input: vec![0; 256 * 1024] }
+    }
+
+    fn send(&mut self, messages: u64) {
+        let mut frames = BytesMut::new();
+        for number in 0..BATCH {
+            frames.extend_from_slice(&send_frame(SerializeType::Json, (number % QUEUES) as i32));
+        }
+        for _ in 0..messages / BATCH {
+            self.ask(&frames, BATCH);
+        }
+    }
+
+    /// One write, then reads until so many answers have come. Each says "code":0 near its beginning.
+    fn ask(&mut self, frames: &[u8], answers: u64) {
+        self.stream.write_all(frames).unwrap();
+        let (mut filled, mut at, mut seen) = (0, 0, 0);
+        while seen < answers {
+            let count = self.stream.read(&mut self.input[filled..]).unwrap();
+            assert_ne!(count, 0, "the broker closed the connection");
+            filled += count;
+            while let Some(head) = self.input[..filled].get(at..at + 4) {
+                let frame = 4 + u32::from_be_bytes(head.try_into().unwrap()) as usize;
+                if at + frame > filled {
+                    break;
+                }
+                let text = &self.input[at + 8..at + frame.min(600)];
+                at += frame;
+                // The broker's own requests are not answers.
+                if text.windows(9).any(|window| window == b"\"flag\":1,") {
+                    assert!(text.windows(9).any(|window| window == b"\"code\":0,"), "{}", String::from_utf8_lossy(text));
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(at, filled);
+    }
+}
