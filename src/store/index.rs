@@ -24,15 +24,10 @@ use super::record::{self, Found};
 use super::{StoreConfig, StoreError, at_path};
 use crate::runtime::{Parker, Shutdown, local_time};
 
-/// How often the indexer looks how far it is behind.
+/// How often the index catches up with the log.
 const INDEX_INTERVAL: Duration = Duration::from_millis(200);
-/// How many looks later it begins at the latest. Keys fall on slots all over the file, and each page of slots that a batch
-/// touches is a read and a write: few large batches cost a tenth of many small ones. Who asks does not wait for it.
-const INDEX_LOOKS_MAX: u32 = 15;
-/// How far behind it begins at once: this much of the log is certainly still in memory.
-const INDEX_BEHIND_BYTES: i64 = 96 * 1024 * 1024;
-/// Keys that are added at once.
-const BATCH_KEYS_MAX: usize = 256 * 1024;
+/// Keys that are added at once: enough to make the system calls of a batch cheap, few enough to stay in the processor's cache.
+const BATCH_KEYS_MAX: usize = 2048;
 /// A query waits for the index only if it is not further behind.
 const QUERY_CATCH_UP_BYTES_MAX: i64 = 256 * 1024 * 1024;
 
@@ -172,8 +167,8 @@ impl Index {
                 continue;
             }
             if fits == 0 {
-                if let Some(full) = state.files.last() {
-                    full.sync()?;
+                if let Some(full) = state.files.last_mut() {
+                    full.complete()?;
                     completed = Some(full.header.end_timestamp);
                 }
                 self.roll(state, now_millis)?;
@@ -261,13 +256,8 @@ const TAG_KIND: &str = "T#";
 
 impl MessageStore {
     pub(super) fn run_indexer(&self, shutdown: &Shutdown, bell: &Parker) {
-        let mut looks = 0;
         while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
-            looks += 1;
-            if looks >= INDEX_LOOKS_MAX || self.log.max_offset() - self.index.position() >= INDEX_BEHIND_BYTES {
-                self.build_index();
-                looks = 0;
-            }
+            self.build_index();
             self.sync_queues_when_due();
             self.clock.park(bell, INDEX_INTERVAL);
         }
@@ -301,7 +291,7 @@ impl MessageStore {
             return Ok(false);
         }
         let Some(file) = self.log.files.find(state.position) else { return Ok(false) };
-        let mut keys = Vec::new();
+        let mut keys = Vec::with_capacity(BATCH_KEYS_MAX);
         let mut position = state.position;
         let bytes = file.read((position - file.start_offset()) as usize, (end - position) as usize);
         let mut at = 0;

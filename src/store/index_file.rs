@@ -2,19 +2,21 @@
 //! One IndexFile: a hash index by message key in Java's bytes: a header, slots, and entries chained from newest to oldest.
 //!
 //! Entries come in batches: first the entries, then the slots that lead to them, then the header that counts them. A batch
-//! that a killed process left half done is written again to the same places, so no chain loses its older part.
+//! that a killed process left half done is written again to the same places, so no chain loses its older part. Slots are
+//! changed through a mapping: the keys of a batch fall on pages all over them, and a read and a write of each page cost more
+//! than the rest of the index together.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fs::{Fs, FsFile};
+use super::mapped_file::Mapping;
 
 const HEADER_BYTES: u64 = 40;
 const SLOT_BYTES: u64 = 4;
 const ENTRY_BYTES: usize = 20;
-/// Slots are read and written together when they lie in one page.
-const PAGE_BYTES: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Header {
@@ -103,6 +105,37 @@ pub(super) struct IndexFile {
     slot_count: u32,
     entry_count: u32,
     pub(super) header: Header,
+    /// Of a file that keys were added to and that is not complete.
+    slots: Option<MappedSlots>,
+}
+
+/// The header and the slots as the mapping has them.
+struct MappedSlots {
+    mapping: Arc<Mapping>,
+    /// Pages whose disk space is ours: a store into a page of a sparse file would find out too late that the disk is full.
+    backed_pages: Vec<bool>,
+}
+
+/// The newest places of the slots that a batch falls on.
+struct NewestPlaces {
+    /// Open addressing; place 0 marks an empty cell.
+    cells: Vec<(u32, i32)>,
+}
+
+impl NewestPlaces {
+    fn with_room(key_count: usize) -> Self {
+        Self { cells: vec![(0, 0); (2 * key_count).next_power_of_two()] }
+    }
+
+    /// Puts the slot's newest place; the one it had in this batch, 0 for none.
+    fn replace(&mut self, slot: u32, place: i32) -> i32 {
+        let mask = self.cells.len() - 1;
+        let mut at = slot as usize & mask;
+        while self.cells[at].1 != 0 && self.cells[at].0 != slot {
+            at = (at + 1) & mask;
+        }
+        std::mem::replace(&mut self.cells[at], (slot, place)).1
+    }
 }
 
 impl IndexFile {
@@ -114,7 +147,7 @@ impl IndexFile {
         }
         let mut bytes = [0; HEADER_BYTES as usize];
         file.read_at(&mut bytes, 0)?;
-        Ok(Self { path: path.to_owned(), file, slot_count, entry_count, header: Header::decode(&bytes) })
+        Ok(Self { path: path.to_owned(), file, slot_count, entry_count, header: Header::decode(&bytes), slots: None })
     }
 
     /// A new file after `previous`, whose end its header begins with, as Java's does.
@@ -134,8 +167,12 @@ impl IndexFile {
         (i64::from(self.entry_count) - i64::from(self.header.next_entry)).max(0) as usize
     }
 
-    fn slot_at(&self, hash: i32) -> u64 {
-        HEADER_BYTES + u64::from(hash as u32 % self.slot_count) * SLOT_BYTES
+    fn slot_of(&self, hash: i32) -> u32 {
+        hash as u32 % self.slot_count
+    }
+
+    fn slot_at(slot: u32) -> u64 {
+        HEADER_BYTES + u64::from(slot) * SLOT_BYTES
     }
 
     fn entry_at(&self, place: i32) -> u64 {
@@ -170,55 +207,48 @@ impl IndexFile {
             header.begin_timestamp = first.store_timestamp;
         }
         let base = header.next_entry;
-        let mut entries: Vec<Entry> = keys
-            .iter()
-            .map(|key| Entry {
-                hash: key.hash,
-                physical_offset: key.physical_offset,
-                seconds: Self::seconds_since_begin(header.begin_timestamp, key.store_timestamp),
-                previous: 0,
-            })
-            .collect();
-        // By slot, and among one slot's keys in log order: each leads to the one before.
-        let mut order: Vec<(u64, usize)> = keys.iter().enumerate().map(|(index, key)| (self.slot_at(key.hash), index)).collect();
-        order.sort_unstable();
-        let mut slots: Vec<(u64, Vec<u8>)> = Vec::new();
-        for page in order.chunk_by(|left, right| left.0 / PAGE_BYTES == right.0 / PAGE_BYTES) {
-            let (from, to) = (page[0].0, page[page.len() - 1].0 + SLOT_BYTES);
-            let mut bytes = vec![0; (to - from) as usize];
-            self.file.read_at(&mut bytes, from)?;
-            let mut last: Option<(u64, i32)> = None;
-            for &(at, index) in page {
-                let slot = &mut bytes[(at - from) as usize..(at - from + SLOT_BYTES) as usize];
-                let place = base + index as i32;
-                entries[index].previous = match last {
-                    Some((same, previous)) if same == at => previous,
-                    _ => {
-                        let on_disk = i32::from_be_bytes((&*slot).try_into().expect("four bytes"));
-                        let previous = self.older_than(on_disk, base)?;
-                        header.slots_used += i32::from(previous == 0);
-                        previous
-                    }
-                };
-                slot.copy_from_slice(&place.to_be_bytes());
-                last = Some((at, place));
-            }
-            slots.push((from, bytes));
-        }
-        let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
-        for entry in &entries {
-            entry.encode(&mut bytes);
+        let mut slots = match self.slots.take() {
+            Some(slots) => slots,
+            None => self.map_slots()?,
+        };
+        let mut newest = NewestPlaces::with_room(keys.len());
+        let mut bytes = Vec::with_capacity(keys.len() * ENTRY_BYTES);
+        for (place, key) in (base..).zip(keys) {
+            let slot = self.slot_of(key.hash);
+            let previous = match newest.replace(slot, place) {
+                0 => {
+                    let previous = self.older_than(slots.get(self.file.as_ref(), slot)?, base)?;
+                    header.slots_used += i32::from(previous == 0);
+                    previous
+                }
+                previous => previous,
+            };
+            let seconds = Self::seconds_since_begin(header.begin_timestamp, key.store_timestamp);
+            Entry { hash: key.hash, physical_offset: key.physical_offset, seconds, previous }.encode(&mut bytes);
         }
         self.file.write_at(&bytes, self.entry_at(base))?;
-        for (at, bytes) in &slots {
-            self.file.write_at(bytes, *at)?;
+        for (place, key) in (base..).zip(keys) {
+            let at = Self::slot_at(self.slot_of(key.hash)) as usize;
+            self.file.store(&slots.mapping, at, &place.to_be_bytes())?;
         }
         header.next_entry += keys.len() as i32;
         header.end_offset = last.physical_offset;
         header.end_timestamp = last.store_timestamp;
         self.file.write_at(&header.encode(), 0)?;
         self.header = header;
+        self.slots = Some(slots);
         Ok(())
+    }
+
+    fn map_slots(&self) -> io::Result<MappedSlots> {
+        let len = Self::slot_at(self.slot_count) as usize;
+        Ok(MappedSlots { mapping: self.file.map(len)?, backed_pages: vec![false; len.div_ceil(PAGE_BYTES)] })
+    }
+
+    /// No more keys come: syncs the file.
+    pub(super) fn complete(&mut self) -> io::Result<()> {
+        self.slots = None;
+        self.sync()
     }
 
     /// The newest entry of a chain that the header counts. Those above belong to a batch that was cut short.
@@ -240,7 +270,7 @@ impl IndexFile {
     /// Appends the offsets of messages with this key hash stored within the times, newest first, up to `max` in all.
     pub(super) fn find(&self, hash: i32, begin: i64, end: i64, max: usize, found: &mut Vec<i64>) -> io::Result<()> {
         let mut slot = [0; SLOT_BYTES as usize];
-        self.file.read_at(&mut slot, self.slot_at(hash))?;
+        self.file.read_at(&mut slot, Self::slot_at(self.slot_of(hash)))?;
         let mut place = self.older_than(i32::from_be_bytes(slot), self.header.next_entry)?;
         while found.len() < max && self.is_place(place) {
             let entry = self.entry(place)?;
@@ -271,5 +301,23 @@ impl IndexFile {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+}
+
+impl MappedSlots {
+    /// The slot's place. From here on a store into the slot cannot fail.
+    fn get(&mut self, file: &dyn FsFile, slot: u32) -> io::Result<i32> {
+        let at = IndexFile::slot_at(slot) as usize;
+        let page = at / PAGE_BYTES;
+        if !self.backed_pages[page] {
+            let mut bytes = [0; PAGE_BYTES];
+            let start = (page * PAGE_BYTES) as u64;
+            let read = file.read_at(&mut bytes, start)?;
+            file.write_at(&bytes[..read], start)?;
+            self.backed_pages[page] = true;
+        }
+        let mut place = [0; SLOT_BYTES as usize];
+        self.mapping.copy_out(at, &mut place);
+        Ok(i32::from_be_bytes(place))
     }
 }
