@@ -10,7 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ferrocket_protocol::body::{TopicConfig, TopicRouteData};
-use ferrocket_protocol::header::{GetRouteInfoRequestHeader, GetTopicConfigRequestHeader, SendMessageRequestHeader};
+use ferrocket_protocol::header::send::SendMessageResponseHeader;
+use ferrocket_protocol::header::{
+    EndTransactionRequestHeader, GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetRouteInfoRequestHeader,
+    GetTopicConfigRequestHeader, SendMessageRequestHeader,
+};
+use ferrocket_protocol::message::id::parse_offset_id;
 use ferrocket_protocol::message::{properties, property};
 use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code};
 use support::process::{Server, failed_start, with_any_ports, write};
@@ -350,4 +355,99 @@ fn a_table_that_cannot_be_understood_refuses_the_start() {
         }
         std::fs::remove_file(path).unwrap();
     }
+}
+
+/// A half message of the producer group P with this key; where it lies.
+async fn prepare(client: &mut Client, key: &str) -> (i64, i64) {
+    let header = support::send_header("T", 0, &[("UNIQ_KEY", key), ("TRAN_MSG", "true"), ("PGROUP", "P")]);
+    let answer = client.call(RemotingCommand::request_with(request_code::SEND_MESSAGE, &header).with_body("x")).await;
+    assert_eq!(answer.code, response_code::SUCCESS, "{:?}", answer.remark);
+    let sent: SendMessageResponseHeader = answer.header().unwrap();
+    (sent.queue_offset, parse_offset_id(&sent.msg_id).unwrap().1)
+}
+
+async fn roll_back(client: &mut Client, (queue_offset, physical_offset): (i64, i64)) {
+    let header = EndTransactionRequestHeader {
+        producer_group: "P".into(),
+        tran_state_table_offset: queue_offset,
+        commit_log_offset: physical_offset,
+        commit_or_rollback: 12,
+        msg_id: "k".into(),
+        ..Default::default()
+    };
+    assert_eq!(client.call_with(request_code::END_TRANSACTION, &header).await.code, response_code::SUCCESS);
+}
+
+/// The message count of a queue as soon as it has one.
+async fn max_offset_above_zero(client: &mut Client, topic: &'static str) -> i64 {
+    let began = Instant::now();
+    loop {
+        let header = GetMaxOffsetRequestHeader { topic: topic.into(), queue_id: 0, ..Default::default() };
+        let answer: GetMaxOffsetResponseHeader = client.call_with(request_code::GET_MAX_OFFSET, &header).await.header().unwrap();
+        if answer.offset > 0 {
+            return answer.offset;
+        }
+        assert!(began.elapsed() < support::PATIENCE, "nothing in {topic}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// transactionTimeOut, transactionCheckInterval, transactionCheckMax, transactionMetricFlushInterval.
+#[tokio::test]
+async fn questions_about_transactions() {
+    let story =
+        with(&["transactionTimeOut=200", "transactionCheckInterval=300", "transactionCheckMax=2", "transactionMetricFlushInterval=100"]);
+    let mut client = story.client().await;
+    client.heartbeat(&support::producer_heartbeat("P", "c")).await;
+    let began = Instant::now();
+    prepare(&mut client, "k").await;
+    for earliest_millis in [200, 500] {
+        assert_eq!(client.pushed().await.code, request_code::CHECK_TRANSACTION_STATE);
+        assert!(began.elapsed() >= Duration::from_millis(earliest_millis), "{:?}", began.elapsed());
+    }
+    assert_eq!(max_offset_above_zero(&mut client, "TRANS_CHECK_MAX_TIME_TOPIC").await, 1);
+    assert!(began.elapsed() >= Duration::from_millis(800) && began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(!client.has_pushed().await);
+    let metrics = story.path("config/transactionMetrics");
+    let began = Instant::now();
+    while !std::fs::read_to_string(&metrics).is_ok_and(|text| text.contains("{\"T\":{\"count\":0,")) {
+        assert!(began.elapsed() < support::PATIENCE, "{:?}", std::fs::read_to_string(&metrics));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    story.end();
+}
+
+#[tokio::test]
+async fn op_messages_gather_for_a_time_or_until_they_are_large() {
+    let story = with(&["transactionOpBatchInterval=500"]);
+    let mut client = story.client().await;
+    let began = Instant::now();
+    let halves = [prepare(&mut client, "a").await, prepare(&mut client, "b").await];
+    for half in halves {
+        roll_back(&mut client, half).await;
+    }
+    assert_eq!(max_offset_above_zero(&mut client, "RMQ_SYS_TRANS_OP_HALF_TOPIC").await, 1, "both in one");
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    story.end();
+
+    let story = with(&["transactionOpBatchInterval=3600000", "transactionOpMsgMaxSize=4"]);
+    let mut client = story.client().await;
+    for key in ["a", "b"] {
+        let half = prepare(&mut client, key).await;
+        roll_back(&mut client, half).await;
+    }
+    assert_eq!(max_offset_above_zero(&mut client, "RMQ_SYS_TRANS_OP_HALF_TOPIC").await, 1, "4 bytes are enough");
+    story.end();
+}
+
+#[tokio::test]
+async fn half_messages_can_be_refused() {
+    let story = with(&["rejectTransactionMessage=true"]);
+    let mut client = story.client().await;
+    let header = support::send_header("T", 0, &[("TRAN_MSG", "true"), ("PGROUP", "P")]);
+    let answer = client.call(RemotingCommand::request_with(request_code::SEND_MESSAGE, &header).with_body("x")).await;
+    assert_eq!(answer.code, response_code::NO_PERMISSION);
+    assert_eq!(client.call_with_body(request_code::UPDATE_BROKER_CONFIG, "rejectTransactionMessage=false").await.code, 0);
+    prepare(&mut client, "k").await;
+    story.end();
 }

@@ -20,6 +20,7 @@ pub mod schedule;
 pub mod stats;
 pub mod to_client;
 pub mod topics;
+pub mod transaction;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -52,6 +53,7 @@ use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
 use self::to_client::GroupNews;
 use self::topics::{Topic, Topics};
+use self::transaction::{TransactionError, Transactions};
 
 /// How long an answer waits for the name servers to hear of a new topic. They are told in any case; a client that gets its
 /// answer first only finds the route a moment later. Producers wait 3 s for theirs.
@@ -94,6 +96,8 @@ pub enum OpenError {
     Persist(#[from] PersistError),
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
 }
 
 pub struct Broker {
@@ -110,6 +114,7 @@ pub struct Broker {
     pub hold: Arc<Hold>,
     pub rebalance_locks: RebalanceLocks,
     pub schedule: Arc<Schedule>,
+    pub transactions: Arc<Transactions>,
     pub stats: Stats,
     pub flow_control: Arc<FlowControl>,
     location: Location,
@@ -219,11 +224,22 @@ impl Broker {
         let unique_keys = UniqueKeys::new(location.ip, std::process::id(), clock.now_millis() as u32);
         let hold = Arc::new(Hold::new(Arc::clone(&clock)));
         let arrivals = Arc::new(Arrivals { hold: Arc::clone(&hold), schedule: Arc::clone(&schedule) });
+        let halves_file = store_config.store_path_root_dir.join("ferrocket.halves");
         let store = MessageStore::open(store_config, Arc::clone(&fs), Arc::clone(&clock), arrivals)?;
+        let consumer_offsets = ConsumerOffsets::load(file("consumerOffset.json"), Arc::clone(&clock))?;
+        let transaction_parts = transaction::Parts {
+            store: Arc::clone(&store),
+            config: Arc::clone(&cell),
+            clock: Arc::clone(&clock),
+            parker: runtime.parker(),
+            snapshot: ConfigFile::new(Arc::clone(&fs), halves_file),
+            metrics: file("transactionMetrics"),
+        };
+        let transactions = Transactions::open(transaction_parts, &consumer_offsets)?;
         Ok(Arc::new(Self {
             started_millis: clock.now_millis(),
             groups: Groups::load(file("subscriptionGroup.json"), Arc::clone(&cell), Arc::clone(&clock))?,
-            consumer_offsets: ConsumerOffsets::load(file("consumerOffset.json"), Arc::clone(&clock))?,
+            consumer_offsets,
             consumers: Consumers::new(Arc::clone(&clock)),
             producers: Producers::new(Arc::clone(&clock)),
             group_news: GroupNews::default(),
@@ -235,6 +251,7 @@ impl Broker {
             store,
             topics: Arc::new(topics),
             schedule,
+            transactions: Arc::new(transactions),
             stats: Stats::default(),
             flow_control: Arc::new(FlowControl::default()),
             address: Arc::new(ArcSwap::from_pointee(Address::at(&location, location.port))),
@@ -253,6 +270,7 @@ impl Broker {
     pub fn start(self: &Arc<Self>, name_servers: &[String]) -> std::io::Result<()> {
         self.store.start(&self.runtime)?;
         self.schedule.start(Arc::clone(&self.store), &self.runtime)?;
+        transaction::check::start(self)?;
         membership::start(self);
         self.register(name_servers);
         let broker = Arc::clone(self);
@@ -289,13 +307,16 @@ impl Broker {
     /// Stops delivering, closes the store, writes the tables. Requests must have ended before.
     pub fn stop(&self) -> Result<(), StopError> {
         self.schedule.stop();
+        self.transactions.stop(self.store_host());
         let stored = self.store.shutdown();
         // Whatever failed, the other tables are written. Only delivery positions must not run ahead of what the disk holds.
         let delivered = if stored.is_ok() { self.schedule.persist() } else { Ok(()) };
+        let settled = if stored.is_ok() { self.transactions.persist(&self.consumer_offsets) } else { Ok(()) };
         let topics = self.topics.persist();
         let members = membership::persist_all(self);
         stored?;
         delivered?;
+        settled?;
         topics?;
         Ok(members?)
     }

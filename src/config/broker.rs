@@ -125,7 +125,7 @@ config! {
         enable_split_metadata "enableSplitMetadata": bool = true => Live;
         enable_split_registration "enableSplitRegistration": bool = false => Inert(why::REGISTRATION);
         enable_stats_metrics "enableStatsMetrics": bool = true => Inert(why::METRICS);
-        enable_transaction_metrics "enableTransactionMetrics": bool = true => Inert(why::TRANSACTION);
+        enable_transaction_metrics "enableTransactionMetrics": bool = true => Inert(why::METRICS);
         end_transaction_pool_queue_capacity "endTransactionPoolQueueCapacity": i32 = 100_000 => Inert(why::POOLS);
         end_transaction_thread_pool_nums "endTransactionThreadPoolNums": i32 = 8 + 2 * cpus() => Inert(why::POOLS);
         estimate_accumulation "estimateAccumulation": bool = true => Inert(why::STATS);
@@ -249,7 +249,8 @@ config! {
         register_name_server_period "registerNameServerPeriod": i32 = 30_000 => Restart;
         /// Refuse pull consumers in heartbeats.
         reject_pull_consumer_enable "rejectPullConsumerEnable": bool = false => Live;
-        reject_transaction_message "rejectTransactionMessage": bool = false => Inert(why::TRANSACTION);
+        /// Refuse half messages.
+        reject_transaction_message "rejectTransactionMessage": bool = false => Live;
         reply_thread_pool_queue_capacity "replyThreadPoolQueueCapacity": i32 = 10_000 => Inert(why::POOLS);
         retrieve_message_from_pop_retry_topic_v1 "retrieveMessageFromPopRetryTopicV1": bool = true => Inert(why::POP);
         revive_ack_wait_ms "reviveAckWaitMs": i64 = 180_000 => Inert(why::POP);
@@ -283,15 +284,21 @@ config! {
         trace_on "traceOn": bool = true => Live;
         /// Read at start: create the trace topic.
         trace_topic_enable "traceTopicEnable": bool = false => Live;
-        transaction_check_interval "transactionCheckInterval": i64 = 30_000 => Inert(why::TRANSACTION);
-        transaction_check_max "transactionCheckMax": i32 = 15 => Inert(why::TRANSACTION);
+        /// Between two questions about one half message, in milliseconds.
+        transaction_check_interval "transactionCheckInterval": i64 = 30_000 => Live;
+        /// So many questions about a half message that nobody answers, then it is given up.
+        transaction_check_max "transactionCheckMax": i32 = 15 => Live;
         transaction_check_rocksdb_core_threads "transactionCheckRocksdbCoreThreads": i32 = 2 => Inert(why::ROCKSDB);
         transaction_check_rocksdb_max_threads "transactionCheckRocksdbMaxThreads": i32 = 5 => Inert(why::ROCKSDB);
         transaction_check_rocksdb_queue_capacity "transactionCheckRocksdbQueueCapacity": i32 = 2000 => Inert(why::ROCKSDB);
-        transaction_metric_flush_interval "transactionMetricFlushInterval": i64 = 10_000 => Inert(why::TRANSACTION);
-        transaction_op_batch_interval "transactionOpBatchInterval": i32 = 3000 => Inert(why::TRANSACTION);
-        transaction_op_msg_max_size "transactionOpMsgMaxSize": i32 = 4096 => Inert(why::TRANSACTION);
-        transaction_time_out "transactionTimeOut": i64 = 6000 => Inert(why::TRANSACTION);
+        /// Between two writes of `config/transactionMetrics`, in milliseconds.
+        transaction_metric_flush_interval "transactionMetricFlushInterval": i64 = 10_000 => Live;
+        /// How long the end of a transaction waits for others to share its op message, in milliseconds.
+        transaction_op_batch_interval "transactionOpBatchInterval": i32 = 3000 => Live;
+        /// Bytes of one op message.
+        transaction_op_msg_max_size "transactionOpMsgMaxSize": i32 = 4096 => Live;
+        /// How long nobody is asked about a half message that does not say so itself, in milliseconds.
+        transaction_time_out "transactionTimeOut": i64 = 6000 => Live;
         transfer_msg_by_heap "transferMsgByHeap": bool = true => Inert(why::TUNING);
         update_name_server_addr_period "updateNameServerAddrPeriod": i32 = 120_000 => Inert(why::LOOKUP);
         use_message_filter_for_notification "useMessageFilterForNotification": bool = true => Inert(why::POP);
@@ -314,7 +321,8 @@ config! {
         wait_time_mills_in_pull_queue "waitTimeMillsInPullQueue": i64 = 5000 => Live;
         /// How long a send may wait before it is refused with SYSTEM_BUSY.
         wait_time_mills_in_send_queue "waitTimeMillsInSendQueue": i64 = 200 => Live;
-        wait_time_mills_in_transaction_queue "waitTimeMillsInTransactionQueue": i64 = 3000 => Inert(why::TRANSACTION);
+        /// How long an END_TRANSACTION may wait to be served, in milliseconds.
+        wait_time_mills_in_transaction_queue "waitTimeMillsInTransactionQueue": i64 = 3000 => Live;
 
         // --- NettyServerConfig
         /// The local address to listen on.
@@ -617,7 +625,7 @@ config! {
         transient_store_pool_enable "transientStorePoolEnable": bool = false => Inert(why::TUNING);
         transient_store_pool_size "transientStorePoolSize": i32 = 5 => Inert(why::TUNING);
         trans_rocksdb_enable "transRocksDBEnable": bool = false => Inert(why::ROCKSDB);
-        trans_write_origin_trans_half_enable "transWriteOriginTransHalfEnable": bool = true => Inert(why::TRANSACTION);
+        trans_write_origin_trans_half_enable "transWriteOriginTransHalfEnable": bool = true => Inert(why::ROCKSDB);
         travel_cq_file_num_when_get_message "travelCqFileNumWhenGetMessage": i32 = 1 => Inert(why::TUNING);
         use_abs_lock "useABSLock": bool = false => Inert(why::TUNING);
         use_reentrant_lock_when_put_message "useReentrantLockWhenPutMessage": bool = true => Inert(why::TUNING);

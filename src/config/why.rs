@@ -34,5 +34,4 @@ pub(super) const SQL_BITMAP: &str = "SQL92 filters are not there yet";
 pub(super) const STATIC_SUBSCRIPTION: &str = "subscriptions come with heartbeats and pulls only";
 pub(super) const STATS: &str = "statistics are always kept, and cost little";
 pub(super) const TIMER: &str = "timed messages are not there yet; the 18 delay levels are";
-pub(super) const TRANSACTION: &str = "transactional messages are not there yet";
 pub(super) const TUNING: &str = "it tunes a mechanism of the original that is not needed here";

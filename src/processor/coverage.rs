@@ -28,6 +28,7 @@ const PULL: &str = "tests/pull.rs";
 const CONSUMERS: &str = "tests/consumers.rs";
 const QUERY: &str = "tests/query_message.rs";
 const TOPIC: &str = "tests/admin_topic.rs";
+const TRANSACTION: &str = "tests/transaction.rs";
 const BROKER: &str = "tests/admin_broker.rs";
 const NAMESRV: &str = "tests/namesrv.rs";
 
@@ -55,9 +56,9 @@ pub const COVERAGE: &[(i32, Standing)] = &[
     (34, Broker(CONSUMERS)),
     (35, Broker(CONSUMERS)),
     (36, Broker(CONSUMERS)),
-    (37, NotYet),
+    (37, Broker(TRANSACTION)),
     (38, Broker(CONSUMERS)),
-    (39, NotYet),
+    (39, ToClients(TRANSACTION)),
     (40, ToClients(CONSUMERS)),
     (41, Broker(CONSUMERS)),
     (42, Broker(CONSUMERS)),
@@ -127,7 +128,7 @@ pub const COVERAGE: &[(i32, Standing)] = &[
     (320, Broker(SEND)),
     (321, NotYet),
     (322, NameServer(NAMESRV)),
-    (323, NotYet),
+    (323, Broker(TRANSACTION)),
     (324, NotYet),
     (325, NotYet),
     (326, NotYet),

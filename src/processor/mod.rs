@@ -9,6 +9,7 @@ mod checks;
 mod client_manage;
 mod consumer_manage;
 pub mod coverage;
+mod end_transaction;
 mod later;
 mod pull_message;
 mod query_message;
@@ -25,6 +26,8 @@ use tracing::debug;
 use crate::broker::Broker;
 use crate::remoting::{Peer, Replies, RequestHandler};
 
+use send_message::put_refusal;
+
 pub use reply::{Refusal, Reply, SentReply};
 
 /// THE TABLE. `coverage` says the same for the documents, and a test compares the two.
@@ -34,6 +37,9 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
     }
     match request.code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => send_message::process(broker, peer, request),
+
+        code::END_TRANSACTION => end_transaction::end(broker, peer, request),
+        code::RESUME_CHECK_HALF_MESSAGE => end_transaction::resume_check(broker, peer, request),
 
         code::QUERY_MESSAGE => query_message::query(broker, peer, request),
         code::VIEW_MESSAGE_BY_ID => query_message::view(broker, peer, request),
@@ -107,6 +113,7 @@ fn waited_too_long(broker: &Broker, peer: &Peer, code: i32) -> Option<Refusal> {
         code::PULL_MESSAGE => config.wait_time_mills_in_pull_queue,
         code::LITE_PULL_MESSAGE => config.wait_time_mills_in_lite_pull_queue,
         code::HEART_BEAT => config.wait_time_mills_in_heartbeat_queue,
+        code::END_TRANSACTION => config.wait_time_mills_in_transaction_queue,
         // Clients come and go, offsets and queries: the original lets them wait.
         code::UNREGISTER_CLIENT
         | code::CHECK_CLIENT_CONFIG

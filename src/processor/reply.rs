@@ -71,6 +71,17 @@ pub enum UniqueKey {
     None,
 }
 
+impl UniqueKey {
+    /// Empty without one.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Client(key) => key.as_str(),
+            Self::Made(key) => key.as_str(),
+            Self::None => "",
+        }
+    }
+}
+
 impl SentReply {
     /// Appends the whole frame.
     pub(super) fn write(&self, config: &BrokerConfig, form: SerializeType, opaque: i32, replies: &mut Replies) {

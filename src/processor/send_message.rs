@@ -19,6 +19,7 @@ use super::checks;
 use super::reply::{Place, Refusal, Reply, SentReply, UniqueKey};
 use crate::broker::Broker;
 use crate::broker::topics::{Found, Topic};
+use crate::broker::transaction::half;
 use crate::config::BrokerConfig;
 use crate::remoting::Peer;
 use crate::runtime::local_time;
@@ -223,8 +224,8 @@ impl Send<'_> {
         }
         let reconsume_times = self.header.reconsume_times.unwrap_or(0);
         let delay_level = if is_dead { -1 } else { seen.delay_level()? };
-        if seen.is_half() && !(reconsume_times > 0 && delay_level > 0) {
-            // Half messages are not served yet; stored like others they would be consumed before their transaction ends.
+        let is_half = seen.is_half() && !(reconsume_times > 0 && delay_level > 0);
+        if is_half && self.config.reject_transaction_message {
             return Err(forbidden(self.config, "sending transaction message is forbidden").into());
         }
         if seen.has_inner_number && self.header.sys_flag & sys_flag::INNER_BATCH == 0 {
@@ -259,9 +260,11 @@ impl Send<'_> {
         };
         let mut message = self.message(target, Bytes::from(edited));
         message.tags_code = seen.tags.and_then(|tags| std::str::from_utf8(tags).ok()).map_or(0, tags_code);
-        // Prepared and rolled back messages are never delayed.
-        if matches!(message.sys_flag & sys_flag::TRANSACTION_MASK, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT) {
-            if delay_level > 0 {
+        // Other prepared and rolled back messages are never delayed.
+        let kind = sys_flag::transaction_type(message.sys_flag);
+        if is_half || matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT) {
+            // A half message is delayed when it is committed: the original delays the half message itself, and loses it.
+            if delay_level > 0 && !is_half {
                 self.broker.schedule.delay(&mut message, delay_level);
                 if let Some(schedule) = self.broker.topics.get(topic_names::SCHEDULE) {
                     counted = schedule;
@@ -270,7 +273,15 @@ impl Send<'_> {
                 return Err(put_refusal(PutMessageStatus::WheelTimerNotEnable, self.broker, self.config).into());
             }
         }
-        let put = self.broker.store.put_message(&message);
+        let put = if is_half {
+            half::prepare(&mut message, unique_key.text());
+            if let Some(topic) = self.broker.topics.get(topic_names::TRANS_HALF) {
+                counted = topic;
+            }
+            self.broker.transactions.put_half(&message)
+        } else {
+            self.broker.store.put_message(&message)
+        };
         self.settle(put, Stored { topic: counted, queue_id, unique_key, has_new_topic })
     }
 
@@ -581,7 +592,7 @@ fn put_code(status: PutMessageStatus) -> i32 {
 }
 
 /// SendMessageProcessor#handlePutMessageResult: the store said no.
-fn put_refusal(status: PutMessageStatus, broker: &Broker, config: &BrokerConfig) -> Refusal {
+pub(super) fn put_refusal(status: PutMessageStatus, broker: &Broker, config: &BrokerConfig) -> Refusal {
     use PutMessageStatus as Status;
     match status {
         Status::InSyncReplicasNotEnough => Refusal::system_error("in-sync replicas not enough"),

@@ -92,14 +92,14 @@ impl CheckpointFile {
     }
 }
 
-/// A position in the log up to which every record has its unit in its ConsumeQueue's file, with the record before it.
+/// A position in the log, with the record before it: what somebody has seen of the log, and how to know that it is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) position: i64,
+pub struct Mark {
+    pub position: i64,
     /// Start of the last record before `position`; -1 when there is none.
-    pub(super) last_record: i64,
+    pub last_record: i64,
     /// CRC-32 of that whole record.
-    pub(super) last_record_crc: u32,
+    pub last_record_crc: u32,
 }
 
 impl Default for Mark {

@@ -245,6 +245,10 @@ impl CommitLog {
         })?
     }
 
+    pub(super) fn is_hot(&self, offset: i64) -> bool {
+        self.max_offset() - offset <= HOT_BYTES
+    }
+
     /// Appends the record at this place to `out`; false when it has expired. `WouldBlock` when it is not in memory and `waiting`
     /// is false. `resident` remembers for the next record what is known to be in memory.
     pub(super) fn copy(&self, offset: i64, size: usize, waiting: bool, resident: &mut Range<i64>, out: &mut BytesMut) -> io::Result<bool> {
@@ -254,7 +258,7 @@ impl CommitLog {
             return Ok(false);
         }
         let end = offset + size as i64;
-        let mut in_memory = self.max_offset() - offset <= HOT_BYTES || resident.start <= offset && end <= resident.end;
+        let mut in_memory = self.is_hot(offset) || resident.start <= offset && end <= resident.end;
         if !in_memory {
             *resident = offset..offset + file.resident_from(at) as i64;
             in_memory = end <= resident.end;

@@ -24,6 +24,7 @@ mod queue_table;
 mod read;
 mod record;
 mod recover;
+mod scan;
 mod stats;
 
 use std::io;
@@ -32,6 +33,7 @@ use std::sync::OnceLock;
 
 use ferrocket_protocol::message::MessageView;
 
+pub use checkpoint::Mark;
 pub use config::{FlushDiskType, StoreConfig};
 pub use consume_queue::Unit;
 pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, with_suffix};

@@ -259,6 +259,11 @@ impl MessageStore {
         self.look_message_sized(physical_offset, size)
     }
 
+    /// Whether this place of the log was written moments ago, so that looking at it does not wait for the disk.
+    pub fn is_hot(&self, physical_offset: i64) -> bool {
+        self.log.is_hot(physical_offset)
+    }
+
     /// As `look_message`, for one whose length is known.
     pub fn look_message_sized(&self, physical_offset: i64, size: usize) -> Option<Bytes> {
         let copy = |bytes: &[u8]| match record::check(bytes.get(..size)?, physical_offset, false) {

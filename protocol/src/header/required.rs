@@ -45,6 +45,7 @@ fn of_broker(request_code: i32) -> &'static [Required] {
         code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => {
             &[Text("consumerGroup"), Text("topic"), Number("queueId"), Number("queueOffset"), Number("maxMsgNums"), Number("sysFlag")]
         }
+        code::END_TRANSACTION => &[Number("commitOrRollback"), Number("tranStateTableOffset"), Number("commitLogOffset")],
         code::CONSUMER_SEND_MSG_BACK => &[Text("group"), Number("offset")],
         code::QUERY_MESSAGE => &[Number("maxNum"), Number("beginTimestamp"), Number("endTimestamp")],
         code::VIEW_MESSAGE_BY_ID => &[Number("offset")],

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Transactions: half messages, how they end, and the questions to producers that say nothing.
+//!
+//! The log is the truth: half messages, op messages and committed messages are the original's, and either server can go on where the
+//! other stopped. The open halves are held in memory, so no queue is ever read again; `snapshot` lets a start begin near the end.
+//! A half is stored once: its place is its name until it ends. Knows no request; what a producer is asked is sent by `check`.
+
+pub mod check;
+pub mod half;
+mod metrics;
+mod op;
+mod open_halves;
+mod ops_written;
+mod rebuild;
+mod snapshot;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use ferrocket_protocol::message::{MessageInner, MessageView, properties, property};
+use ferrocket_protocol::topic_names;
+use parking_lot::{Mutex, RwLock};
+use tracing::{error, warn};
+
+use self::metrics::Metrics;
+use self::open_halves::{OpenHalf, OpenHalves};
+use self::ops_written::OpsWritten;
+use super::consumer_offsets::ConsumerOffsets;
+use super::persist::{ConfigFile, PersistError};
+use super::schedule::Schedule;
+use crate::config::ConfigCell;
+use crate::runtime::{Parker, SharedClock};
+use crate::store::{MessageStore, PutMessageStatus, PutResult, StoreError};
+
+/// Between two snapshots of the open halves. A start after a crash reads the log of that time.
+const SNAPSHOT_INTERVAL_MILLIS: i64 = 10_000;
+/// So many open halves double the time between snapshots: each writes all of them.
+const SNAPSHOT_HALVES_USUAL: i64 = 20_000;
+/// Wait after something that the store refused.
+const RETRY_MILLIS: i64 = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Persist(#[from] PersistError),
+}
+
+/// What transactions are made of.
+pub struct Parts {
+    pub store: Arc<MessageStore>,
+    pub config: Arc<ConfigCell>,
+    pub clock: SharedClock,
+    pub parker: Parker,
+    /// `ferrocket.halves`.
+    pub snapshot: ConfigFile,
+    /// `config/transactionMetrics`.
+    pub metrics: ConfigFile,
+}
+
+pub struct Transactions {
+    store: Arc<MessageStore>,
+    config: Arc<ConfigCell>,
+    clock: SharedClock,
+    /// Held shared from a put to its entry in the tables, alone while a snapshot is taken: what the log has up to the snapshot's
+    /// mark is in the tables.
+    in_step: RwLock<()>,
+    tables: Mutex<Tables>,
+    /// One writer of op messages at a time, so that a stop finds them all written.
+    writing_ops: Mutex<()>,
+    snapshot: ConfigFile,
+    metrics: Metrics,
+    parker: Parker,
+    stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Tables {
+    open: OpenHalves,
+    /// Halves that have ended and are named by no op message yet.
+    ended: Vec<i64>,
+    /// What they take in op messages.
+    ended_bytes: usize,
+    /// When the first of them ended.
+    ended_since_millis: i64,
+    ops: OpsWritten,
+    changed: bool,
+    to_write: Option<ToWrite>,
+    snapshot_millis: i64,
+    metrics_millis: i64,
+    /// When the thread looks again by itself; what is due earlier rings it.
+    looks_at_millis: i64,
+}
+
+/// What may be written once the log is on the disk up to `position`.
+#[derive(Debug)]
+struct ToWrite {
+    position: i64,
+    bytes: Vec<u8>,
+    half_offset: i64,
+    op_offset: i64,
+}
+
+/// What came of an end.
+#[derive(Debug)]
+pub enum Ended {
+    /// The message is in the log.
+    Committed(PutResult),
+    RolledBack,
+    /// An earlier one counts, and nothing was done.
+    Before,
+    /// The half stays open.
+    Refused(PutMessageStatus),
+}
+
+impl fmt::Debug for Transactions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transactions({} open)", self.open_count())
+    }
+}
+
+impl Transactions {
+    /// Finds out what is open. Blocks on the disk.
+    pub fn open(parts: Parts, consumer_offsets: &ConsumerOffsets) -> Result<Self, TransactionError> {
+        let Parts { store, config, clock, parker, snapshot, metrics } = parts;
+        let now = clock.now_millis();
+        let settings = config.load();
+        let bytes = snapshot.load(|bytes| Ok::<_, PersistError>(bytes.to_vec()))?;
+        let committed = |topic| consumer_offsets.committed(topic_names::SYSTEM_TRANS_GROUP, topic, 0);
+        let mut open = rebuild::open_halves(
+            &store,
+            &rebuild::Left {
+                snapshot: bytes.as_deref(),
+                committed_half: committed(topic_names::TRANS_HALF),
+                transaction_timeout_millis: settings.transaction_time_out,
+            },
+            &clock,
+        )?;
+        // As in the original nobody is asked before one interval has passed: producers come back first.
+        open.postpone_all(now + settings.transaction_check_interval.max(1));
+        let ops = store.queue_offsets(topic_names::TRANS_OP_HALF, 0)?;
+        let first_op = committed(topic_names::TRANS_OP_HALF).unwrap_or(0).clamp(ops.start, ops.end.max(ops.start));
+        let tables = Tables {
+            ops: OpsWritten::new(first_op, ops.end, open.next() - 1),
+            changed: !open.is_empty(),
+            open,
+            ended: Vec::new(),
+            ended_bytes: 0,
+            ended_since_millis: i64::MAX,
+            to_write: None,
+            snapshot_millis: now,
+            metrics_millis: now,
+            looks_at_millis: i64::MAX,
+        };
+        Ok(Self {
+            metrics: Metrics::load(metrics, now)?,
+            in_step: RwLock::new(()),
+            tables: Mutex::new(tables),
+            writing_ops: Mutex::new(()),
+            snapshot,
+            parker,
+            stopped: AtomicBool::new(false),
+            store,
+            config,
+            clock,
+        })
+    }
+
+    /// Half messages without an end.
+    pub fn open_count(&self) -> usize {
+        self.tables.lock().open.len()
+    }
+
+    /// The original's count of a topic's open halves; not exact after a crash.
+    pub fn counted(&self, topic: &str) -> i64 {
+        self.metrics.count(topic)
+    }
+
+    /// Stores a half message that `half::prepare` has made.
+    pub fn put_half(&self, message: &MessageInner) -> PutResult {
+        let timeout_millis = self.config.load().transaction_time_out;
+        let in_step = self.in_step.read();
+        let put = self.store.put_message(message);
+        if !put.status.is_stored() {
+            return put;
+        }
+        let due_millis = put.store_timestamp.saturating_add(half::immunity_millis(&message.properties, timeout_millis));
+        self.insert(put.queue_offset, OpenHalf { physical_offset: put.physical_offset, check_times: 0, due_millis });
+        drop(in_step);
+        if let Some(topic) = properties::find_str(&message.properties, property::REAL_TOPIC) {
+            self.metrics.add(topic, 1, put.store_timestamp);
+        }
+        put
+    }
+
+    /// Puts the message of an open half into its own topic, or into the schedule topic when it is to be delayed.
+    pub fn commit(&self, record: &Bytes, view: &MessageView<'_>, schedule: &Schedule) -> Ended {
+        if is_timer(view) {
+            return Ended::Refused(PutMessageStatus::WheelTimerNotEnable);
+        }
+        let _in_step = self.in_step.read();
+        let Some(open) = self.take(view) else { return Ended::Before };
+        let Some(mut message) = half::committed(record, view, open.check_times) else {
+            self.insert(view.queue_offset, open);
+            return Ended::Refused(PutMessageStatus::MessageIllegal);
+        };
+        if let Some(level) = delay_level(view) {
+            schedule.delay(&mut message, level);
+        }
+        let put = self.store.put_message(&message);
+        if !put.status.is_stored() {
+            self.insert(view.queue_offset, open);
+            return Ended::Refused(put.status);
+        }
+        self.ended(view);
+        Ended::Committed(put)
+    }
+
+    pub fn roll_back(&self, view: &MessageView<'_>) -> Ended {
+        let _in_step = self.in_step.read();
+        if self.take(view).is_none() {
+            return Ended::Before;
+        }
+        self.ended(view);
+        Ended::RolledBack
+    }
+
+    /// Moves an open half that nobody decides about to TRANS_CHECK_MAX_TIME_TOPIC.
+    fn give_up(&self, record: &Bytes, view: &MessageView<'_>, retry_millis: i64) -> bool {
+        let _in_step = self.in_step.read();
+        let Some(open) = self.take(view) else { return false };
+        let put = self.store.put_message(&half::moved(record, view, topic_names::TRANS_CHECK_MAX_TIME, open.check_times));
+        if !put.status.is_stored() {
+            self.insert(view.queue_offset, OpenHalf { due_millis: retry_millis, ..open });
+            return false;
+        }
+        self.shown_when_flushed(&put);
+        self.ended(view);
+        true
+    }
+
+    fn take(&self, view: &MessageView<'_>) -> Option<OpenHalf> {
+        self.tables.lock().open.take(view.queue_offset, view.physical_offset)
+    }
+
+    fn insert(&self, queue_offset: i64, half: OpenHalf) {
+        let mut tables = self.tables.lock();
+        tables.open.insert(queue_offset, half);
+        tables.changed = true;
+        if half.due_millis < tables.looks_at_millis {
+            self.parker.unpark();
+        }
+    }
+
+    /// An op message will say so: when there are enough of them, or after `transactionOpBatchInterval`.
+    fn ended(&self, view: &MessageView<'_>) {
+        let now = self.clock.now_millis();
+        let config = self.config.load();
+        let bytes_max = usize::try_from(config.transaction_op_msg_max_size).unwrap_or(0);
+        let op_due_millis = now + i64::from(config.transaction_op_batch_interval);
+        let mut tables = self.tables.lock();
+        let was_full = tables.ended_bytes >= bytes_max;
+        tables.ended_since_millis = tables.ended_since_millis.min(now);
+        tables.ended.push(view.queue_offset);
+        tables.ended_bytes += op::bytes(view.queue_offset);
+        tables.changed = true;
+        let is_full = tables.ended_bytes >= bytes_max;
+        if is_full && !was_full || op_due_millis < tables.looks_at_millis {
+            self.parker.unpark();
+        }
+        drop(tables);
+        if let Some((topic, _)) = half::destination(view) {
+            self.metrics.add(topic, -1, now);
+        }
+    }
+
+    /// Nobody waits for the disk here, but with SYNC_FLUSH the message is readable only when it is there.
+    fn shown_when_flushed(&self, put: &PutResult) {
+        if put.needs_wait() {
+            self.store.when_durable(put, Box::new(|_| ()));
+        }
+    }
+
+    /// Writes the op messages that are due, or all; when the next is.
+    fn write_ops(&self, host: SocketAddr, all: bool) -> i64 {
+        let _writing = self.writing_ops.lock();
+        let now = self.clock.now_millis();
+        let config = self.config.load();
+        let bytes_max = usize::try_from(config.transaction_op_msg_max_size).unwrap_or(0);
+        let ended = {
+            let mut tables = self.tables.lock();
+            if tables.ended.is_empty() {
+                return i64::MAX;
+            }
+            let due_millis = tables.ended_since_millis.saturating_add(i64::from(config.transaction_op_batch_interval));
+            if !all && tables.ended_bytes < bytes_max && now < due_millis {
+                return due_millis;
+            }
+            (tables.ended_bytes, tables.ended_since_millis) = (0, i64::MAX);
+            std::mem::take(&mut tables.ended)
+        };
+        let mut rest = &ended[..];
+        while !rest.is_empty() {
+            let mut body = String::new();
+            let mut count = 0;
+            while count < rest.len() && (count == 0 || body.len() < bytes_max) {
+                op::push(&mut body, rest[count]);
+                count += 1;
+            }
+            let put = self.store.put_message(&op::message(body, host, now));
+            if !put.status.is_stored() {
+                warn!(status = ?put.status, count = rest.len(), "an op message could not be put, trying again");
+                let mut tables = self.tables.lock();
+                tables.ended.extend_from_slice(rest);
+                tables.ended_bytes += rest.iter().map(|offset| op::bytes(*offset)).sum::<usize>();
+                tables.ended_since_millis = now;
+                return now + RETRY_MILLIS;
+            }
+            self.shown_when_flushed(&put);
+            let newest = rest[..count].iter().copied().max().unwrap_or(i64::MAX);
+            self.tables.lock().ops.push(put.queue_offset, newest);
+            rest = &rest[count..];
+        }
+        i64::MAX
+    }
+
+    /// Takes a snapshot now and then, and writes it as soon as the disk has the log that it speaks of.
+    fn persist_when_flushed(&self, consumer_offsets: &ConsumerOffsets) {
+        let now = self.clock.now_millis();
+        let is_due = {
+            let tables = self.tables.lock();
+            let interval = SNAPSHOT_INTERVAL_MILLIS * (1 + tables.open.len() as i64 / SNAPSHOT_HALVES_USUAL);
+            tables.changed && tables.to_write.is_none() && now - tables.snapshot_millis >= interval
+        };
+        if is_due {
+            self.take_snapshot(now);
+        }
+        let flushed = self.store.flushed_offset();
+        let written = self.tables.lock().to_write.take_if(|to_write| to_write.position <= flushed);
+        if let Some(written) = written
+            && let Err(error) = self.write_snapshot(consumer_offsets, &written)
+        {
+            error!(%error, "the open transactions could not be written");
+            self.tables.lock().changed = true;
+        }
+        self.persist_metrics_when_due(now);
+    }
+
+    fn persist_metrics_when_due(&self, now_millis: i64) {
+        {
+            let mut tables = self.tables.lock();
+            if now_millis - tables.metrics_millis < self.config.load().transaction_metric_flush_interval {
+                return;
+            }
+            tables.metrics_millis = now_millis;
+        }
+        if let Err(error) = self.metrics.persist() {
+            error!(%error, "transactionMetrics could not be written");
+        }
+    }
+
+    fn take_snapshot(&self, now_millis: i64) {
+        let _alone = self.in_step.write();
+        let mark = self.store.log_mark();
+        let mut tables = self.tables.lock();
+        let half_offset = tables.open.first();
+        let op_offset = tables.ops.needed_from(half_offset);
+        tables.to_write = Some(ToWrite { position: mark.position, bytes: snapshot::encode(&mark, &tables.open), half_offset, op_offset });
+        tables.changed = false;
+        tables.snapshot_millis = now_millis;
+    }
+
+    /// The file, and for a broker of the original the places from which it would have to go on.
+    fn write_snapshot(&self, consumer_offsets: &ConsumerOffsets, snapshot: &ToWrite) -> Result<(), PersistError> {
+        let version_step = self.config.load().consumer_offset_update_version_step;
+        let commit = |topic, offset| consumer_offsets.commit(topic_names::SYSTEM_TRANS_GROUP, topic, 0, offset, version_step);
+        commit(topic_names::TRANS_HALF, snapshot.half_offset);
+        commit(topic_names::TRANS_OP_HALF, snapshot.op_offset);
+        self.snapshot.store(&snapshot.bytes)
+    }
+
+    /// Asks nobody any more and writes the op messages that are due to the log. `persist` follows when the store is closed.
+    pub fn stop(&self, host: SocketAddr) {
+        self.stopped.store(true, Ordering::Release);
+        self.parker.unpark();
+        self.write_ops(host, true);
+    }
+
+    /// Writes the files as things are; right when the store is closed, so that all it holds is on the disk.
+    pub fn persist(&self, consumer_offsets: &ConsumerOffsets) -> Result<(), PersistError> {
+        let was_used = self.tables.lock().open.next() > 0;
+        if was_used {
+            self.take_snapshot(self.clock.now_millis());
+            if let Some(snapshot) = self.tables.lock().to_write.take() {
+                self.write_snapshot(consumer_offsets, &snapshot)?;
+            }
+        }
+        self.metrics.persist()
+    }
+}
+
+fn delay_level(view: &MessageView<'_>) -> Option<i32> {
+    view.property(property::DELAY)?.parse().ok().filter(|level| *level > 0)
+}
+
+/// Left by a broker of the original whose timer was on.
+fn is_timer(view: &MessageView<'_>) -> bool {
+    let has = |name: &str| properties::find(view.properties, name).is_some();
+    !has(property::TIMER_OUT_MS) && [property::TIMER_DELIVER_MS, property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS].into_iter().any(has)
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The open halves at a start: from the snapshot and what the log has behind it, or from what a broker of the original left.
+//!
+//! A half that was committed is known by its op message or, when the broker was killed before that was written, by the committed
+//! message itself, which names the half's place in the log.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use ferrocket_protocol::message::{MessageView, properties, property, sys_flag};
+use ferrocket_protocol::topic_names;
+use tracing::info;
+
+use super::open_halves::{OpenHalf, OpenHalves};
+use super::{half, op, snapshot};
+use crate::runtime::SharedClock;
+use crate::store::{MessageStore, StoreError};
+
+/// What the files say.
+pub(super) struct Left<'a> {
+    pub(super) snapshot: Option<&'a [u8]>,
+    /// The original's mark in the half queue: what lies before it has ended or was stored again behind it.
+    pub(super) committed_half: Option<i64>,
+    pub(super) transaction_timeout_millis: i64,
+}
+
+pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedClock) -> Result<OpenHalves, StoreError> {
+    let queue = store.queue_offsets(topic_names::TRANS_HALF, 0)?;
+    let first = left.committed_half.unwrap_or(0).clamp(queue.start, queue.end.max(queue.start));
+    let snapshot = left.snapshot.and_then(snapshot::decode).filter(|(mark, _)| store.holds(mark));
+    let (position, mut open) = match snapshot {
+        Some((mark, open)) => (mark.position, open),
+        None if first == queue.end => (store.max_phy_offset(), OpenHalves::default()),
+        None => {
+            let unit = store.consume_queue_unit(topic_names::TRANS_HALF, 0, first);
+            (unit.map_or_else(|| store.min_phy_offset(), |unit| unit.physical_offset), OpenHalves::default())
+        }
+    };
+    // No half was prepared since and none was open: whatever the log has behind the position, nothing is.
+    if !(open.is_empty() && open.next() == queue.end) {
+        let began = clock.nanos();
+        let position = position.max(store.min_phy_offset());
+        let end = store.read_forward(position, |view| {
+            apply(store, &mut open, view, left.transaction_timeout_millis);
+            ControlFlow::Continue(())
+        });
+        let millis = Duration::from_nanos(clock.nanos() - began).as_millis() as u64;
+        info!(position, end, open = open.len(), millis, "open transactions recovered");
+    }
+    open.remove_below(first);
+    open.saw(queue.end);
+    Ok(open)
+}
+
+fn apply(store: &MessageStore, open: &mut OpenHalves, view: &MessageView<'_>, timeout_millis: i64) {
+    if half::is_half(view) {
+        let check_times = view.property(property::TRANSACTION_CHECK_TIMES).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let due_millis = view.store_timestamp.saturating_add(half::immunity_millis(view.properties, timeout_millis));
+        open.insert(view.queue_offset, OpenHalf { physical_offset: view.physical_offset, check_times, due_millis });
+    } else if view.topic == topic_names::TRANS_OP_HALF {
+        op::ended(view).for_each(|queue_offset| {
+            open.remove(queue_offset);
+        });
+    } else if sys_flag::transaction_type(view.sys_flag) == sys_flag::TRANSACTION_COMMIT && !open.is_empty() {
+        // Messages that were delayed or retried keep the flag, but no longer name a half: position 0, and rarely its key.
+        let record = store.look_message(view.prepared_transaction_offset);
+        let Some(prepared) = record.as_ref().and_then(|record| MessageView::decode(record).ok()) else { return };
+        let unique_key = |view: &MessageView<'_>| properties::find(view.properties, property::UNIQ_KEY).map(<[u8]>::to_vec);
+        if half::is_half(&prepared) && unique_key(&prepared) == unique_key(view) {
+            open.take(prepared.queue_offset, prepared.physical_offset);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! END_TRANSACTION (37) and RESUME_CHECK_HALF_MESSAGE (323).
+//!
+//! Order of checks follows EndTransactionProcessor.java. An end that a half has had before is answered as the original answers it,
+//! but nothing is done twice, and nothing that was rolled back is brought back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ferrocket_protocol::header::{EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader};
+use ferrocket_protocol::message::{MessageView, id, property, sys_flag};
+use ferrocket_protocol::{RemotingCommand, response_code, topic_names};
+
+use super::put_refusal;
+use super::reply::{Refusal, Reply};
+use crate::broker::Broker;
+use crate::broker::transaction::{Ended, half};
+use crate::remoting::{Completion, Peer};
+use crate::store::{PutMessageStatus, PutResult};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Commit,
+    RollBack,
+}
+
+pub(super) fn end(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: EndTransactionRequestHeader = request.header()?;
+    let end = match header.commit_or_rollback {
+        sys_flag::TRANSACTION_COMMIT => End::Commit,
+        sys_flag::TRANSACTION_ROLLBACK => End::RollBack,
+        // The producer does not know yet, and expects no answer.
+        _ => return Ok(Reply::Silent),
+    };
+    if broker.store.is_hot(header.commit_log_offset) {
+        let put = settle(broker, &header, end)?;
+        return match put.filter(PutResult::needs_wait) {
+            Some(put) => {
+                answer_when_durable(broker, peer.completion(request), &put);
+                Ok(Reply::Later)
+            }
+            None => Ok(Reply::success()),
+        };
+    }
+    let completion = peer.completion(request);
+    let working = Arc::clone(broker);
+    broker.runtime.spawn_blocking("end transaction", move || match settle(&working, &header, end) {
+        Ok(Some(put)) if put.needs_wait() => answer_when_durable(&working, completion, &put),
+        Ok(_) => completion.answer_now(RemotingCommand::response(response_code::SUCCESS)),
+        Err(refusal) => completion.answer_now(refusal.into_response()),
+    });
+    Ok(Reply::Later)
+}
+
+/// The message is in the log, so the transaction is committed, however the disk fares.
+fn answer_when_durable(broker: &Broker, completion: Completion, put: &PutResult) {
+    broker.store.when_durable(put, Box::new(move |_| completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+}
+
+/// Where a commit put the message.
+fn settle(broker: &Broker, header: &EndTransactionRequestHeader, end: End) -> Result<Option<PutResult>, Refusal> {
+    let record = broker.store.look_message(header.commit_log_offset);
+    let decoded = record.as_ref().and_then(|record| Some((record, MessageView::decode(record).ok()?)));
+    let Some((record, view)) = decoded else {
+        return Err(Refusal::system_error("Find prepared transaction message failed"));
+    };
+    require_in_time(broker, header, &view)?;
+    require_the_half(header, &view)?;
+    let ended = match end {
+        End::Commit => broker.transactions.commit(record, &view, &broker.schedule),
+        End::RollBack => broker.transactions.roll_back(&view),
+    };
+    match ended {
+        Ended::Committed(put) => {
+            let topic = half::destination(&view).map_or("", |(topic, _)| topic);
+            broker.count_put_to(topic, put.message_count as u64, put.record_bytes as u64);
+            Ok(Some(put))
+        }
+        Ended::RolledBack | Ended::Before => Ok(None),
+        Ended::Refused(status) => Err(commit_refusal(status, broker)),
+    }
+}
+
+/// A half with an immunity of its own is decided by its producer within that time; later only when it is asked.
+fn require_in_time(broker: &Broker, header: &EndTransactionRequestHeader, view: &MessageView<'_>) -> Result<(), Refusal> {
+    let own = view.property(property::CHECK_IMMUNITY_TIME_IN_SECONDS).filter(|text| !text.is_empty());
+    let Some(own) = own.filter(|_| !header.from_transaction_check) else { return Ok(()) };
+    let timeout_millis = broker.config.load().transaction_time_out;
+    let own_millis = own.parse::<i64>().unwrap_or(0).saturating_mul(1_000);
+    if broker.clock.now_millis().saturating_sub(view.born_timestamp) > own_millis.max(timeout_millis) {
+        return Err(Refusal::without_remark(response_code::ILLEGAL_OPERATION));
+    }
+    Ok(())
+}
+
+/// EndTransactionProcessor#checkPrepareMessage; what is no half message fails there by a null pointer.
+fn require_the_half(header: &EndTransactionRequestHeader, view: &MessageView<'_>) -> Result<(), Refusal> {
+    if view.property(property::PGROUP) != Some(&*header.producer_group) {
+        return Err(Refusal::system_error("The producer group wrong"));
+    }
+    if view.queue_offset != header.tran_state_table_offset {
+        return Err(Refusal::system_error("The transaction state table offset wrong"));
+    }
+    if !half::is_half(view) {
+        return Err(Refusal::system_error("The message is no half message"));
+    }
+    Ok(())
+}
+
+/// EndTransactionProcessor#sendFinalMessage: the same cases as a send, some in other words.
+fn commit_refusal(status: PutMessageStatus, broker: &Broker) -> Refusal {
+    use PutMessageStatus as Status;
+    match status {
+        Status::CreateMappedFileFailed => Refusal::system_error("Create mapped file failed."),
+        Status::MessageIllegal | Status::PropertiesSizeExceeded => {
+            let limit = broker.config.load().max_message_size;
+            let remark = format!(
+                "The message is illegal, maybe msg body or properties length not matched. \
+                 msg body length limit {limit}B, msg properties length limit 32KB."
+            );
+            Refusal::new(response_code::MESSAGE_ILLEGAL, remark)
+        }
+        Status::ServiceNotAvailable => Refusal::new(response_code::SERVICE_NOT_AVAILABLE, "Service not available now."),
+        Status::OsPageCacheBusy => Refusal::system_error("OS page cache busy, please try another machine"),
+        Status::PutToRemoteBrokerFail => Refusal::system_error("put to remote broker fail"),
+        other => put_refusal(other, broker, &broker.config.load()),
+    }
+}
+
+/// Takes up a half message again that was given up.
+pub(super) fn resume_check(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+    let header: ResumeCheckHalfMessageRequestHeader = request.header()?;
+    let completion = peer.completion(request);
+    let working = Arc::clone(broker);
+    broker.runtime.spawn_blocking("resume check", move || match resume(&working, header.msg_id.as_deref().unwrap_or_default()) {
+        Ok(put) => working.store.when_durable(&put, Box::new(move |status| completion.answer(resumed(status)))),
+        Err(refusal) => completion.answer_now(refusal.into_response()),
+    });
+    Ok(Reply::Later)
+}
+
+fn resume(broker: &Broker, msg_id: &str) -> Result<PutResult, Refusal> {
+    let record: Option<Bytes> = id::parse_offset_id(msg_id).and_then(|(_, offset)| broker.store.look_message(offset));
+    let view = record.as_ref().and_then(|record| MessageView::decode(record).ok());
+    // Any other message would become a half that can neither be asked about nor ended.
+    let given_up = record.as_ref().zip(view).filter(|(_, view)| half::destination(view).is_some());
+    let Some((record, view)) = given_up else {
+        let remark = format!("Exception was thrown when putting message back to {}.", topic_names::TRANS_HALF);
+        return Err(Refusal::system_error(remark));
+    };
+    let put = broker.transactions.put_half(&half::moved(record, &view, topic_names::TRANS_HALF, 0));
+    if put.status.is_stored() { Ok(put) } else { Err(not_resumed()) }
+}
+
+fn resumed(status: PutMessageStatus) -> RemotingCommand {
+    match status {
+        PutMessageStatus::PutOk => RemotingCommand::response(response_code::SUCCESS),
+        _ => not_resumed().into_response(),
+    }
+}
+
+fn not_resumed() -> Refusal {
+    Refusal::system_error(format!("Put message back to {} failed.", topic_names::TRANS_HALF))
+}
