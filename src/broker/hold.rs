@@ -48,7 +48,9 @@ pub struct Hold {
     waiting: AtomicUsize,
     next_id: AtomicU64,
     deadlines: Mutex<BTreeMap<(u64, u64), Arc<QueueHold>>>,
-    /// Rung when a deadline earlier than all others was added.
+    /// When the task that watches the deadlines looks again of its own accord; changed under the lock of `deadlines`.
+    watched_until: AtomicU64,
+    /// Rung when a deadline before that was added.
     earlier: Notify,
 }
 
@@ -84,6 +86,7 @@ impl Hold {
             waiting: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
             deadlines: Mutex::new(BTreeMap::new()),
+            watched_until: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
         }
     }
@@ -124,7 +127,6 @@ impl Hold {
         if queue.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let sooner = self.clock.nanos() + PASSED_OVER_MILLIS_MAX * 1_000_000;
         self.wake(&queue, |held| {
             if !held.waiter.wakes_on_arrival || max_offset <= held.waiter.from_offset {
                 return false;
@@ -134,6 +136,7 @@ impl Hold {
             }
             if !held.passed_over {
                 held.passed_over = true;
+                let sooner = self.clock.nanos() + PASSED_OVER_MILLIS_MAX * 1_000_000;
                 if sooner < held.deadline_nanos {
                     self.deadlines.lock().remove(&(held.deadline_nanos, held.id));
                     held.deadline_nanos = sooner;
@@ -181,7 +184,12 @@ impl Hold {
 
     async fn next_deadline(&self) {
         loop {
-            let earliest = self.deadlines.lock().first_key_value().map(|((nanos, _), _)| *nanos);
+            let earliest = {
+                let deadlines = self.deadlines.lock();
+                let earliest = deadlines.first_key_value().map(|((nanos, _), _)| *nanos);
+                self.watched_until.store(earliest.unwrap_or(u64::MAX), Ordering::Relaxed);
+                earliest
+            };
             match earliest {
                 None => self.earlier.notified().await,
                 Some(nanos) => {
@@ -237,9 +245,11 @@ impl Hold {
 
     fn add_deadline(&self, key: (u64, u64), queue: &Arc<QueueHold>) {
         let mut deadlines = self.deadlines.lock();
-        let is_earliest = deadlines.first_key_value().is_none_or(|(first, _)| key < *first);
         deadlines.insert(key, Arc::clone(queue));
-        if is_earliest {
+        // Consumers at the tail come and go with every message: the task is not woken for each first deadline, only for one that it
+        // would miss.
+        if key.0 < self.watched_until.load(Ordering::Relaxed) {
+            self.watched_until.store(key.0, Ordering::Relaxed);
             self.earlier.notify_one();
         }
     }
