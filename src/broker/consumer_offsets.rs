@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::fastjson;
@@ -27,6 +27,8 @@ pub struct ConsumerOffsets {
     groups: RwLock<HashMap<Arc<str>, Arc<GroupOffsets>>>,
     version: Mutex<DataVersion>,
     commit_count: AtomicU64,
+    /// Whether there ever was a pending reset: without one no pull looks for its own.
+    resets_assigned: AtomicBool,
     /// Counts changes, for `persist` to know whether the file is behind.
     changes: AtomicU64,
     written: Mutex<u64>,
@@ -50,6 +52,18 @@ struct Tables {
     committed: BTreeMap<i32, i64>,
     pulled: BTreeMap<i32, i64>,
     pending_resets: BTreeMap<i32, i64>,
+}
+
+/// What a pull of a queue leaves behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulled {
+    /// How far the group has read now, committed or not.
+    pub next_offset: i64,
+    /// Messages that the pull took out of the topic, and their bytes.
+    pub messages: u64,
+    pub bytes: u64,
+    /// The offset that the pull brought along to be committed.
+    pub commit: Option<i64>,
 }
 
 /// The file, and the body of GET_ALL_CONSUMER_OFFSET.
@@ -77,6 +91,7 @@ impl ConsumerOffsets {
             groups: RwLock::new(HashMap::new()),
             version: Mutex::new(version),
             commit_count: AtomicU64::new(0),
+            resets_assigned: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             written: Mutex::new(0),
             file,
@@ -106,6 +121,10 @@ impl ConsumerOffsets {
     /// Stores an offset, greater or smaller than before. `version_step`: so many commits make one new data version.
     pub fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64, version_step: i64) {
         self.of_or_new(group, topic).tables.lock().committed.insert(queue_id, offset);
+        self.committed_one(version_step);
+    }
+
+    fn committed_one(&self, version_step: i64) {
         let count = self.commit_count.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_multiple_of(version_step.max(1) as u64) {
             self.version.lock().next(self.clock.now_millis());
@@ -113,14 +132,22 @@ impl ConsumerOffsets {
         self.changed();
     }
 
-    /// How far the group has read, committed or not.
-    pub fn commit_pulled(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        self.of_or_new(group, topic).tables.lock().pulled.insert(queue_id, offset);
-    }
-
-    /// Messages that a pull of the group took out of the topic.
-    pub fn count_read(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
-        self.of_or_new(group, topic).reads.add(messages, bytes);
+    /// A pull has read the queue up to somewhere, and may commit what the client has consumed.
+    pub fn record_pull(&self, group: &str, topic: &str, queue_id: i32, pulled: &Pulled, version_step: i64) {
+        let offsets = self.of_or_new(group, topic);
+        {
+            let mut tables = offsets.tables.lock();
+            tables.pulled.insert(queue_id, pulled.next_offset);
+            if let Some(commit) = pulled.commit {
+                tables.committed.insert(queue_id, commit);
+            }
+        }
+        if pulled.messages > 0 {
+            offsets.reads.add(pulled.messages, pulled.bytes);
+        }
+        if pulled.commit.is_some() {
+            self.committed_one(version_step);
+        }
     }
 
     /// Messages per second over the last minute.
@@ -163,6 +190,7 @@ impl ConsumerOffsets {
         tables.pending_resets.insert(queue_id, offset);
         tables.committed.insert(queue_id, offset);
         drop(tables);
+        self.resets_assigned.store(true, Ordering::Release);
         self.changed();
     }
 
@@ -171,6 +199,9 @@ impl ConsumerOffsets {
     }
 
     pub fn take_pending_reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        if !self.resets_assigned.load(Ordering::Acquire) {
+            return None;
+        }
         let offsets = self.of(group, topic)?;
         let mut tables = offsets.tables.lock();
         if tables.pending_resets.is_empty() { None } else { tables.pending_resets.remove(&queue_id) }
@@ -306,7 +337,7 @@ mod tests {
         assert_eq!(offsets.current("G", "T", 0), Some(3));
         assert_eq!(offsets.current("G", "T", 1), None);
         assert_eq!(offsets.current("H", "T", 0), None);
-        offsets.commit_pulled("G", "T", 0, 9);
+        offsets.record_pull("G", "T", 0, &Pulled { next_offset: 9, ..Pulled::default() }, STEP);
         assert_eq!((offsets.pulled("G", "T", 0), offsets.committed("G", "T", 0)), (Some(9), Some(3)));
     }
 
@@ -334,7 +365,7 @@ mod tests {
         written.commit("G", "T1", 0, 5, STEP);
         written.commit("G", "T1", 1, 7, STEP);
         written.commit("G@broadcast", "T1", 0, 4, STEP);
-        written.commit_pulled("G", "T2", 0, 4);
+        written.record_pull("G", "T2", 0, &Pulled { next_offset: 4, ..Pulled::default() }, STEP);
         assert_eq!(
             String::from_utf8(written.encode()).unwrap(),
             "{\"dataVersion\":{\"counter\":0,\"stateVersion\":0,\"timestamp\":1795219808010},\
@@ -376,7 +407,7 @@ mod tests {
         for (group, topic) in [("G", "T"), ("G", "U"), ("H", "T"), ("H@broadcast", "T")] {
             offsets.commit(group, topic, 0, 1, STEP);
         }
-        offsets.commit_pulled("G", "V", 0, 1);
+        offsets.record_pull("G", "V", 0, &Pulled { next_offset: 1, ..Pulled::default() }, STEP);
         let names = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>();
         assert_eq!(names(offsets.topics_of("G")), ["T", "U"]);
         assert_eq!(names(offsets.groups_of("T")), ["G", "H"]);

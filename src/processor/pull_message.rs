@@ -15,6 +15,7 @@ use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code};
 use super::checks::FAQ;
 use super::reply::{PulledReply, Refusal, Reply};
 use crate::broker::Broker;
+use crate::broker::consumer_offsets::Pulled;
 use crate::broker::filter::Subscription;
 use crate::broker::hold::Waiter;
 use crate::broker::topics::Topic;
@@ -92,7 +93,7 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
 /// What is left to do once the connection has gone on: wait, read cold data, or answer.
 fn go_on(broker: &Arc<Broker>, pull: Arc<Pull>, completion: Completion, run: Run, outcome: Outcome) {
     match outcome {
-        Outcome::Answer(reply) => completion.answer_now(reply.into_response()),
+        Outcome::Answer(reply) => reply.answer(completion),
         Outcome::Refused(refusal) => completion.answer_now(refusal.with_header().into_response()),
         Outcome::Wait(subscription) => wait(broker, pull, completion, subscription),
         Outcome::Cold(checked) => {
@@ -276,12 +277,16 @@ impl Pull {
         };
         let config = broker.config.load();
         let (group, topic, queue_id) = (&*header.consumer_group, &*header.topic, header.queue_id);
-        broker.consumer_offsets.commit_pulled(group, topic, queue_id, found.next_begin_offset);
-        if run == Run::First && header.commits_offset() {
-            let step = config.consumer_offset_update_version_step;
-            broker.consumer_offsets.commit(group, topic, queue_id, header.commit_offset, step);
-        }
         let code = response_code_of(found.status, header.queue_offset);
+        let mut pulled = Pulled { next_offset: found.next_begin_offset, ..Pulled::default() };
+        if run == Run::First && header.commits_offset() {
+            pulled.commit = Some(header.commit_offset);
+        }
+        if code == response_code::SUCCESS {
+            (pulled.messages, pulled.bytes) = (found.message_count as u64, found.body.len() as u64);
+            broker.stats.count_get(pulled.messages);
+        }
+        broker.consumer_offsets.record_pull(group, topic, queue_id, &pulled, config.consumer_offset_update_version_step);
         if code == response_code::PULL_NOT_FOUND && run == Run::First && header.may_suspend() {
             return Outcome::Wait(checked.subscription);
         }
@@ -304,10 +309,6 @@ impl Pull {
             group_sys_flag: Some(checked.group.group_sys_flag),
             ..PullMessageResponseHeader::default()
         };
-        if code == response_code::SUCCESS {
-            broker.consumer_offsets.count_read(group, topic, found.message_count as u64, found.body.len() as u64);
-            broker.stats.count_get(found.message_count as u64);
-        }
         // A result that found nothing carries no body.
         let reply = PulledReply { code, status: found.status.name(), header: response_header, body: found.body };
         Outcome::Answer(Box::new(reply))

@@ -11,7 +11,7 @@ use ferrocket_protocol::{HeaderError, RemotingCommand, SerializeType, Str, respo
 
 use crate::broker::attributes::AttributeError;
 use crate::config::BrokerConfig;
-use crate::remoting::Replies;
+use crate::remoting::{Completion, Replies};
 use crate::store::StoreError;
 
 /// A request that was served.
@@ -118,18 +118,20 @@ pub struct PulledReply {
 impl PulledReply {
     /// Writes the answer to `request` from the template; a oneway pull gets none.
     pub(super) fn write(self, request: &RemotingCommand, replies: &mut Replies) {
-        if request.is_oneway() {
-            return;
+        if !request.is_oneway() {
+            self.encode(request.serialize_type, request.opaque, replies);
         }
-        let out = replies.buffer();
-        let (form, opaque) = (request.serialize_type, request.opaque);
-        encode_pull_reply(out, form, self.code, opaque, Some(self.status), &self.header, self.body.len());
-        replies.body(self.body);
     }
 
-    pub(super) fn into_response(self) -> RemotingCommand {
-        let response = RemotingCommand::response(self.code).with_header(&self.header);
-        response.with_remark(self.status).with_body(self.body)
+    /// As `write`, for a pull that was held or read from the disk.
+    pub(super) fn answer(self, completion: Completion) {
+        let (form, opaque) = (completion.serialize_type(), completion.opaque());
+        completion.answer_now_with(|replies| self.encode(form, opaque, replies));
+    }
+
+    fn encode(self, form: SerializeType, opaque: i32, replies: &mut Replies) {
+        encode_pull_reply(replies.buffer(), form, self.code, opaque, Some(self.status), &self.header, self.body.len());
+        replies.body(self.body);
     }
 }
 

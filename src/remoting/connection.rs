@@ -16,6 +16,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
 use tracing::{debug, error, info, warn};
 
+use super::late::Round;
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
 use super::outbound::Turn;
 use super::peer::Peer;
@@ -159,6 +160,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             }
         }
         self.stopped_short = false;
+        let round = Round::begin();
         let mut replies = Replies::with_capacity(self.last_reply_bytes);
         let mut failure = None;
         loop {
@@ -183,6 +185,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 break;
             }
         }
+        drop(round);
         if !replies.is_empty() {
             self.last_reply_bytes = replies.buffer().len().clamp(256, READ_BYTES_MAX);
             self.peer.outbound.reply(&mut replies);

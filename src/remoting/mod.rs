@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+mod late;
 mod limits;
 mod listener;
 mod outbound;

@@ -53,6 +53,8 @@ pub(super) enum Turn {
 pub(super) enum Urgency {
     Now,
     WithOthers,
+    /// Whoever gives it calls `flush` soon.
+    AtFlush,
 }
 
 impl Outbound {
@@ -122,7 +124,20 @@ impl Outbound {
                 }
             }
             let resumes = state.paused && !self.is_over(&state);
-            if resumes || !state.waiting.is_empty() || state.close.is_some() { state.task.take() } else { None }
+            let writes = urgency != Urgency::AtFlush && !state.waiting.is_empty();
+            if resumes || writes || state.close.is_some() { state.task.take() } else { None }
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Writes what was pushed for a flush; what the socket does not take is left to the connection's task.
+    pub(super) fn flush(&self) {
+        let task = {
+            let mut state = self.state.lock();
+            state.write();
+            if state.waiting.is_empty() { None } else { state.task.take() }
         };
         if let Some(task) = task {
             task.wake();

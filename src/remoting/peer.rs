@@ -15,6 +15,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::late;
 use super::limits::Limits;
 use super::outbound::{Outbound, Urgency};
 use super::replies::Replies;
@@ -166,6 +167,10 @@ impl Peer {
         self.outbound.waiting_bytes()
     }
 
+    pub(super) fn flush(&self) {
+        self.outbound.flush();
+    }
+
     pub(super) fn next_opaque(&self) -> i32 {
         let mut calls = self.calls.lock();
         calls.last_opaque = calls.last_opaque.wrapping_add(1) & i32::MAX;
@@ -277,16 +282,32 @@ impl Completion {
     }
 
     /// Answers and writes from the calling thread when nothing else waits: no hand-over, the earliest the peer can get it.
-    /// Right for single answers (an arrival that ends a held pull).
+    /// On a thread that handles a read it leaves with the other answers which that read brings about. Right for single answers
+    /// (an arrival that ends a held pull).
     pub fn answer_now(self, response: RemotingCommand) {
-        self.finish(Urgency::Now, response);
+        let urgency = self.soonest();
+        self.finish(urgency, response);
     }
 
     /// Answers with whole frames that `write` appends (templates), later than `answer` would by nothing.
-    pub fn answer_with(mut self, write: impl FnOnce(&mut Replies)) {
+    pub fn answer_with(self, write: impl FnOnce(&mut Replies)) {
+        self.finish_with(Urgency::WithOthers, write);
+    }
+
+    /// As `answer_with`, and as early as `answer_now`.
+    pub fn answer_now_with(self, write: impl FnOnce(&mut Replies)) {
+        let urgency = self.soonest();
+        self.finish_with(urgency, write);
+    }
+
+    fn soonest(&self) -> Urgency {
+        if late::waits(&self.peer) { Urgency::AtFlush } else { Urgency::Now }
+    }
+
+    fn finish_with(mut self, urgency: Urgency, write: impl FnOnce(&mut Replies)) {
         self.answered = true;
         let oneway = self.oneway;
-        self.peer.outbound.push(Urgency::WithOthers, true, |out| {
+        self.peer.outbound.push(urgency, true, |out| {
             if !oneway {
                 write(out);
             }
