@@ -455,6 +455,13 @@ impl ConsumeQueue {
         true
     }
 
+    /// What was written is about to become durable with everything else on its disk.
+    pub(super) fn forget_unsynced(&self) {
+        let mut inner = self.inner.lock();
+        inner.unsynced.clear();
+        inner.unsynced_dir = false;
+    }
+
     /// Makes what was written durable.
     pub(super) fn sync(&self, files: &QueueFiles) -> io::Result<()> {
         let (starts, dir_too) = {

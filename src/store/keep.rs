@@ -26,6 +26,16 @@ const FIRST_CLEAN_NANOS: u64 = 60_000_000_000;
 const WRITEBACK_LAG_BYTES: i64 = 4 * 1024 * 1024;
 const WRITEBACK_STEP_BYTES: i64 = 2 * 1024 * 1024;
 
+/// So many queues are written in every pass. More of them wait for each other: a queue that gets a message now and then would
+/// cost an opened file per message.
+const QUEUES_PER_PASS: usize = 512;
+/// How long those wait, at most, and for how much of the log: a process that was killed reads that much again.
+const QUEUES_WAIT_NANOS: u64 = 3_000_000_000;
+const QUEUES_WAIT_LOG_BYTES: i64 = 256 * 1024 * 1024;
+
+/// More ConsumeQueues than these are synced with everything else on their disk.
+const SYNCED_ONE_BY_ONE_MAX: usize = 512;
+
 /// ConsumeQueues are synced early when a restart after a power cut would otherwise have to read this much of the log again.
 const UNSYNCED_LOG_BYTES_MAX: i64 = 512 * 1024 * 1024;
 
@@ -38,6 +48,7 @@ pub(super) struct Keeper {
     /// The log up to here has its units in the ConsumeQueues' files.
     written: Mark,
     written_store_timestamp: i64,
+    next_queue_write_nanos: u64,
     writeback_from: i64,
     free_bytes: u64,
     /// A stop that was not orderly may have left files unsynced that nobody remembers: the first sync is of everything.
@@ -72,12 +83,10 @@ impl MessageStore {
     fn keep_up(&self) {
         let now = self.clock.nanos();
         self.waiters.expire(now);
-        if let Err(error) = self.look_ahead() {
-            // The put that needs the space will be refused; until then this is only a sign.
-            warn!(%error, "cannot reserve disk space ahead of the log");
+        self.keep_ahead(&mut self.keeper.lock());
+        if self.is_queue_write_due(now) {
+            self.write_queues();
         }
-        self.start_writeback();
-        self.write_queues();
         let (checkpoint_due, clean_due) = {
             let mut keeper = self.keeper.lock();
             if keeper.next_clean_nanos == 0 {
@@ -124,32 +133,36 @@ impl MessageStore {
         }
     }
 
-    fn look_ahead(&self) -> io::Result<()> {
-        let mut keeper = self.keeper.lock();
+    /// What the next appends rely on.
+    fn keep_ahead(&self, keeper: &mut Keeper) {
+        if let Err(error) = self.look_ahead(keeper) {
+            // The put that needs the space will be refused; until then this is only a sign.
+            warn!(%error, "cannot reserve disk space ahead of the log");
+        }
+        self.start_writeback(keeper);
+    }
+
+    fn look_ahead(&self, keeper: &mut Keeper) -> io::Result<()> {
         let now = self.clock.nanos();
         if keeper.free_bytes == 0 || now >= keeper.next_checkpoint_nanos {
             let dir = self.log.files.last().and_then(|file| file.path().parent().map(|dir| dir.to_owned()));
             keeper.free_bytes = self.fs.disk_usage(dir.as_deref().unwrap_or(&self.root))?.usable;
         }
-        let free_bytes = keeper.free_bytes;
-        drop(keeper);
-        let again_at = self.log.look_ahead(free_bytes);
+        let again_at = self.log.look_ahead(keeper.free_bytes);
         self.keeper_wanted_at.store(*again_at.as_ref().unwrap_or(&i64::MAX), Ordering::Relaxed);
         again_at.map(|_| ())
     }
 
-    fn start_writeback(&self) {
+    fn start_writeback(&self, keeper: &mut Keeper) {
         if self.sync_flush {
             return;
         }
-        let mut keeper = self.keeper.lock();
         let to = (self.log.max_offset() - WRITEBACK_LAG_BYTES) / WRITEBACK_STEP_BYTES * WRITEBACK_STEP_BYTES;
         let from = keeper.writeback_from.max(self.flushed_offset()) / WRITEBACK_STEP_BYTES * WRITEBACK_STEP_BYTES;
         if to <= from {
             return;
         }
         keeper.writeback_from = to;
-        drop(keeper);
         for file in self.log.files.files().iter() {
             let (start, end) = (from.max(file.start_offset()), to.min(file.end_offset()));
             if start < end
@@ -159,6 +172,20 @@ impl MessageStore {
                 warn!(%error, "cannot start writing the log back");
             }
         }
+    }
+
+    fn is_queue_write_due(&self, now: u64) -> bool {
+        let (count, position) = {
+            let appender = self.appender.lock();
+            (appender.dirty.len(), appender.tail.position)
+        };
+        let mut keeper = self.keeper.lock();
+        let due =
+            count <= QUEUES_PER_PASS || now >= keeper.next_queue_write_nanos || position - keeper.written.position >= QUEUES_WAIT_LOG_BYTES;
+        if due {
+            keeper.next_queue_write_nanos = now + QUEUES_WAIT_NANOS;
+        }
+        due
     }
 
     /// Writes all units that are only in memory. False when some could not be written.
@@ -173,7 +200,10 @@ impl MessageStore {
             (dirty, appender.tail.position, appender.last_record, appender.last_store_timestamp)
         };
         let mut failed = Vec::new();
-        for queue in &dirty {
+        for (number, queue) in dirty.iter().enumerate() {
+            if number % QUEUES_PER_PASS == QUEUES_PER_PASS - 1 {
+                self.keep_ahead(&mut keeper);
+            }
             match queue.write_pending(&self.queues.files) {
                 Ok(0) => {}
                 Ok(_) => drop(keeper.unsynced.insert(queue.number, Arc::clone(queue))),
@@ -224,11 +254,13 @@ impl MessageStore {
         if self.flushed_offset() < mark.position {
             return Err(io::Error::other("the log could not be synced"));
         }
-        if everything {
+        if everything || unsynced.len() > SYNCED_ONE_BY_ONE_MAX {
+            unsynced.values().for_each(|queue| queue.forget_unsynced());
             self.fs.sync_file_system(&self.root)?;
-        }
-        for queue in unsynced.into_values() {
-            queue.sync(&self.queues.files)?;
+        } else {
+            for queue in unsynced.into_values() {
+                queue.sync(&self.queues.files)?;
+            }
         }
         // An earlier sync may have failed and taken its share of the queues with it: then nothing more is known to be durable.
         if self.health.poisoned.load(Ordering::Acquire) {

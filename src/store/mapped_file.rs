@@ -95,8 +95,8 @@ impl Mapping {
 
 const PAGE_BYTES: usize = 4096;
 
-/// Pages that one look at residency covers.
-const RESIDENT_PAGES_MAX: usize = 24;
+/// Pages that one look at residency covers: the messages of a full pull lie this far apart where some ten queues share the log.
+const RESIDENT_PAGES_MAX: usize = 256;
 
 /// Starts writing a range of a file to the disk without waiting for it.
 pub(super) fn start_writeback(file: &File, offset: u64, len: u64) -> io::Result<()> {
@@ -214,7 +214,7 @@ impl MappedFile {
         unsafe { std::slice::from_raw_parts(self.mapping.raw.as_ptr().add(at), end - at) }
     }
 
-    /// How many bytes from `at` on can be read through the mapping without waiting for the disk; some 64 KiB at most.
+    /// How many bytes from `at` on can be read through the mapping without waiting for the disk; 1 MiB at most.
     pub fn resident_from(&self, at: usize) -> usize {
         self.mapping.resident_prefix(at, RESIDENT_PAGES_MAX * PAGE_BYTES)
     }
