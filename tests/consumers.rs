@@ -96,6 +96,29 @@ async fn nobody_is_told_where_nobody_wants_to_be() {
     broker.stop().await;
 }
 
+/// Thousands of consumers that start together would each be told of every other.
+#[tokio::test]
+async fn changes_that_follow_each_other_are_told_as_one() {
+    let (setup, clock) = Setup::new().manual_clock();
+    let broker = setup.start().await;
+    let mut first = broker.connect().await;
+    first.consume("G", "a", &[("T", "*")]).await;
+    hears_of(&mut first, "G").await;
+    let mut others = Vec::new();
+    for id in ["b", "c", "d"] {
+        let mut other = broker.connect().await;
+        other.consume("G", id, &[("T", "*")]).await;
+        others.push(other);
+    }
+    assert!(!first.has_pushed().await, "the moment is not over");
+    broker.advance(&clock, Duration::from_millis(100)).await;
+    for member in others.iter_mut().chain([&mut first]) {
+        hears_of(member, "G").await;
+        assert!(!member.has_pushed().await, "three came, the news are one");
+    }
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn news_can_wait_for_their_turn() {
     let (setup, clock) = Setup::new().config(|config| config.real_time_notify_consumer_change = false).manual_clock();

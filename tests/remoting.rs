@@ -2,6 +2,8 @@
 //! Connections over real sockets: order, overtaking, ends and resets, limits.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests fail by panicking and own what they start")]
 
+mod support;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -467,7 +469,7 @@ async fn an_orderly_stop_answers_what_is_in_flight() {
 /// No buffer is kept by an idle connection, whatever it carried before.
 #[tokio::test]
 async fn ten_thousand_idle_connections_cost_little_memory() {
-    let descriptors = raised_descriptor_limit();
+    let descriptors = support::raised_descriptor_limit();
     // Both ends live in this process, beside the other tests of this file; where fewer descriptors are allowed the test makes do.
     let connections = 10_000.min((descriptors - 2_000) / 2);
     let server = Server::start().await;
@@ -496,14 +498,6 @@ async fn ten_thousand_idle_connections_cost_little_memory() {
     }
     drop(clients);
     server.stop().await;
-}
-
-fn raised_descriptor_limit() -> usize {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).unwrap();
-    limit.current.unwrap_or(u64::MAX) as usize
 }
 
 fn anonymous_bytes() -> usize {

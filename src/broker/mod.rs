@@ -120,6 +120,8 @@ pub struct Broker {
     location: Location,
     address: Arc<ArcSwap<Address>>,
     registration: OnceLock<Arc<Registration>>,
+    /// One announcement at a time writes the topics.
+    writing_topics: tokio::sync::Mutex<()>,
     unique_keys: UniqueKeys,
     started_millis: i64,
 }
@@ -242,7 +244,7 @@ impl Broker {
             consumer_offsets,
             consumers: Consumers::new(Arc::clone(&clock)),
             producers: Producers::new(Arc::clone(&clock)),
-            group_news: GroupNews::default(),
+            group_news: GroupNews::new(runtime.clone()),
             hold,
             rebalance_locks: RebalanceLocks::new(Arc::clone(&clock)),
             config: cell,
@@ -257,6 +259,7 @@ impl Broker {
             address: Arc::new(ArcSwap::from_pointee(Address::at(&location, location.port))),
             location,
             registration: OnceLock::new(),
+            writing_topics: tokio::sync::Mutex::new(()),
             unique_keys,
         }))
     }
@@ -395,12 +398,9 @@ impl Broker {
     /// As `announce`; `then` runs when that is done, or after `ANNOUNCE_WAIT_MAX`.
     pub fn announce_then(self: &Arc<Self>, then: impl FnOnce() + Send + 'static) {
         let broker = Arc::clone(self);
+        let changes = self.topics.changes();
         self.runtime.spawn("announce", async move {
-            let written = {
-                let broker = Arc::clone(&broker);
-                broker.clone().runtime.spawn_blocking("persist topics", move || broker.topics.persist())
-            };
-            if let Some(Err(error)) = written.join().await {
+            if let Some(Err(error)) = broker.write_topics(changes).await {
                 error!(%error, "topics could not be written");
             }
             if let Some(registration) = broker.registration.get() {
@@ -411,5 +411,16 @@ impl Broker {
             }
             then();
         });
+    }
+
+    /// Writes `topics.json` unless it holds so many changes by the time its turn has come: thousands of topics that are made in
+    /// one go are a few writes.
+    async fn write_topics(self: &Arc<Self>, changes: u64) -> Option<Result<(), PersistError>> {
+        let _turn = self.writing_topics.lock().await;
+        if self.topics.is_written(changes) {
+            return Some(Ok(()));
+        }
+        let broker = Arc::clone(self);
+        self.runtime.spawn_blocking("persist topics", move || broker.topics.persist()).join().await
     }
 }

@@ -302,6 +302,16 @@ impl Topics {
         living + self.deleted_puts.load(Ordering::Relaxed)
     }
 
+    /// Changes so far: what `is_written` asks for.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Whether `topics.json` holds so many changes, unless it is being written just now.
+    pub fn is_written(&self, changes: u64) -> bool {
+        self.written.try_lock().is_some_and(|written| *written >= changes)
+    }
+
     /// Writes `topics.json` unless it already holds every change. Blocks on the disk.
     pub fn persist(&self) -> Result<(), PersistError> {
         let mut written = self.written.lock();

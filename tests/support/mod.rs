@@ -34,6 +34,15 @@ use tokio::net::TcpStream;
 /// Longer than anything may take here; a story that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// As many descriptors as this process may have; how many that are.
+pub fn raised_descriptor_limit() -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    limit.current.unwrap_or(u64::MAX) as usize
+}
+
 /// A broker with a store of its own in a folder that is removed with it.
 pub struct TestBroker {
     pub broker: Arc<Broker>,
