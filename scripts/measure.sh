@@ -44,7 +44,7 @@ ready() {
     fresh
     set -f; command=$(command_of $server)
     # shellcheck disable=SC2086
-    "$binary" bench ready --addr 127.0.0.1:$port --idle-seconds "${IDLE_SECONDS:-10}" --label $server -- $command | tee -a "$results"
+    "$binary" bench start --addr 127.0.0.1:$port --idle-seconds "${IDLE_SECONDS:-10}" --label $server -- $command | tee -a "$results"
     set +f
   done
   printf '{"workload":"binary","label":"ours","bytes":%s}\n' "$(stat -c %s "$binary")" | tee -a "$results"

@@ -3,30 +3,41 @@
 //!
 //! The same bytes go to either server, so two servers can be compared; every run proves itself before it prints a figure.
 //! Knows only the protocol: nothing here reads a store or a broker from the inside.
+//!
+//! A workload is a file: it takes `CommonArgs`, opens a `meter::Window` around its load, counts in a `Progress`, and prints a
+//! `Report`. `frames` makes its requests, `pace` its due times, `control` asks what proves it.
 
 mod connection;
+mod control;
+mod frames;
 mod meter;
+mod pace;
+mod progress;
 mod pull;
-mod ready;
 mod report;
 mod send;
+mod start;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use ferrocket_protocol::{RemotingCommand, SerializeType};
+use ferrocket_protocol::SerializeType;
 use thiserror::Error;
 
-use crate::remoting::{CallError, RemotingClient};
-use crate::runtime::{Runtime, SystemClock};
+use self::progress::Progress;
+use crate::remoting::CallError;
+use crate::runtime::{Runtime, SharedClock, SystemClock, Task};
 
 /// How long any answer may take before the run is given up.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// The producers' and the consumers' group.
+const GROUP: &str = "ferrocket-bench";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {
@@ -35,17 +46,17 @@ pub(super) enum Bench {
     /// Read a topic from its first message to its last
     Pull(pull::PullArgs),
     /// Start a server and measure the time to its first acknowledged send and what it uses when idle
-    Ready(ready::ReadyArgs),
+    Start(start::StartArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct CommonArgs {
     /// The broker, not a name server
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10911")]
     addr: SocketAddr,
     #[arg(long, default_value = "ferrocket-bench")]
     topic: String,
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     queues: u32,
     #[arg(long, default_value_t = 1)]
     connections: usize,
@@ -58,6 +69,9 @@ struct CommonArgs {
     /// The server's process, to report its CPU and memory; its children count with it
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
+    /// Count the server's system calls too (with perf, which costs it some CPU)
+    #[arg(long, requires = "server_pid")]
+    count_syscalls: bool,
     /// One line of JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -70,6 +84,15 @@ struct CommonArgs {
 enum HeaderForm {
     Json,
     Binary,
+}
+
+impl HeaderForm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Binary => "binary",
+        }
+    }
 }
 
 impl From<HeaderForm> for SerializeType {
@@ -97,8 +120,8 @@ pub(super) enum BenchError {
     Silent,
     #[error("a worker of the generator failed: see above")]
     Worker,
-    #[error("{file} of the server's process: {error}")]
-    ServerProcess { file: PathBuf, error: String },
+    #[error("{file}: {error}")]
+    Process { file: PathBuf, error: String },
     #[error("the run does not prove itself: {0}")]
     NotProven(String),
 }
@@ -119,7 +142,7 @@ impl Bench {
         let threads = match self {
             Self::Send(args) => args.common.threads,
             Self::Pull(args) => args.common.threads,
-            Self::Ready(_) => 1,
+            Self::Start(_) => 1,
         };
         let tokio = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -131,50 +154,41 @@ impl Bench {
             let result = match self {
                 Self::Send(args) => send::run(args, &runtime).await,
                 Self::Pull(args) => pull::run(args, &runtime).await,
-                Self::Ready(args) => ready::run(args, &runtime).await,
+                Self::Start(args) => start::run(args, &runtime).await,
             };
-            runtime.stop(Duration::from_secs(5)).await;
+            // After a failure the other workers may wait for a server that says nothing; the process ends them.
+            let patience = if result.is_ok() { Duration::from_secs(5) } else { Duration::from_millis(100) };
+            runtime.stop(patience).await;
             result
         })
     }
 }
 
-/// Questions beside the load: topics, offsets, samples.
-struct Control {
-    client: RemotingClient,
-    addr: String,
-}
-
-impl Control {
-    fn new(common: &CommonArgs, runtime: &Runtime) -> Self {
-        Self { client: RemotingClient::new(runtime), addr: common.addr.to_string() }
-    }
-
-    async fn ask(&self, what: &'static str, request: RemotingCommand) -> Result<RemotingCommand, BenchError> {
-        self.client.succeed(&self.addr, request, ANSWER_MAX).await.map_err(|error| BenchError::Ask { what, error })
-    }
-
-    async fn max_offsets(&self, common: &CommonArgs) -> Result<Vec<i64>, BenchError> {
-        use ferrocket_protocol::header::offset::{GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader};
-        let mut offsets = Vec::new();
-        for queue_id in 0..common.queues as i32 {
-            let header = GetMaxOffsetRequestHeader { topic: common.topic.clone().into(), queue_id, ..GetMaxOffsetRequestHeader::default() };
-            let request = RemotingCommand::request_with(ferrocket_protocol::request_code::GET_MAX_OFFSET, &header);
-            let response = self.ask("get max offset", request).await?;
-            let header: GetMaxOffsetResponseHeader = response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
-            offsets.push(header.offset);
+/// Waits for workers; the first failure wins. A run whose `progress` stands still for `ANSWER_MAX` is given up.
+async fn join_all<T>(tasks: Vec<Task<Result<T, BenchError>>>, progress: &Progress, clock: &SharedClock) -> Result<Vec<T>, BenchError> {
+    let joined = async {
+        let mut results = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            results.push(task.join().await.ok_or(BenchError::Worker)??);
         }
-        Ok(offsets)
+        Ok(results)
+    };
+    let counter = progress.counter();
+    let silent = async {
+        let mut seen = counter.load(Ordering::Relaxed);
+        loop {
+            clock.sleep(ANSWER_MAX).await;
+            let now = counter.load(Ordering::Relaxed);
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+    };
+    tokio::select! {
+        joined = joined => joined,
+        () = silent => Err(BenchError::Silent),
     }
-}
-
-/// Waits for workers; the first failure wins.
-async fn join_all<T>(tasks: Vec<crate::runtime::Task<Result<T, BenchError>>>) -> Result<Vec<T>, BenchError> {
-    let mut results = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        results.push(task.join().await.ok_or(BenchError::Worker)??);
-    }
-    Ok(results)
 }
 
 fn say(text: &str) -> Result<(), BenchError> {

@@ -1,27 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bench pull`: every queue of a topic from its first message to its last, one pull in flight per queue.
 
+use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use clap::Args;
-use ferrocket_protocol::header::offset::{GetMinOffsetRequestHeader, GetMinOffsetResponseHeader};
-use ferrocket_protocol::header::pull::{PullMessageRequestHeader, PullMessageResponseHeader, pull_flag};
+use ferrocket_protocol::header::pull::PullMessageResponseHeader;
 use ferrocket_protocol::message::decode::records;
 use ferrocket_protocol::{RemotingCommand, request_code, response_code};
 use hdrhistogram::Histogram;
 
 use super::connection::LoadConnection;
-use super::meter::usage;
-use super::report::{Latency, Report, ServerFigures, latency_histogram};
-use super::{BenchError, CommonArgs, Control, join_all};
+use super::control::{Control, pull_header};
+use super::meter::Window;
+use super::progress::{Goal, Progress};
+use super::report::{Latency, Report, latency_histogram};
+use super::{BenchError, CommonArgs, join_all};
 use crate::runtime::{Runtime, SharedClock};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PullArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
+    #[command(flatten)]
+    read: ReadArgs,
+    /// First let the machine forget the files it has in memory (needs root), so that they are read from the disk
+    #[arg(long)]
+    cold: bool,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct ReadArgs {
     /// Messages asked for in one pull
     #[arg(long, default_value_t = 32)]
     batch: i32,
@@ -35,67 +46,98 @@ const CHECK_EVERY: u64 = 64;
 
 pub(super) async fn run(args: &PullArgs, runtime: &Runtime) -> Result<(), BenchError> {
     let common = &args.common;
-    let control = Control::new(common, runtime);
-    let ends = control.max_offsets(common).await?;
+    let control = Control::new(common.addr, runtime);
+    let ends = control.max_offsets(&common.topic, common.queues).await?;
     let mut queues = Vec::new();
     for (queue_id, end) in ends.into_iter().enumerate() {
-        let begin = min_offset(&control, common, queue_id as i32).await?;
-        queues.push(Queue { queue_id: queue_id as i32, begin, next: begin, end });
+        let begin = control.min_offset(&common.topic, queue_id as i32).await?;
+        queues.push(Queue::new(queue_id as i32, begin, end));
     }
-    let expected = queues.iter().map(|queue| (queue.end - queue.begin) as u64).sum::<u64>() * u64::from(args.rounds);
+    if args.cold {
+        forget_files()?;
+    }
+    let mut report = Report::new("pull", common);
+    report.connections = common.connections.min(queues.len());
+    report.depth = common.queues.div_ceil(report.connections.max(1) as u32) as usize;
+    let progress = Progress::start("pull", Goal::Messages(expected(&queues, args.read.rounds)), runtime);
+    let window = Window::open(common.server_pid, common.count_syscalls)?;
+    let started = runtime.clock().nanos();
+    let total = read(queues, args.read, common, &progress, runtime).await?;
+    let seconds = (runtime.clock().nanos() - started) as f64 / 1e9;
+    drop(progress);
+    report.cost = window.close(total.messages, seconds, common.threads)?;
+    report.body_bytes = (total.bytes / total.messages.max(1)) as usize;
+    report.took(total.messages, seconds);
+    report.latency_micros = Some(Latency::of(&total.latency_nanos));
+    report.figure("cold", f64::from(u8::from(args.cold)));
+    report.bodies_checked = total.checked;
+    report.print(common.json)
+}
 
+/// Reads what stands between two moments; how many bodies were checked.
+pub(super) async fn read_all(queues: Vec<Queue>, common: &CommonArgs, runtime: &Runtime) -> Result<u64, BenchError> {
+    let once = ReadArgs { batch: 32, rounds: 1 };
+    let progress = Progress::start("read back", Goal::Messages(expected(&queues, once.rounds)), runtime);
+    Ok(read(queues, once, common, &progress, runtime).await?.checked)
+}
+
+fn expected(queues: &[Queue], rounds: u32) -> u64 {
+    queues.iter().map(|queue| (queue.end - queue.begin) as u64).sum::<u64>() * u64::from(rounds)
+}
+
+async fn read(
+    queues: Vec<Queue>,
+    args: ReadArgs,
+    common: &CommonArgs,
+    progress: &Progress,
+    runtime: &Runtime,
+) -> Result<Tally, BenchError> {
+    let expected = expected(&queues, args.rounds);
     let count = common.connections.min(queues.len());
     let mut shares: Vec<Vec<Queue>> = (0..count).map(|_| Vec::new()).collect();
     for (at, queue) in queues.into_iter().enumerate() {
         shares[at % count].push(queue);
     }
-    let mut consumers = Vec::new();
+    let mut tasks = Vec::new();
     for queues in shares {
-        let connection = LoadConnection::open(common.addr, runtime.clock().clone()).await?;
-        consumers.push(Consumer::new(connection, queues, args, runtime.clock().clone()));
+        let connection = LoadConnection::open(common.addr).await?;
+        let consumer = Consumer::new(connection, queues, args, common, progress.counter(), runtime.clock().clone());
+        tasks.push(runtime.spawn("consumer", consumer.run()));
     }
-    let used_before = common.server_pid.map(usage).transpose()?;
-    let started = runtime.clock().nanos();
-    let tasks = consumers.into_iter().map(|consumer| runtime.spawn("consumer", consumer.run())).collect();
     let mut total = Tally { messages: 0, bytes: 0, checked: 0, latency_nanos: latency_histogram() };
-    for tally in join_all(tasks).await? {
+    for tally in join_all(tasks, progress, runtime.clock()).await? {
         total.messages += tally.messages;
         total.bytes += tally.bytes;
         total.checked += tally.checked;
         total.latency_nanos += tally.latency_nanos;
     }
-    let took = Duration::from_nanos(runtime.clock().nanos() - started);
-    let used_after = common.server_pid.map(usage).transpose()?;
     if total.messages != expected {
         let text = format!("the queues hold {expected} messages, {} were pulled", total.messages);
         return Err(BenchError::NotProven(text));
     }
-    let mut report = Report::new("pull", common);
-    report.connections = count;
-    report.depth = common.queues.div_ceil(count.max(1) as u32) as usize;
-    report.body_bytes = (total.bytes / total.messages.max(1)) as usize;
-    report.took(total.messages, took);
-    report.latency_micros = Some(Latency::of(&total.latency_nanos));
-    report.server = used_before.zip(used_after).map(|(before, after)| ServerFigures::between(before, after, total.messages));
-    report.bodies_checked = total.checked;
-    report.print(common.json)
+    Ok(total)
 }
 
-async fn min_offset(control: &Control, common: &CommonArgs, queue_id: i32) -> Result<i64, BenchError> {
-    let topic = common.topic.clone().into();
-    let header = GetMinOffsetRequestHeader { topic, queue_id, ..GetMinOffsetRequestHeader::default() };
-    let request = RemotingCommand::request_with(request_code::GET_MIN_OFFSET, &header);
-    let response = control.ask("get min offset", request).await?;
-    let header: GetMinOffsetResponseHeader = response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
-    Ok(header.offset)
+/// Written pages stay in memory until they are on the disk, so they go there first.
+fn forget_files() -> Result<(), BenchError> {
+    rustix::fs::sync();
+    let told = std::fs::OpenOptions::new().write(true).open("/proc/sys/vm/drop_caches").and_then(|mut file| file.write_all(b"3"));
+    told.map_err(|error| BenchError::Io { what: "drop the machine's file caches", error })
 }
 
+/// What is read of a queue: from `begin` up to, not including, `end`.
 #[derive(Debug)]
-struct Queue {
+pub(super) struct Queue {
     queue_id: i32,
     begin: i64,
     next: i64,
     end: i64,
+}
+
+impl Queue {
+    pub(super) fn new(queue_id: i32, begin: i64, end: i64) -> Self {
+        Self { queue_id, begin, next: begin, end }
+    }
 }
 
 struct Tally {
@@ -113,16 +155,24 @@ struct Consumer {
     rounds: u32,
     request: RemotingCommand,
     clock: SharedClock,
+    progress: Arc<AtomicU64>,
     tally: Tally,
 }
 
 impl Consumer {
-    fn new(connection: LoadConnection, queues: Vec<Queue>, args: &PullArgs, clock: SharedClock) -> Self {
+    fn new(
+        connection: LoadConnection,
+        queues: Vec<Queue>,
+        args: ReadArgs,
+        common: &CommonArgs,
+        progress: Arc<AtomicU64>,
+        clock: SharedClock,
+    ) -> Self {
         let mut request = RemotingCommand::request(request_code::PULL_MESSAGE);
-        request.serialize_type = args.common.header.into();
-        let topic = args.common.topic.as_str().into();
+        request.serialize_type = common.header.into();
+        let topic = common.topic.as_str().into();
         let tally = Tally { messages: 0, bytes: 0, checked: 0, latency_nanos: latency_histogram() };
-        Self { connection, queues, topic, batch: args.batch, rounds: args.rounds, request, clock, tally }
+        Self { connection, queues, topic, batch: args.batch, rounds: args.rounds, request, clock, progress, tally }
     }
 
     async fn run(mut self) -> Result<Tally, BenchError> {
@@ -146,6 +196,7 @@ impl Consumer {
                 }
                 self.connection.read().await?;
                 let now = self.clock.nanos();
+                let before = self.tally.messages;
                 while let Some(frame) = self.connection.next_frame()? {
                     let response = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what: "pull answer", error })?;
                     let at = response.opaque as usize;
@@ -161,6 +212,7 @@ impl Consumer {
                         open -= 1;
                     }
                 }
+                self.progress.fetch_add(self.tally.messages - before, Ordering::Relaxed);
             }
         }
         Ok(self.tally)
@@ -168,17 +220,8 @@ impl Consumer {
 
     fn ask(&mut self, at: usize, out: &mut BytesMut) {
         let queue = &self.queues[at];
-        let header = PullMessageRequestHeader {
-            consumer_group: "ferrocket-bench".into(),
-            topic: self.topic.to_string().into(),
-            queue_id: queue.queue_id,
-            queue_offset: queue.next,
-            max_msg_nums: i64::from(self.batch).min(queue.end - queue.next) as i32,
-            sys_flag: pull_flag::SUBSCRIPTION,
-            subscription: Some("*".into()),
-            expression_type: Some("TAG".into()),
-            ..PullMessageRequestHeader::default()
-        };
+        let count = i64::from(self.batch).min(queue.end - queue.next) as i32;
+        let header = pull_header(&self.topic, queue.queue_id, queue.next, count);
         let mut request = self.request.clone().with_header(&header);
         request.opaque = at as i32;
         request.encode(out);

@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A run's figures, for people and for scripts.
+//! A run's figures: one line of JSON for scripts, a table for people.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::meter::Usage;
+use super::meter::Cost;
 use super::{BenchError, CommonArgs, say};
 
-/// Latencies between 1 us and 60 s with three digits.
+/// Latencies between 1 ns and 60 s with three digits.
 pub(super) fn latency_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds and digits are constants that fit")
 }
 
-#[derive(Debug, Serialize)]
+/// One line under `benches/results`. A workload sets what it has; the rest stays at its default or absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Report {
-    pub(super) workload: &'static str,
+    /// The sub-command.
+    pub(super) workload: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) label: String,
     pub(super) connections: usize,
     pub(super) depth: usize,
     pub(super) queues: u32,
-    pub(super) header: &'static str,
+    pub(super) header: String,
     pub(super) body_bytes: usize,
     pub(super) messages: u64,
     pub(super) refused: u64,
@@ -30,21 +33,24 @@ pub(super) struct Report {
     pub(super) messages_per_second: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) latency_micros: Option<Latency>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) server: Option<ServerFigures>,
+    /// What only this workload has; the unit is the name's last word.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) figures: BTreeMap<String, f64>,
+    #[serde(flatten)]
+    pub(super) cost: Cost,
     /// Bodies compared byte by byte (send) or by their checksum (pull).
     pub(super) bodies_checked: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Latency {
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p99_9: f64,
-    p99_99: f64,
-    max: f64,
+    pub(super) mean: f64,
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
+    pub(super) p99_9: f64,
+    pub(super) p99_99: f64,
+    pub(super) max: f64,
 }
 
 impl Latency {
@@ -62,55 +68,27 @@ impl Latency {
     }
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct ServerFigures {
-    cpu_seconds: f64,
-    cpu_seconds_per_million_messages: f64,
-    context_switches_per_message: f64,
-    anonymous_mib: f64,
-}
-
-impl ServerFigures {
-    pub(super) fn between(before: Usage, after: Usage, messages: u64) -> Self {
-        let messages = messages.max(1) as f64;
-        let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
-        let switches = after.context_switches.saturating_sub(before.context_switches);
-        Self {
-            cpu_seconds,
-            cpu_seconds_per_million_messages: cpu_seconds * 1e6 / messages,
-            context_switches_per_message: switches as f64 / messages,
-            anonymous_mib: after.anonymous_bytes as f64 / (1024.0 * 1024.0),
-        }
-    }
-}
-
 impl Report {
-    pub(super) fn new(workload: &'static str, common: &CommonArgs) -> Self {
+    pub(super) fn new(workload: &str, common: &CommonArgs) -> Self {
         Self {
-            workload,
+            workload: workload.to_owned(),
             label: common.label.clone(),
             connections: common.connections,
             depth: 1,
             queues: common.queues,
-            header: match common.header {
-                super::HeaderForm::Json => "json",
-                super::HeaderForm::Binary => "binary",
-            },
-            body_bytes: 0,
-            messages: 0,
-            refused: 0,
-            seconds: 0.0,
-            messages_per_second: 0.0,
-            latency_micros: None,
-            server: None,
-            bodies_checked: 0,
+            header: common.header.name().to_owned(),
+            ..Self::default()
         }
     }
 
-    pub(super) fn took(&mut self, messages: u64, time: Duration) {
+    pub(super) fn took(&mut self, messages: u64, seconds: f64) {
         self.messages = messages;
-        self.seconds = time.as_secs_f64();
-        self.messages_per_second = messages as f64 / self.seconds.max(1e-9);
+        self.seconds = seconds;
+        self.messages_per_second = messages as f64 / seconds.max(1e-9);
+    }
+
+    pub(super) fn figure(&mut self, name: &str, value: f64) {
+        self.figures.insert(name.to_owned(), value);
     }
 
     pub(super) fn print(&self, json: bool) -> Result<(), BenchError> {
@@ -133,10 +111,28 @@ impl Report {
                 latency.mean, latency.p50, latency.p90, latency.p99, latency.p99_9, latency.p99_99, latency.max
             ));
         }
-        if let Some(server) = &self.server {
+        lines.extend(self.figures.iter().map(|(name, value)| format!("  {name:<34} {value:>12.3}")));
+        if let Some(server) = &self.cost.server {
             lines.push(format!(
-                "  server          {:.2} CPU s per million messages, {:.2} context switches per message, {:.1} MiB anonymous memory",
-                server.cpu_seconds_per_million_messages, server.context_switches_per_message, server.anonymous_mib
+                "  server          {:.2} CPU s per million messages, {:.2} context switches and {:.3} page faults per message, {:.1} MiB anonymous and {:.1} MiB file memory",
+                server.cpu_seconds_per_million_messages,
+                server.context_switches_per_message,
+                server.page_faults_per_message,
+                server.anonymous_mib,
+                server.file_mib
+            ));
+            lines.extend(server.syscalls_per_message.map(|count| format!("  system calls    {count:>12.3} per message")));
+        }
+        let generator = &self.cost.generator;
+        let verdict = if generator.is_the_bottleneck { ": it set the pace, not the server" } else { "" };
+        lines.push(format!(
+            "  generator       {:.2} CPU s per million messages, {:.0} % of its threads{verdict}",
+            generator.cpu_seconds_per_million_messages, generator.busy_percent
+        ));
+        if let Some(machine) = &self.cost.machine {
+            lines.push(format!(
+                "  machine         {:.1} % stolen, {:.1} % used by others, {:.2} s in kernel threads",
+                machine.steal_percent, machine.foreign_cpu_percent, machine.kernel_threads_cpu_seconds
             ));
         }
         lines.push(format!(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `bench send`: frames encoded once, patched per message, kept `depth` deep in flight on every connection.
+//! `bench send`: closed loop (`depth` requests in flight on every connection) or open loop (`--rate`), each acknowledged and proven.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,28 +7,52 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clap::Args;
-use ferrocket_protocol::body::topic::TopicFilterType;
-use ferrocket_protocol::header::pull::{PullMessageRequestHeader, pull_flag};
-use ferrocket_protocol::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2, SendMessageResponseHeader};
+use ferrocket_protocol::header::send::SendMessageResponseHeader;
 use ferrocket_protocol::message::decode::MessageView;
-use ferrocket_protocol::{RemotingCommand, SerializeType, perm, request_code, response_code, topic_names};
+use ferrocket_protocol::{RemotingCommand, response_code};
 use hdrhistogram::Histogram;
 
 use super::connection::LoadConnection;
-use super::meter::usage;
-use super::report::{Latency, Report, ServerFigures, latency_histogram};
-use super::{ANSWER_MAX, BenchError, CommonArgs, Control, join_all};
+use super::control::Control;
+use super::frames::{FrameShape, Stamp, Template, answer_numbers};
+use super::meter::Window;
+use super::pace::{Alarm, Pace};
+use super::progress::{Goal, Progress};
+use super::report::{Latency, Report, latency_histogram};
+use super::{BenchError, CommonArgs, join_all, pull};
 use crate::runtime::{Runtime, SharedClock};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SendArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
+    #[command(flatten)]
+    pub(super) load: LoadArgs,
+    /// Use the topic as it is instead of creating it
+    #[arg(long)]
+    keep_topic: bool,
+    /// Read every message back that was acknowledged, not only a sample
+    #[arg(long)]
+    read_back: bool,
+}
+
+/// What is sent, and how fast.
+#[derive(Debug, Clone, Args)]
+pub(super) struct LoadArgs {
     /// Requests in flight on each connection; 1 is a synchronous producer
-    #[arg(long, default_value_t = 1)]
-    depth: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) depth: u32,
     #[arg(long, default_value_t = 1024)]
-    body_bytes: usize,
+    pub(super) body_bytes: usize,
+    /// Messages of one request (SEND_BATCH_MESSAGE)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Ask for an answer only once in 64 messages; `depth` then counts these groups
+    #[arg(long, conflicts_with_all = ["batch", "rate"])]
+    oneway: bool,
+    /// Open loop: so many messages per second of all connections together, whatever the server does; latency counts from the due time
+    #[arg(long, conflicts_with = "depth")]
+    rate: Option<f64>,
     /// Stop after so many messages (default: after --seconds)
     #[arg(long)]
     messages: Option<u64>,
@@ -37,80 +61,196 @@ pub(in crate::cli) struct SendArgs {
     /// Sent first and not counted
     #[arg(long, default_value_t = 0.0)]
     warmup_seconds: f64,
-    /// Use the topic as it is instead of creating it
-    #[arg(long)]
-    keep_topic: bool,
 }
 
-/// One in so many acknowledged messages is read back, up to `SAMPLES_MAX` per run.
+/// One in so many acknowledged requests is read back, up to `SAMPLES_MAX` per run.
 const SAMPLE_EVERY: u64 = 64;
 const SAMPLES_MAX: usize = 512;
 
+/// A oneway send has no answer; this many are followed by one that has. Keeps what a server may have queued below the
+/// original's sendThreadPoolQueueCapacity, beyond which it drops without a word.
+const ONEWAY_GROUP: u64 = 64;
+
 /// How often the queues' ends are asked for while they lag behind the answers.
 const OFFSETS_EVERY: Duration = Duration::from_millis(50);
+/// Ends that stood still for so long are final.
+const OFFSETS_STILL_MAX: Duration = Duration::from_secs(5);
 
 /// Opaques have ten digits throughout, so that a frame keeps its length.
 const OPAQUE_FIRST: i32 = 1_000_000_000;
 
+/// In open loop, a connection with so many unanswered requests waits; their latency goes on counting.
+const OPEN_LOOP_IN_FLIGHT_MAX: usize = 16_384;
+
 pub(super) async fn run(args: &SendArgs, runtime: &Runtime) -> Result<(), BenchError> {
-    let common = &args.common;
-    let control = Control::new(common, runtime);
-    if !args.keep_topic {
-        create_topic(&control, common).await?;
-    }
-    let before = control.max_offsets(common).await?;
-    let template = Arc::new(Template::new(args));
-    let clock = runtime.clock();
-    let mut connections = Vec::new();
-    for _ in 0..common.connections {
-        connections.push(LoadConnection::open(common.addr, clock.clone()).await?);
-    }
-
-    let mut acknowledged = 0;
-    if args.warmup_seconds > 0.0 {
-        let warmup = Plan::until(clock, args.warmup_seconds);
-        let (back, tally) = drive(connections, warmup, args, &template, runtime).await?;
-        connections = back;
-        acknowledged += tally.acknowledged;
-    }
-
-    let used_before = common.server_pid.map(usage).transpose()?;
-    let started = clock.nanos();
-    let plan = match args.messages {
-        Some(messages) => Plan { messages, end_nanos: u64::MAX, issued: AtomicU64::new(0) },
-        None => Plan::until(clock, args.seconds),
-    };
-    let (connections, tally) = drive(connections, plan, args, &template, runtime).await?;
-    let took = Duration::from_nanos(clock.nanos() - started);
-    let used_after = common.server_pid.map(usage).transpose()?;
-    drop(connections);
-    acknowledged += tally.acknowledged;
-
-    prove(&control, clock, common, &before, acknowledged, &template, &tally).await?;
-    let mut report = Report::new("send", common);
-    report.depth = args.depth;
-    report.body_bytes = args.body_bytes;
-    report.refused = tally.refused;
-    report.took(tally.acknowledged, took);
-    report.latency_micros = Some(Latency::of(&tally.latency_nanos));
-    report.server = used_before.zip(used_after).map(|(before, after)| ServerFigures::between(before, after, tally.acknowledged));
-    report.bodies_checked = tally.samples.len() as u64;
-    report.print(common.json)
+    measure(args, runtime).await?.print(args.common.json)
 }
 
-async fn create_topic(control: &Control, common: &CommonArgs) -> Result<(), BenchError> {
-    use ferrocket_protocol::header::admin::topic::CreateTopicRequestHeader;
-    let header = CreateTopicRequestHeader {
-        topic: common.topic.clone().into(),
-        default_topic: topic_names::AUTO_CREATE.into(),
-        read_queue_nums: common.queues as i32,
-        write_queue_nums: common.queues as i32,
-        perm: perm::READ_WRITE,
-        topic_filter_type: TopicFilterType::SingleTag.name().into(),
-        ..CreateTopicRequestHeader::default()
-    };
-    let request = RemotingCommand::request_with(request_code::UPDATE_AND_CREATE_TOPIC, &header);
-    control.ask("create the topic", request).await.map(|_| ())
+pub(super) async fn measure(args: &SendArgs, runtime: &Runtime) -> Result<Report, BenchError> {
+    let common = &args.common;
+    let control = Control::new(common.addr, runtime);
+    if !args.keep_topic {
+        control.create_topic(&common.topic, common.queues).await?;
+    }
+    let before = control.max_offsets(&common.topic, common.queues).await?;
+    let load = Load::new(common, &args.load);
+    let (mut report, acknowledged, samples) = load.run("send", common, runtime).await?;
+    prove(&control, runtime.clock(), common, &before, acknowledged).await?;
+    for sample in &samples {
+        let pulled = control.pull_one(&common.topic, sample.queue_id, sample.queue_offset).await?;
+        let message = MessageView::decode(&pulled).map_err(|error| BenchError::Decode { what: "read a sample", error })?;
+        if message.queue_offset != sample.queue_offset || message.body != load.template.body(sample.queue_id as u32, &sample.stamp) {
+            let text = format!("queue {} offset {} does not hold what was sent", sample.queue_id, sample.queue_offset);
+            return Err(BenchError::NotProven(text));
+        }
+    }
+    report.bodies_checked = samples.len() as u64;
+    if args.read_back {
+        let after = control.max_offsets(&common.topic, common.queues).await?;
+        let queues = before.into_iter().zip(after).enumerate().map(|(at, (begin, end))| pull::Queue::new(at as i32, begin, end));
+        report.bodies_checked += pull::read_all(queues.collect(), common, runtime).await?;
+    }
+    Ok(report)
+}
+
+/// The queues must have grown by what was acknowledged: no less, and no more.
+async fn prove(control: &Control, clock: &SharedClock, common: &CommonArgs, before: &[i64], acknowledged: u64) -> Result<(), BenchError> {
+    let begin: i64 = before.iter().sum();
+    let (mut advanced, mut grew_nanos) = (0, clock.nanos());
+    loop {
+        let now = control.max_offsets(&common.topic, common.queues).await?.iter().sum::<i64>() - begin;
+        if now > advanced {
+            (advanced, grew_nanos) = (now, clock.nanos());
+        }
+        // The original's queues follow its log at some distance.
+        if advanced >= acknowledged as i64 || clock.nanos() - grew_nanos > OFFSETS_STILL_MAX.as_nanos() as u64 {
+            break;
+        }
+        clock.sleep(OFFSETS_EVERY).await;
+    }
+    if advanced != acknowledged as i64 {
+        let text = format!("{acknowledged} sends were acknowledged, the queues advanced by {advanced}");
+        return Err(BenchError::NotProven(text));
+    }
+    Ok(())
+}
+
+/// The load of a run, apart from what proves it: `echo` puts the same on a server that stores nothing.
+pub(super) struct Load {
+    args: LoadArgs,
+    pub(super) template: Arc<Template>,
+    oneway: Option<Arc<Template>>,
+}
+
+impl Load {
+    pub(super) fn new(common: &CommonArgs, args: &LoadArgs) -> Self {
+        let shape = FrameShape {
+            topic: common.topic.clone(),
+            numbered: false,
+            queues: common.queues,
+            header: common.header,
+            body_bytes: args.body_bytes,
+            batch: args.batch as usize,
+            oneway: false,
+        };
+        let oneway = args.oneway.then(|| Arc::new(Template::new(&FrameShape { oneway: true, ..shape.clone() })));
+        Self { args: args.clone(), template: Arc::new(Template::new(&shape)), oneway }
+    }
+
+    /// The report, how many messages were acknowledged (those of the warm-up too), and where some of them are.
+    pub(super) async fn run(
+        &self,
+        workload: &'static str,
+        common: &CommonArgs,
+        runtime: &Runtime,
+    ) -> Result<(Report, u64, Vec<Sample>), BenchError> {
+        let clock = runtime.clock();
+        let mut connections = Vec::new();
+        for _ in 0..common.connections {
+            connections.push(LoadConnection::open(common.addr).await?);
+        }
+        let mut acknowledged = 0;
+        if self.args.warmup_seconds > 0.0 {
+            let progress = Progress::start("warm-up", Goal::Seconds(self.args.warmup_seconds), runtime);
+            let warmup = Plan::until(clock, self.args.warmup_seconds);
+            let (back, tally) = self.drive(connections, warmup, common, &progress, runtime).await?;
+            connections = back;
+            acknowledged += tally.acknowledged;
+        }
+        let goal = self.args.messages.map_or(Goal::Seconds(self.args.seconds), Goal::Messages);
+        let progress = Progress::start(workload, goal, runtime);
+        let window = Window::open(common.server_pid, common.count_syscalls)?;
+        let started = clock.nanos();
+        let plan = match self.args.messages {
+            Some(messages) => Plan { messages, end_nanos: u64::MAX, issued: AtomicU64::new(0) },
+            None => Plan::until(clock, self.args.seconds),
+        };
+        let (connections, tally) = self.drive(connections, plan, common, &progress, runtime).await?;
+        let seconds = (clock.nanos() - started) as f64 / 1e9;
+        drop(progress);
+        let mut report = Report::new(workload, common);
+        report.cost = window.close(tally.acknowledged, seconds, common.threads)?;
+        drop(connections);
+        report.depth = self.args.depth as usize;
+        report.body_bytes = self.args.body_bytes;
+        report.refused = tally.refused;
+        report.took(tally.acknowledged, seconds);
+        report.latency_micros = Some(Latency::of(&tally.latency_nanos));
+        if self.args.batch > 1 {
+            report.figure("batch_messages", f64::from(self.args.batch));
+        }
+        if let Some(rate) = self.args.rate {
+            report.figure("rate_messages_per_second", rate);
+        }
+        if self.args.oneway {
+            report.figure("oneway_group_messages", ONEWAY_GROUP as f64);
+        }
+        Ok((report, acknowledged + tally.acknowledged, tally.samples))
+    }
+
+    async fn drive(
+        &self,
+        connections: Vec<LoadConnection>,
+        plan: Plan,
+        common: &CommonArgs,
+        progress: &Progress,
+        runtime: &Runtime,
+    ) -> Result<(Vec<LoadConnection>, Tally), BenchError> {
+        let plan = Arc::new(plan);
+        let count = connections.len();
+        let started = runtime.clock().nanos();
+        let mut tasks = Vec::new();
+        for (at, connection) in connections.into_iter().enumerate() {
+            let open_loop =
+                self.args.rate.map(|rate| Alarm::new().map(|alarm| (Pace::new(started, rate, at, count), alarm))).transpose()?;
+            let producer = Producer {
+                connection,
+                id: at as u32,
+                depth: self.args.depth as usize,
+                queues: common.queues,
+                batch: u64::from(self.args.batch),
+                open_loop,
+                plan: Arc::clone(&plan),
+                template: Arc::clone(&self.template),
+                oneway: self.oneway.clone(),
+                clock: runtime.clock().clone(),
+                samples_max: SAMPLES_MAX.div_ceil(count),
+                progress: progress.counter(),
+                slots: Vec::new(),
+                free: Vec::new(),
+                out: BytesMut::new(),
+                next_queue: at as u32 % common.queues,
+            };
+            tasks.push(runtime.spawn("producer", producer.run()));
+        }
+        let mut total = Tally::new();
+        let mut connections = Vec::new();
+        for (connection, tally) in join_all(tasks, progress, runtime.clock()).await? {
+            connections.push(connection);
+            total.add(tally);
+        }
+        Ok((connections, total))
+    }
 }
 
 /// How much is sent, shared by all connections.
@@ -136,8 +276,9 @@ impl Plan {
     }
 }
 
+/// An acknowledged message, to be read back.
 #[derive(Debug)]
-struct Sample {
+pub(super) struct Sample {
     queue_id: i32,
     queue_offset: i64,
     stamp: Stamp,
@@ -145,6 +286,7 @@ struct Sample {
 
 struct Tally {
     acknowledged: u64,
+    requests: u64,
     refused: u64,
     latency_nanos: Histogram<u64>,
     samples: Vec<Sample>,
@@ -152,118 +294,17 @@ struct Tally {
 
 impl Tally {
     fn new() -> Self {
-        Self { acknowledged: 0, refused: 0, latency_nanos: latency_histogram(), samples: Vec::new() }
+        Self { acknowledged: 0, requests: 0, refused: 0, latency_nanos: latency_histogram(), samples: Vec::new() }
     }
 
     fn add(&mut self, other: Self) {
         self.acknowledged += other.acknowledged;
+        self.requests += other.requests;
         self.refused += other.refused;
         self.latency_nanos += other.latency_nanos;
         self.samples.extend(other.samples);
     }
-}
 
-async fn drive(
-    connections: Vec<LoadConnection>,
-    plan: Plan,
-    args: &SendArgs,
-    template: &Arc<Template>,
-    runtime: &Runtime,
-) -> Result<(Vec<LoadConnection>, Tally), BenchError> {
-    let plan = Arc::new(plan);
-    let samples_max = SAMPLES_MAX.div_ceil(connections.len().max(1));
-    let tasks = connections
-        .into_iter()
-        .enumerate()
-        .map(|(at, connection)| {
-            let producer = Producer {
-                connection,
-                id: at as u32,
-                depth: args.depth,
-                queues: args.common.queues,
-                plan: Arc::clone(&plan),
-                template: Arc::clone(template),
-                clock: runtime.clock().clone(),
-                samples_max,
-            };
-            runtime.spawn("producer", producer.run())
-        })
-        .collect();
-    let mut total = Tally::new();
-    let mut connections = Vec::new();
-    for (connection, tally) in join_all(tasks).await? {
-        connections.push(connection);
-        total.add(tally);
-    }
-    Ok((connections, total))
-}
-
-struct Producer {
-    connection: LoadConnection,
-    id: u32,
-    depth: usize,
-    queues: u32,
-    plan: Arc<Plan>,
-    template: Arc<Template>,
-    clock: SharedClock,
-    samples_max: usize,
-}
-
-#[derive(Clone, Copy, Default)]
-struct InFlight {
-    sent_nanos: u64,
-    stamp: Stamp,
-}
-
-impl Producer {
-    async fn run(mut self) -> Result<(LoadConnection, Tally), BenchError> {
-        let mut tally = Tally::new();
-        let mut slots = vec![InFlight::default(); self.depth];
-        let mut free: Vec<usize> = (0..self.depth).rev().collect();
-        let mut out = BytesMut::with_capacity(self.depth * self.template.longest());
-        let mut next_queue = self.id % self.queues;
-        loop {
-            let now = self.clock.nanos();
-            let (first, count) = self.plan.take(free.len() as u64, now);
-            if count > 0 {
-                let born = self.clock.now_millis();
-                for sequence in first..first + count {
-                    let slot = free.pop().expect("no more were taken than are free");
-                    let stamp = Stamp { connection: self.id, sequence, born_millis: born };
-                    slots[slot] = InFlight { sent_nanos: now, stamp };
-                    self.template.stamp(&mut out, next_queue, OPAQUE_FIRST + slot as i32, &stamp);
-                    next_queue = (next_queue + 1) % self.queues;
-                }
-                self.connection.write(&out).await?;
-                out.clear();
-            }
-            if free.len() == self.depth {
-                return Ok((self.connection, tally));
-            }
-            self.connection.read().await?;
-            let now = self.clock.nanos();
-            while let Some(frame) = self.connection.next_frame()? {
-                let response = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what: "send answer", error })?;
-                let slot = (response.opaque - OPAQUE_FIRST) as usize;
-                let sent = *slots.get(slot).ok_or_else(|| BenchError::NotProven(format!("an answer to opaque {}", response.opaque)))?;
-                free.push(slot);
-                if response.code != response_code::SUCCESS {
-                    tally.refuse(&response)?;
-                    continue;
-                }
-                tally.acknowledged += 1;
-                tally.latency_nanos.saturating_record(now - sent.sent_nanos);
-                if tally.acknowledged % SAMPLE_EVERY == 1 && tally.samples.len() < self.samples_max {
-                    let header: SendMessageResponseHeader = response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
-                    let (queue_id, queue_offset) = (header.queue_id, header.queue_offset);
-                    tally.samples.push(Sample { queue_id, queue_offset, stamp: sent.stamp });
-                }
-            }
-        }
-    }
-}
-
-impl Tally {
     /// Flow control is counted and lived with; anything else ends the run.
     fn refuse(&mut self, response: &RemotingCommand) -> Result<(), BenchError> {
         if response.code == response_code::SYSTEM_BUSY {
@@ -275,224 +316,164 @@ impl Tally {
     }
 }
 
-/// What differs between two messages of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Stamp {
-    connection: u32,
-    sequence: u64,
-    born_millis: i64,
+struct Producer {
+    connection: LoadConnection,
+    id: u32,
+    depth: usize,
+    queues: u32,
+    batch: u64,
+    open_loop: Option<(Pace, Alarm)>,
+    plan: Arc<Plan>,
+    template: Arc<Template>,
+    /// Set when only the last of a group is answered.
+    oneway: Option<Arc<Template>>,
+    clock: SharedClock,
+    samples_max: usize,
+    progress: Arc<AtomicU64>,
+    slots: Vec<InFlight>,
+    free: Vec<usize>,
+    out: BytesMut,
+    next_queue: u32,
 }
 
-impl Stamp {
-    /// 32 hexadecimal digits, as the original's unique keys.
-    fn unique_key(&self) -> [u8; 32] {
-        let number = u128::from(self.connection) << 96 | u128::from(self.born_millis as u64) << 48 | u128::from(self.sequence);
-        let mut digits = [0; 32];
-        for (at, digit) in digits.iter_mut().enumerate() {
-            *digit = b"0123456789ABCDEF"[(number >> (124 - 4 * at)) as usize & 15];
-        }
-        digits
-    }
+#[derive(Clone, Copy, Default)]
+struct InFlight {
+    due_nanos: u64,
+    messages: u64,
+    stamp: Stamp,
 }
 
-/// Encoded requests, one per queue, with the places of what is patched.
-struct Template {
-    queues: Vec<Patched>,
-}
-
-struct Patched {
-    frame: Vec<u8>,
-    binary: bool,
-    opaque_at: usize,
-    born_at: usize,
-    unique_key_at: usize,
-    key_at: usize,
-    body_at: usize,
-}
-
-/// Stand-ins that occur once in a frame.
-const OPAQUE_MARK: i32 = 1_987_654_321;
-const BORN_MARK: i64 = 1_765_432_109_876;
-const UNIQUE_KEY_MARK: &str = "FEDCBA9876543210FEDCBA9876543210";
-const KEY_MARK: &str = "key0987654321";
-const KEY_PREFIX_BYTES: usize = 3;
-const KEY_DIGITS: usize = 10;
-
-impl Template {
-    fn new(args: &SendArgs) -> Self {
-        Self { queues: (0..args.common.queues).map(|queue_id| Patched::new(args, queue_id)).collect() }
-    }
-
-    fn longest(&self) -> usize {
-        self.queues.iter().map(|queue| queue.frame.len()).max().unwrap_or(0)
-    }
-
-    fn stamp(&self, out: &mut BytesMut, queue: u32, opaque: i32, stamp: &Stamp) {
-        let template = &self.queues[queue as usize];
-        let start = out.len();
-        out.extend_from_slice(&template.frame);
-        template.patch(&mut out[start..], opaque, stamp);
-    }
-}
-
-impl Patched {
-    fn new(args: &SendArgs, queue_id: u32) -> Self {
-        let properties = format!("UNIQ_KEY\u{1}{UNIQUE_KEY_MARK}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}KEYS\u{1}{KEY_MARK}\u{2}");
-        let header = SendMessageRequestHeaderV2::from(SendMessageRequestHeader {
-            producer_group: "ferrocket-bench".into(),
-            topic: args.common.topic.clone().into(),
-            default_topic: topic_names::AUTO_CREATE.into(),
-            default_topic_queue_nums: 4,
-            queue_id: queue_id as i32,
-            born_timestamp: BORN_MARK,
-            properties: properties.into(),
-            reconsume_times: Some(0),
-            ..SendMessageRequestHeader::default()
-        });
-        // Digits, so that no mark can occur in it; its first bytes are patched with the unique key.
-        let body: Vec<u8> = (0..args.body_bytes).map(|at| b'0' + (at % 7) as u8).collect();
-        let mut request = RemotingCommand::request_with(request_code::SEND_MESSAGE_V2, &header).with_body(body);
-        request.serialize_type = args.common.header.into();
-        request.opaque = OPAQUE_MARK;
-        let mut out = BytesMut::new();
-        request.encode(&mut out);
-        let frame = out.to_vec();
-        let binary = request.serialize_type == SerializeType::RocketMq;
-        let opaque_mark = if binary { OPAQUE_MARK.to_be_bytes().to_vec() } else { OPAQUE_MARK.to_string().into_bytes() };
-        Self {
-            opaque_at: position(&frame, &opaque_mark),
-            born_at: position(&frame, BORN_MARK.to_string().as_bytes()),
-            unique_key_at: position(&frame, UNIQUE_KEY_MARK.as_bytes()),
-            key_at: position(&frame, KEY_MARK.as_bytes()) + KEY_PREFIX_BYTES,
-            body_at: frame.len() - args.body_bytes,
-            frame,
-            binary,
+impl Producer {
+    async fn run(mut self) -> Result<(LoadConnection, Tally), BenchError> {
+        let mut tally = Tally::new();
+        self.slots = vec![InFlight::default(); self.depth];
+        self.free = (0..self.depth).rev().collect();
+        self.out.reserve(self.depth * self.template.longest());
+        loop {
+            let now = self.clock.nanos();
+            let ended = if self.open_loop.is_some() { self.stage_due(now)? } else { self.stage_free(now) };
+            if !self.out.is_empty() {
+                self.connection.write(&self.out).await?;
+                self.out.clear();
+            }
+            if ended && self.free.len() == self.slots.len() {
+                return Ok((self.connection, tally));
+            }
+            match &self.open_loop {
+                Some((_, alarm)) if !ended => tokio::select! {
+                    biased;
+                    read = self.connection.read() => read?,
+                    rung = alarm.rung() => {
+                        rung?;
+                        continue;
+                    }
+                },
+                _ => self.connection.read().await?,
+            }
+            self.take_answers(&mut tally)?;
         }
     }
 
-    fn patch(&self, frame: &mut [u8], opaque: i32, stamp: &Stamp) {
-        if self.binary {
-            frame[self.opaque_at..self.opaque_at + 4].copy_from_slice(&opaque.to_be_bytes());
-        } else {
-            write_digits(&mut frame[self.opaque_at..self.opaque_at + 10], opaque as u64);
+    /// Closed loop: a request for every free slot. True when there is nothing more to send.
+    fn stage_free(&mut self, now: u64) -> bool {
+        let group = if self.oneway.is_some() { ONEWAY_GROUP } else { self.batch };
+        let (first, mut count) = self.plan.take(self.free.len() as u64 * group, now);
+        if count == 0 {
+            return true;
         }
-        write_digits(&mut frame[self.born_at..self.born_at + 13], stamp.born_millis as u64);
-        let unique_key = stamp.unique_key();
-        frame[self.unique_key_at..self.unique_key_at + unique_key.len()].copy_from_slice(&unique_key);
-        write_digits(&mut frame[self.key_at..self.key_at + KEY_DIGITS], stamp.sequence);
-        self.patch_body(&mut frame[self.body_at..], &unique_key);
-    }
-
-    fn patch_body(&self, body: &mut [u8], unique_key: &[u8]) {
-        let patched = body.len().min(unique_key.len());
-        body[..patched].copy_from_slice(&unique_key[..patched]);
-    }
-
-    fn body(&self, stamp: &Stamp) -> Vec<u8> {
-        let mut body = self.frame[self.body_at..].to_vec();
-        self.patch_body(&mut body, &stamp.unique_key());
-        body
-    }
-}
-
-fn position(frame: &[u8], mark: &[u8]) -> usize {
-    frame.windows(mark.len()).position(|window| window == mark).expect("the frame was encoded with this mark")
-}
-
-/// The last digits of `number`, filling `digits`.
-fn write_digits(digits: &mut [u8], mut number: u64) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-}
-
-async fn prove(
-    control: &Control,
-    clock: &SharedClock,
-    common: &CommonArgs,
-    before: &[i64],
-    acknowledged: u64,
-    template: &Template,
-    tally: &Tally,
-) -> Result<(), BenchError> {
-    let deadline = clock.nanos() + ANSWER_MAX.as_nanos() as u64;
-    let advanced = loop {
-        let advanced = control.max_offsets(common).await?.iter().sum::<i64>() - before.iter().sum::<i64>();
-        // The original's queues follow its log at some distance.
-        if advanced >= acknowledged as i64 || clock.nanos() > deadline {
-            break advanced;
+        let born = self.clock.now_millis();
+        let mut sequence = first;
+        while count > 0 {
+            let messages = if self.oneway.is_some() { group.min(count) } else { self.batch };
+            self.stage(now, born, sequence, messages);
+            sequence += messages;
+            count = count.saturating_sub(messages);
         }
-        clock.sleep(OFFSETS_EVERY).await;
-    };
-    if advanced != acknowledged as i64 {
-        let text = format!("{acknowledged} sends were acknowledged, the queues advanced by {advanced}");
-        return Err(BenchError::NotProven(text));
+        false
     }
-    for sample in &tally.samples {
-        let header = PullMessageRequestHeader {
-            consumer_group: "ferrocket-bench".into(),
-            topic: common.topic.clone().into(),
-            queue_id: sample.queue_id,
-            queue_offset: sample.queue_offset,
-            max_msg_nums: 1,
-            sys_flag: pull_flag::SUBSCRIPTION,
-            subscription: Some("*".into()),
-            expression_type: Some("TAG".into()),
-            ..PullMessageRequestHeader::default()
-        };
-        let pulled = control.ask("read a sample", RemotingCommand::request_with(request_code::PULL_MESSAGE, &header)).await?;
-        let message = MessageView::decode(&pulled.body).map_err(|error| BenchError::Decode { what: "read a sample", error })?;
-        let sent = template.queues[sample.queue_id as usize].body(&sample.stamp);
-        if message.queue_offset != sample.queue_offset || message.body != sent {
-            let text = format!("queue {} offset {} does not hold what was sent", sample.queue_id, sample.queue_offset);
-            return Err(BenchError::NotProven(text));
+
+    /// Open loop: a request for every due time that has come. True when the run is over.
+    fn stage_due(&mut self, now: u64) -> Result<bool, BenchError> {
+        let (mut pace, alarm) = self.open_loop.take().expect("only called in open loop");
+        let born = self.clock.now_millis();
+        let mut ended = pace.next_nanos() >= self.plan.end_nanos;
+        while !ended && self.slots.len() - self.free.len() < OPEN_LOOP_IN_FLIGHT_MAX {
+            let Some(due) = pace.take(now) else { break };
+            let (first, count) = self.plan.take(self.batch, due);
+            if count == 0 {
+                ended = true;
+                break;
+            }
+            if self.free.is_empty() {
+                self.free.push(self.slots.len());
+                self.slots.push(InFlight::default());
+            }
+            self.stage(due, born, first, self.batch);
+            ended = pace.next_nanos() >= self.plan.end_nanos;
         }
+        if !ended {
+            alarm.set(pace.next_nanos().saturating_sub(self.clock.nanos()))?;
+        }
+        self.open_loop = Some((pace, alarm));
+        Ok(ended)
     }
-    Ok(())
+
+    fn stage(&mut self, due_nanos: u64, born_millis: i64, sequence: u64, messages: u64) {
+        let slot = self.free.pop().expect("no more were taken than are free");
+        let mut stamp = Stamp { topic: 0, connection: self.id, sequence, born_millis };
+        let opaque = OPAQUE_FIRST + slot as i32;
+        if let Some(oneway) = &self.oneway {
+            for _ in 1..messages {
+                oneway.stamp(&mut self.out, self.next_queue, opaque, &stamp);
+                self.next_queue = (self.next_queue + 1) % self.queues;
+                stamp.sequence += 1;
+            }
+        }
+        self.slots[slot] = InFlight { due_nanos, messages, stamp };
+        self.template.stamp(&mut self.out, self.next_queue, opaque, &stamp);
+        self.next_queue = (self.next_queue + 1) % self.queues;
+    }
+
+    fn take_answers(&mut self, tally: &mut Tally) -> Result<(), BenchError> {
+        let now = self.clock.nanos();
+        let before = tally.acknowledged;
+        while let Some(frame) = self.connection.next_frame()? {
+            let decoded = || RemotingCommand::decode(frame.clone()).map_err(|error| BenchError::Decode { what: "send answer", error });
+            let (code, opaque) = match answer_numbers(&frame) {
+                Some(numbers) => numbers,
+                None => decoded().map(|answer| (answer.code, answer.opaque))?,
+            };
+            let slot = usize::try_from(opaque.wrapping_sub(OPAQUE_FIRST)).unwrap_or(usize::MAX);
+            let sent = *self.slots.get(slot).ok_or_else(|| BenchError::NotProven(format!("an answer to opaque {opaque}")))?;
+            if sent.messages == 0 {
+                return Err(BenchError::NotProven(format!("a second answer to opaque {opaque}")));
+            }
+            self.slots[slot].messages = 0;
+            self.free.push(slot);
+            if code != response_code::SUCCESS {
+                tally.refuse(&decoded()?)?;
+                continue;
+            }
+            tally.acknowledged += sent.messages;
+            tally.requests += 1;
+            tally.latency_nanos.saturating_record(now.saturating_sub(sent.due_nanos));
+            if tally.requests % SAMPLE_EVERY == 1 && tally.samples.len() < self.samples_max {
+                let header: SendMessageResponseHeader = decoded()?.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
+                let (queue_id, queue_offset) = (header.queue_id, header.queue_offset);
+                if !(0..self.queues as i32).contains(&queue_id) {
+                    return Err(BenchError::NotProven(format!("a message went to queue {queue_id}, which was not asked for")));
+                }
+                tally.samples.push(Sample { queue_id, queue_offset, stamp: sent.stamp });
+            }
+        }
+        self.progress.fetch_add(tally.acknowledged - before, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_patched_frame_is_the_request_it_should_be() {
-        for header in [super::super::HeaderForm::Json, super::super::HeaderForm::Binary] {
-            let args = SendArgs {
-                common: CommonArgs {
-                    addr: ([127, 0, 0, 1], 1).into(),
-                    topic: "T".into(),
-                    queues: 4,
-                    connections: 1,
-                    header,
-                    threads: 1,
-                    server_pid: None,
-                    json: false,
-                    label: String::new(),
-                },
-                depth: 1,
-                body_bytes: 100,
-                messages: None,
-                seconds: 1.0,
-                warmup_seconds: 0.0,
-                keep_topic: false,
-            };
-            let template = Template::new(&args);
-            let stamp = Stamp { connection: 5, sequence: 42, born_millis: 1_700_000_000_000 };
-            let mut out = BytesMut::new();
-            template.stamp(&mut out, 3, OPAQUE_FIRST + 9, &stamp);
-            let frame = ferrocket_protocol::split_frame(&mut out).unwrap().unwrap();
-            let request = RemotingCommand::decode(frame).unwrap();
-            assert_eq!(request.opaque, OPAQUE_FIRST + 9);
-            let header = SendMessageRequestHeader::from_request(&request).unwrap();
-            assert_eq!((header.queue_id, header.born_timestamp), (3, 1_700_000_000_000));
-            let key = String::from_utf8(stamp.unique_key().to_vec()).unwrap();
-            assert!(header.properties.contains(&key) && header.properties.contains("key0000000042\u{2}"));
-            assert_eq!(request.body, template.queues[3].body(&stamp));
-            assert!(request.body.starts_with(key.as_bytes()));
-        }
-    }
 
     #[test]
     fn a_plan_gives_out_no_more_than_it_has() {

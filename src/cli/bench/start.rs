@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `bench ready`: starts a server, waits for its first acknowledged send, and looks at what it uses when nothing happens.
+//! `bench start`: starts a server, waits for its first acknowledged send, and looks at what it uses when nothing happens.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -10,13 +10,13 @@ use ferrocket_protocol::header::send::{SendMessageRequestHeader, SendMessageRequ
 use ferrocket_protocol::{RemotingCommand, request_code, response_code, topic_names};
 use serde::Serialize;
 
-use super::meter::usage;
-use super::{BenchError, say};
+use super::meter::Usage;
+use super::{BenchError, GROUP, say};
 use crate::remoting::RemotingClient;
 use crate::runtime::Runtime;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ReadyArgs {
+pub(in crate::cli) struct StartArgs {
     /// Where the broker will answer
     #[arg(long, value_name = "HOST:PORT")]
     addr: SocketAddr,
@@ -50,7 +50,7 @@ struct Readiness {
     stop_millis: f64,
 }
 
-pub(super) async fn run(args: &ReadyArgs, runtime: &Runtime) -> Result<(), BenchError> {
+pub(super) async fn run(args: &StartArgs, runtime: &Runtime) -> Result<(), BenchError> {
     let clock = runtime.clock();
     let started = clock.nanos();
     let mut server = Server::start(&args.command)?;
@@ -70,9 +70,9 @@ pub(super) async fn run(args: &ReadyArgs, runtime: &Runtime) -> Result<(), Bench
         clock.sleep(ATTEMPT_EVERY).await;
     }
     let ready_millis = (clock.nanos() - started) as f64 / 1e6;
-    let at_ready = usage(server.0.id())?;
+    let at_ready = Usage::of(server.0.id())?;
     clock.sleep(Duration::from_secs_f64(args.idle_seconds)).await;
-    let after_idle = usage(server.0.id())?;
+    let after_idle = Usage::of(server.0.id())?;
     let stopping = clock.nanos();
     server.stop()?;
     while server.ended()?.is_none() {
@@ -82,7 +82,7 @@ pub(super) async fn run(args: &ReadyArgs, runtime: &Runtime) -> Result<(), Bench
         clock.sleep(ATTEMPT_EVERY).await;
     }
     let readiness = Readiness {
-        workload: "ready",
+        workload: "start",
         label: args.label.clone(),
         ready_millis,
         cpu_seconds_until_ready: at_ready.cpu_seconds,
@@ -96,8 +96,8 @@ pub(super) async fn run(args: &ReadyArgs, runtime: &Runtime) -> Result<(), Bench
 
 fn first_send() -> RemotingCommand {
     let header = SendMessageRequestHeaderV2::from(SendMessageRequestHeader {
-        producer_group: "ferrocket-bench".into(),
-        topic: "ferrocket-bench-ready".into(),
+        producer_group: GROUP.into(),
+        topic: "ferrocket-bench-start".into(),
         default_topic: topic_names::AUTO_CREATE.into(),
         default_topic_queue_nums: 1,
         properties: "WAIT\u{1}true\u{2}".into(),
