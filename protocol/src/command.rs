@@ -58,6 +58,9 @@ pub struct RemotingCommand {
     pub serialize_type: SerializeType,
 }
 
+/// A longer remark is cut. Requests are echoed in remarks, and this much fits the header's 24-bit length with every byte escaped.
+const REMARK_BYTES_MAX: usize = 1 << 20;
+
 impl RemotingCommand {
     /// Reads one frame as `split_frame` gives it: header word, header, body.
     pub fn decode(frame: Bytes) -> Result<Self, DecodeError> {
@@ -144,6 +147,13 @@ impl RemotingCommand {
         out.extend_from_slice(&self.body);
     }
 
+    /// The remark as it is sent.
+    fn sent_remark(&self) -> Option<&str> {
+        let remark = self.remark.as_deref()?;
+        let end = (0..=REMARK_BYTES_MAX.min(remark.len())).rev().find(|end| remark.is_char_boundary(*end));
+        Some(&remark[..end.unwrap_or(0)])
+    }
+
     /// Appends the frame up to its body; `body_bytes` follow separately.
     pub fn encode_header(&self, body_bytes: usize, out: &mut BytesMut) {
         let start = out.len();
@@ -163,4 +173,25 @@ fn patch_head(out: &mut BytesMut, start: usize, form: SerializeType, body_bytes:
     let length = HEADER_WORD_BYTES + header_bytes + body_bytes;
     out[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
     out[start + 4..start + 8].copy_from_slice(&(u32::from(form.code()) << 24 | header_bytes as u32).to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response_code;
+
+    /// A request of 16 MB can name its topic with nearly all of it, and the refusal names the topic.
+    #[test]
+    fn a_remark_that_echoes_a_huge_request_is_cut_at_a_character() {
+        for serialize_type in [SerializeType::Json, SerializeType::RocketMq] {
+            for (echoed, kept) in [("\u{1}".repeat(16 << 20), REMARK_BYTES_MAX), ("€".repeat(6 << 20), REMARK_BYTES_MAX / 3 * 3)] {
+                let mut response = RemotingCommand::response(response_code::TOPIC_NOT_EXIST).with_remark(echoed.clone());
+                response.serialize_type = serialize_type;
+                let mut frame = BytesMut::new();
+                response.encode(&mut frame);
+                let read = RemotingCommand::decode(frame.freeze().slice(4..)).unwrap();
+                assert_eq!(read.remark.as_deref(), Some(&echoed[..kept]));
+            }
+        }
+    }
 }

@@ -108,7 +108,7 @@ pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
     out.put_i16(command.version as i16);
     out.put_i32(command.opaque);
     out.put_i32(command.flag);
-    let remark = command.remark.as_ref().map_or(&[][..], Str::as_bytes);
+    let remark = command.sent_remark().map_or(&[][..], str::as_bytes);
     out.put_u32(remark.len() as u32);
     out.extend_from_slice(remark);
 

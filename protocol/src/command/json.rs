@@ -307,7 +307,7 @@ pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
         writer.0.extend_from_slice(b"}");
     }
     write!(writer, ",\"flag\":{},\"language\":\"{}\",\"opaque\":{}", command.flag, command.language.name(), command.opaque).expect(GROWS);
-    if let Some(remark) = &command.remark {
+    if let Some(remark) = command.sent_remark() {
         writer.0.extend_from_slice(b",\"remark\":");
         write_text(remark.as_bytes(), writer.0);
     }
