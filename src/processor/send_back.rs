@@ -91,16 +91,8 @@ fn put_back(
     {
         broker.count_put(&topic, put.message_count as u64, put.record_bytes as u64);
     }
-    if put.needs_wait() {
-        // The original answers before the disk has it (WAIT=false); the consumer commits past the message after this answer.
-        broker.store.when_durable(&put, Box::new(move |status| answer(completion, status)));
-    } else {
-        answer(completion, put.status);
-    }
-}
-
-fn answer(completion: Completion, status: PutMessageStatus) {
-    completion.answer(match status {
+    // As in the original, the message bears WAIT=false: nobody waits for the disk.
+    completion.answer(match put.status {
         PutMessageStatus::PutOk => RemotingCommand::response(response_code::SUCCESS),
         other => Refusal::system_error(status_name(other)).into_response(),
     });
