@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -52,6 +52,8 @@ pub struct Hold {
     watched_until: AtomicU64,
     /// Rung when a deadline before that was added.
     earlier: Notify,
+    /// The broker stops: nobody waits any more.
+    stopping: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +90,7 @@ impl Hold {
             deadlines: Mutex::new(BTreeMap::new()),
             watched_until: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -109,9 +112,9 @@ impl Hold {
             self.count(&queue, 1);
             self.add_deadline((deadline_nanos, id), &queue);
         }
-        // Pairs with the fence in `arriving`: either that side sees the waiter or this side sees the new maximum.
+        // Pairs with the fence in `arriving`: either that side sees the waiter or this side sees the new maximum. Likewise with `stop`.
         fence(Ordering::SeqCst);
-        if wakes_on_arrival && max_offset() > from_offset {
+        if self.stopping.load(Ordering::Relaxed) || (wakes_on_arrival && max_offset() > from_offset) {
             self.wake(&queue, |held| held.id == id);
         }
         Ok(())
@@ -156,8 +159,11 @@ impl Hold {
         }
     }
 
-    /// At the stop: every waiter is answered.
-    pub fn release_all(&self) {
+    /// The broker stops: every waiter is run, and whoever comes later is run at once. Clients ask again with every answer, and would
+    /// keep the stop waiting for as long as they are held.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         let topics: Vec<_> = self.topics.read().values().cloned().collect();
         for topic in topics {
             let queues = topic.queues.read().clone();
@@ -409,8 +415,10 @@ mod tests {
         hold.forget_topic("T");
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         held(&hold, waiter(0, "*", i64::MAX, &woken), 0);
-        hold.release_all();
+        hold.stop();
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (2, 0));
+        held(&hold, waiter(0, "*", i64::MAX, &woken), 0);
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (3, 0), "who comes after the stop does not wait");
         assert!(hold.deadlines.lock().is_empty());
     }
 

@@ -309,19 +309,29 @@ impl Broker {
 
     /// Stops delivering, closes the store, writes the tables. Requests must have ended before.
     pub fn stop(&self) -> Result<(), StopError> {
+        // Whatever failed, the tables are written.
+        let stored = self.close_store();
+        self.persist_tables()?;
+        stored
+    }
+
+    /// Stops delivering and closes the store. Delivery positions must not run ahead of what the disk holds, so they are written last.
+    pub fn close_store(&self) -> Result<(), StopError> {
         self.schedule.stop();
         self.transactions.stop(self.store_host());
-        let stored = self.store.shutdown();
-        // Whatever failed, the other tables are written. Only delivery positions must not run ahead of what the disk holds.
-        let delivered = if stored.is_ok() { self.schedule.persist() } else { Ok(()) };
-        let settled = if stored.is_ok() { self.transactions.persist(&self.consumer_offsets) } else { Ok(()) };
+        self.store.shutdown()?;
+        let delivered = self.schedule.persist();
+        // Its snapshot stands for an offset, which is written behind it whatever `persist_tables` has written meanwhile.
+        self.transactions.persist(&self.consumer_offsets)?;
+        self.consumer_offsets.persist()?;
+        Ok(delivered?)
+    }
+
+    /// Topics, groups and consumer offsets.
+    pub fn persist_tables(&self) -> Result<(), StopError> {
         let topics = self.topics.persist();
-        let members = membership::persist_all(self);
-        stored?;
-        delivered?;
-        settled?;
-        topics?;
-        Ok(members?)
+        membership::persist_all(self)?;
+        Ok(topics?)
     }
 
     /// The topic, its messages and what groups have consumed of it. Blocks on the disk.

@@ -14,8 +14,8 @@ pub type NamesrvConfigCell = Cell<NamesrvConfig>;
 /// Writes the file that the configuration came from; given its new bytes.
 type Save = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
 type Watcher<K> = Box<dyn Fn(&K) + Send + Sync>;
-/// What the start would say of such values, if it refused them.
-type Check<K> = fn(&K) -> Result<(), String>;
+/// What the next start would say, if it refused the second values; the first ones hold now.
+type Check<K> = fn(&K, &K) -> Result<(), String>;
 
 /// The values that hold now, and the file they came from.
 pub struct Cell<K> {
@@ -116,7 +116,7 @@ impl<K: Keys> Cell<K> {
             return Err(UpdateError::Refused(why));
         }
         if let Some(check) = self.check {
-            check(&config).map_err(UpdateError::Refused)?;
+            check(&self.now.load(), &config).map_err(UpdateError::Refused)?;
         }
         let bytes = properties::edit(&file.bytes, &changes).map_err(|error| UpdateError::NotSaved(error.to_string()))?;
         if let Some(save) = &mut file.save {
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn what_the_start_would_refuse_is_neither_held_nor_saved() {
         let (cell, saved) = backed("");
-        let cell = cell.checked(|config| if config.max_message_size > 0 { Ok(()) } else { Err("too small".to_owned()) });
+        let cell = cell.checked(|_, config| if config.max_message_size > 0 { Ok(()) } else { Err("too small".to_owned()) });
         assert_eq!(cell.update(b"fileReservedTime=1\nmaxMessageSize=0", 7), Err(UpdateError::Refused("too small".into())));
         assert_eq!((cell.load().file_reserved_time, cell.load().max_message_size), (72, 4_194_304));
         assert_eq!(*saved.lock(), "");

@@ -97,6 +97,13 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             }
             match turn {
                 Turn::Read => {}
+                Turn::ReadLast => {
+                    if let Err(end) = self.read_last(context) {
+                        return Poll::Ready(end);
+                    }
+                    self.peer.outbound.read_out();
+                    continue;
+                }
                 Turn::Pause => return Poll::Pending,
                 Turn::Close(reason) => return Poll::Ready(End::Ours(reason)),
             }
@@ -109,16 +116,41 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             match ready!(self.poll_read(context)) {
                 Ok(0) => return Poll::Ready(End::Stream),
                 Ok(_) => {
-                    self.touch();
-                    self.read_nanos = None;
-                    self.peer.set_read_nanos(None);
-                    if let Err(end) = self.handle_frames() {
+                    if let Err(end) = self.handle_read() {
                         return Poll::Ready(end);
                     }
                 }
                 Err(error) => return Poll::Ready(End::Reset(error)),
             }
         }
+    }
+
+    /// What one read has brought.
+    fn handle_read(&mut self) -> Result<(), End> {
+        self.touch();
+        self.read_nanos = None;
+        self.peer.set_read_nanos(None);
+        self.handle_frames()
+    }
+
+    /// The server stops: what has arrived is handled, up to one large read. A client that goes on asking asks another server.
+    fn read_last(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        if self.stopped_short {
+            return self.handle_frames();
+        }
+        let mut read = 0;
+        while read < READ_BYTES_MAX && !self.stopped_short {
+            match self.poll_read(context) {
+                Poll::Ready(Ok(0)) => return Err(End::Stream),
+                Poll::Ready(Ok(bytes)) => {
+                    read += bytes;
+                    self.handle_read()?;
+                }
+                Poll::Ready(Err(error)) => return Err(End::Reset(error)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {

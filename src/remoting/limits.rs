@@ -44,6 +44,9 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Wait after the machine refused to accept (no descriptors left), so that the refusal does not burn a core.
 pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// How often a listener that drains looks whether every answer is given: a stop is noticed by people, not by messages.
+pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
 /// The limits that one listener or client enforces; tests make them small.
 #[derive(Clone, Debug)]
 pub struct Limits {

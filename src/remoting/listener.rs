@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::connection::{Connection, RequestHandler};
-use super::limits::{ACCEPT_RETRY, Limits};
+use super::limits::{ACCEPT_RETRY, DRAIN_LOOK, Limits};
 use super::peer::Peer;
 use crate::runtime::{Runtime, Shutdown};
 
@@ -22,12 +22,13 @@ pub struct Listener {
     local_addr: SocketAddr,
     accepting: Shutdown,
     connections: Arc<Connections>,
-    runtime: Runtime,
 }
 
 #[derive(Default)]
 struct Connections {
     peers: Mutex<HashMap<u64, Arc<Peer>>>,
+    /// Set before the peers are asked, so that one that comes while they are is asked too.
+    draining: AtomicBool,
     /// Sweeps so far: the coarse time in which idleness is counted, so that a message costs no clock call.
     tick: Arc<AtomicU32>,
 }
@@ -41,12 +42,7 @@ impl Listener {
         runtime: &Runtime,
     ) -> io::Result<Self> {
         let socket = TcpListener::bind(addr).await?;
-        let listener = Self {
-            local_addr: socket.local_addr()?,
-            accepting: runtime.shutdown().child(),
-            connections: Arc::default(),
-            runtime: runtime.clone(),
-        };
+        let listener = Self { local_addr: socket.local_addr()?, accepting: runtime.shutdown().child(), connections: Arc::default() };
         if let Some(idle) = limits.idle {
             let sweep = sweep(Arc::clone(&listener.connections), idle, limits.idle_sweep, runtime.clone());
             runtime.spawn("idle sweep", sweep);
@@ -76,17 +72,26 @@ impl Listener {
         self.accepting.begin();
     }
 
-    /// Second step: waits until every late answer was given and read, for at most `patience`. False when some were not.
+    /// Second step: what has arrived is handled, nothing more is read. A client that asks again with every answer would otherwise
+    /// keep its connection busy for good.
+    pub fn stop_reading(&self) {
+        self.connections.draining.store(true, Ordering::SeqCst);
+        self.connections.all().iter().for_each(|peer| peer.drain());
+    }
+
+    /// Third step: waits until every request that was read is answered and the answers were taken, for at most `patience`.
+    /// False when some could not be given; a peer that does not take its answers is only waited for.
     pub async fn drain(&self, patience: Duration) -> bool {
-        let clock = self.runtime.clock();
-        let deadline = clock.nanos() + patience.as_nanos() as u64;
-        loop {
-            let busy = self.connections.any(|peer| peer.outstanding_count() > 0 || peer.unread_bytes() > 0);
-            if !busy || clock.nanos() >= deadline {
-                return !busy;
+        self.stop_reading();
+        // In the machine's time, as the stop of the runtime: a clock that a test holds must not hold it up.
+        let mut look = tokio::time::interval(DRAIN_LOOK);
+        let drained = async {
+            while self.connections.any(|peer| !peer.is_drained() || peer.unread_bytes() > 0) {
+                look.tick().await;
             }
-            clock.sleep(Duration::from_millis(5)).await;
-        }
+        };
+        // What is left at the end may be answers that were given and not taken.
+        tokio::time::timeout(patience, drained).await.is_ok() || !self.connections.any(|peer| !peer.is_drained())
     }
 
     /// Last step: every connection ends.
@@ -96,9 +101,12 @@ impl Listener {
 }
 
 impl Connections {
+    fn all(&self) -> Vec<Arc<Peer>> {
+        self.peers.lock().values().cloned().collect()
+    }
+
     fn close_all(&self, reason: &'static str) {
-        let peers: Vec<Arc<Peer>> = self.peers.lock().values().cloned().collect();
-        peers.iter().for_each(|peer| peer.close(reason));
+        self.all().iter().for_each(|peer| peer.close(reason));
     }
 
     fn any(&self, mut test: impl FnMut(&Peer) -> bool) -> bool {
@@ -154,6 +162,9 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
         let clock = self.runtime.clock().clone();
         let peer = Arc::new(Peer::new(remote_addr, local_addr, write, &self.limits, clock));
         self.connections.peers.lock().insert(peer.id(), Arc::clone(&peer));
+        if self.connections.draining.load(Ordering::SeqCst) {
+            peer.drain();
+        }
         let tick = Arc::clone(&self.connections.tick);
         let connection = Connection::new(read, Arc::clone(&peer), Arc::clone(&self.handler), tick);
         let connections = Arc::clone(&self.connections);

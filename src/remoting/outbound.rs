@@ -33,16 +33,29 @@ struct State {
     /// `None` when the peer's socket takes nothing more; what it sent before is still read.
     stream: Option<OwnedWriteHalf>,
     close: Option<&'static str>,
+    drain: Drain,
     /// Requests that wait for a late answer.
     completions: usize,
     /// The task stopped reading because of a limit and wants to hear when it is kept again.
     paused: bool,
 }
 
+/// How far a connection is on its way to an end in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// What has arrived is still read.
+    Asked,
+    /// Nothing is read any more; late answers go out.
+    ReadOut,
+}
+
 /// What the connection's task may do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Read,
+    /// Read what has arrived, say `read_out`, and read no more.
+    ReadLast,
     /// A limit is reached: read nothing until woken.
     Pause,
     Close(&'static str),
@@ -70,6 +83,7 @@ impl Outbound {
                 task: None,
                 stream: Some(stream),
                 close: None,
+                drain: Drain::No,
                 completions: 0,
                 paused: false,
             }),
@@ -93,6 +107,11 @@ impl Outbound {
         }
         if let Some(reason) = state.close {
             return (Turn::Close(reason), progress);
+        }
+        match state.drain {
+            Drain::No => {}
+            Drain::Asked => return (Turn::ReadLast, progress),
+            Drain::ReadOut => return (Turn::Pause, progress),
         }
         state.paused = self.is_over(&state);
         (if state.paused { Turn::Pause } else { Turn::Read }, progress)
@@ -156,6 +175,31 @@ impl Outbound {
         self.state.lock().waiting.len()
     }
 
+    /// Asks the connection's task to read what has arrived, and no more.
+    pub(super) fn drain(&self) {
+        let task = {
+            let mut state = self.state.lock();
+            if state.drain != Drain::No {
+                return;
+            }
+            state.drain = Drain::Asked;
+            state.task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    pub(super) fn read_out(&self) {
+        self.state.lock().drain = Drain::ReadOut;
+    }
+
+    /// No request is left that has no answer yet.
+    pub(super) fn is_drained(&self) -> bool {
+        let state = self.state.lock();
+        state.drain == Drain::ReadOut && state.completions == 0
+    }
+
     pub(super) fn close(&self, reason: &'static str) {
         let task = {
             let mut state = self.state.lock();
@@ -171,6 +215,7 @@ impl Outbound {
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.break_off();
+        state.drain = Drain::ReadOut;
         state.task = None;
     }
 

@@ -157,6 +157,17 @@ impl Peer {
         self.outbound.close(reason);
     }
 
+    /// The server stops: what has arrived is still handled, nothing is read after it, and no answer to a call of ours is waited for.
+    pub(super) fn drain(&self) {
+        self.end_calls();
+        self.outbound.drain();
+    }
+
+    /// Every request that was read has its answer.
+    pub(super) fn is_drained(&self) -> bool {
+        self.outbound.is_drained()
+    }
+
     /// Late answers that this connection still waits for.
     pub fn outstanding_count(&self) -> usize {
         self.outbound.completions()
@@ -225,6 +236,10 @@ impl Peer {
     pub(super) fn end(&self) {
         self.active.store(false, Ordering::Release);
         self.outbound.end();
+        self.end_calls();
+    }
+
+    fn end_calls(&self) {
         let mut calls = self.calls.lock();
         calls.ended = true;
         calls.waiting.clear();

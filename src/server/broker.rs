@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The broker of this process: its directory, its ports, its boot line, and the order in which it stops.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::files::Fs;
 use super::machine::Machine;
 use super::plan::{self, BrokerPlan};
-use super::{StartError, bind_host, listen, say_report};
+use super::stop::Stop;
+use super::{StartError, bind_host, cannot_listen, listen};
 use crate::broker::schedule::parse_levels;
-use crate::broker::{Broker as Services, Location, OpenError, Parts};
+use crate::broker::{Broker as Services, Location, OpenError, Parts, StopError};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType};
 use crate::processor::BrokerHandler;
 use crate::remoting::{Listener, RequestHandler};
@@ -22,20 +22,19 @@ use crate::store::{self, StoreConfig, StoreError};
 
 /// The VIP port is so far below the port.
 const VIP_DISTANCE: u16 = 2;
-/// Held pulls are let go and late answers given before this; the rest of the five seconds is for the disk.
-const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Broker {
     pub services: Arc<Services>,
     pub handler: Arc<BrokerHandler>,
+    pub listeners: Vec<Listener>,
+    /// The directory, when there was no store in it before.
+    pub begins_in: Option<PathBuf>,
     config: Arc<ConfigCell>,
-    listeners: Vec<Listener>,
 }
 
 impl Broker {
     /// Everything but the ports.
-    pub(super) fn open(plan: BrokerPlan, fs: &Fs, machine: &Machine, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
-        say_report(&plan.report, &plan.file.path, say);
+    pub(super) fn open(plan: BrokerPlan, fs: &Fs, machine: &Machine, runtime: &Runtime) -> Result<Self, StartError> {
         let config = plan.config;
         if config.broker_role == BrokerRole::SyncMaster {
             warn!(
@@ -58,11 +57,8 @@ impl Broker {
             location,
         };
         let services = Services::open(parts).map_err(|error| StartError::Sentence(open_sentence(&error, &root)))?;
-        if is_new {
-            say(&format!("the store in {} is empty: a new one begins", root.display()));
-        }
         let handler = Arc::new(BrokerHandler::new(Arc::clone(&services)));
-        Ok(Self { services, handler, config: cell, listeners: Vec::new() })
+        Ok(Self { services, handler, listeners: Vec::new(), begins_in: is_new.then_some(root), config: cell })
     }
 
     /// Binds the port and the VIP port; requests go to `handler`, which may serve more than the broker's own.
@@ -123,44 +119,50 @@ impl Broker {
         line
     }
 
-    /// In the reverse order of the start: leave the name servers, take no more, answer what is there, write everything down.
-    pub(super) async fn stop(&self) -> Result<(), StartError> {
-        self.services.unregister().await;
-        self.listeners.iter().for_each(Listener::stop_accepting);
-        self.services.hold.release_all();
-        for listener in &self.listeners {
-            if !listener.drain(DRAIN_MAX).await {
-                warn!("some late answers could not be given");
+    /// Once no request runs any more: the store is closed and the tables are written, neither waiting for the other.
+    pub(super) async fn close(&self, stop: &mut Stop) {
+        let run = |name, work: fn(&Services) -> Result<(), StopError>| {
+            let services = Arc::clone(&self.services);
+            (name, self.services.runtime.spawn_blocking(name, move || work(&services)))
+        };
+        for (name, step) in [run("closing the store", Services::close_store), run("writing the tables", Services::persist_tables)] {
+            match stop.step(name, step.join()).await {
+                Some(Some(Ok(()))) | None => {}
+                Some(Some(Err(error))) => stop.failed(name, error),
+                Some(None) => stop.failed(name, "see the log"),
             }
-            listener.close_all("the server stops");
-        }
-        let services = Arc::clone(&self.services);
-        let stopped = self.services.runtime.spawn_blocking("stop the broker", move || services.stop());
-        match stopped.join().await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(StartError::Sentence(format!("the broker could not be stopped cleanly: {error}"))),
-            None => Err(StartError::Sentence("the broker could not be stopped cleanly: see the log".to_owned())),
         }
     }
 }
 
 fn location(config: &BrokerConfig, rules: AdvertiseRules, machine: &Machine) -> Result<Location, StartError> {
-    let host = config.broker_ip1.clone();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let resolved: Option<IpAddr> =
-        bare.parse().ok().or_else(|| (bare, 0).to_socket_addrs().ok().and_then(|mut found| found.next()).map(|found| found.ip()));
-    let ip = resolved
-        .ok_or_else(|| StartError::Sentence(format!("brokerIP1={host} is wrong: it must be an address, or a name that has one")))?;
+    let ip = resolve(&config.broker_ip1)?;
     let ip = if config.is_given("brokerIP1") { ip } else { machine.address };
-    Ok(Location { host, ip, is_set: config.is_given("brokerIP1"), rules, port: config.listen_port as u16 })
+    Ok(Location { host: config.broker_ip1.clone(), ip, is_set: config.is_given("brokerIP1"), rules, port: config.listen_port as u16 })
 }
 
-/// The sentence with which the next start would refuse these values.
-fn check(config: &BrokerConfig) -> Result<(), String> {
-    plan::check_broker(config).map_err(|error| error.to_string())?;
-    store_config(config).map_err(|error| error.to_string())?;
-    bind_host(&config.bind_address).map_err(|error| error.to_string())?;
-    Ok(())
+fn resolve(host: &str) -> Result<IpAddr, StartError> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let resolved = bare.parse().ok().or_else(|| (bare, 0).to_socket_addrs().ok()?.next().map(|found| found.ip()));
+    resolved.ok_or_else(|| StartError::Sentence(format!("brokerIP1={host} is wrong: it must be an address, or a name that has one")))
+}
+
+/// The sentence with which the next start would refuse these values. Asks the machine and its name service, so it may block.
+fn check(now: &BrokerConfig, config: &BrokerConfig) -> Result<(), String> {
+    let check_all = || {
+        plan::check_broker(config)?;
+        store_config(config)?;
+        // What is not changed was good at the start: a name service that fails now is no reason to refuse another key.
+        if config.broker_ip1 != now.broker_ip1 {
+            resolve(&config.broker_ip1)?;
+        }
+        if config.bind_address != now.bind_address {
+            let host = bind_host(&config.bind_address)?;
+            TcpListener::bind((host, 0)).map_err(|error| cannot_listen(SocketAddr::new(host, 0), &error, "listenPort"))?;
+        }
+        Ok::<(), StartError>(())
+    };
+    check_all().map_err(|error| error.to_string())
 }
 
 /// The store's part of the configuration.

@@ -25,6 +25,11 @@ impl Fs {
         Self(RealFs::shared())
     }
 
+    #[cfg(test)]
+    pub(super) fn of(fs: Arc<dyn StoreFs>) -> Self {
+        Self(fs)
+    }
+
     pub(super) fn shared(&self) -> Arc<dyn StoreFs> {
         Arc::clone(&self.0)
     }

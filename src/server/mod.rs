@@ -8,6 +8,7 @@ pub mod health;
 mod machine;
 mod namesrv;
 pub mod plan;
+mod stop;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 
 pub use files::Fs;
 pub use machine::Machine;
@@ -25,9 +26,10 @@ use crate::config::{Report, Unreadable};
 use crate::remoting::{Limits, Listener, RequestHandler};
 use crate::runtime::{Runtime, SystemClock};
 use dispatch::Dispatch;
+use stop::Stop;
 
-/// From the signal to the end of the process.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long requests that were read are waited for; the rest of the stop's time is for the disk.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Why a server did not start: one sentence, with the remedy.
 #[derive(Debug, Error)]
@@ -52,6 +54,12 @@ async fn serve(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let no_signals = |error: std::io::Error| StartError::Sentence(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
     let runtime = Runtime::current(SystemClock::shared());
     let fs = Fs::machine();
 
@@ -60,23 +68,44 @@ async fn serve(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
     }
     let machine = Machine::read();
     let mut running = Running::default();
-    if let Err(error) = running.start(plan, &fs, &machine, &runtime, say).await {
-        // What was opened before the failure is closed in order too.
-        running.stop().await?;
-        runtime.stop(STOP_MAX).await;
-        return Err(error);
-    }
-    let signal = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let started = tokio::select! {
+        started = running.start(plan, &fs, &machine, &runtime, say) => started.map(|()| None),
+        signal = signalled() => Ok(Some(signal)),
     };
-    info!(signal, "stopping");
-    running.stop().await?;
-    if !runtime.stop(STOP_MAX).await {
-        return Err(StartError::Sentence("not everything ended in time".to_owned()));
+    let refused = match started {
+        Err(refused) => Some(refused),
+        Ok(Some(signal)) => {
+            info!(signal, "stopping before the start is complete");
+            None
+        }
+        Ok(None) => {
+            let signal = signalled().await;
+            info!(signal, "stopping");
+            None
+        }
+    };
+    let mut stop = Stop::begin(runtime.clock());
+    // What was opened before a failure is closed in order too.
+    running.stop(&mut stop).await;
+    if running.is_opening {
+        // A recovery takes as long as it takes. Leaving it is what SIGKILL does, and it begins anew at the next start.
+        info!("stopped while the store was being opened");
+    } else if stop.is_complete() && !runtime.stop(stop.left()).await {
+        stop.did_not_end("the end of tasks and threads");
     }
-    info!("stopped");
-    Ok(())
+    match (refused, stop.outcome()) {
+        (None, Ok(())) => {
+            info!("stopped");
+            Ok(())
+        }
+        (None, incomplete) => incomplete,
+        (Some(refused), stopped) => {
+            if let Err(incomplete) = stopped {
+                error!(%incomplete, "after a start that failed");
+            }
+            Err(refused)
+        }
+    }
 }
 
 /// The servers of this process.
@@ -84,6 +113,8 @@ async fn serve(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
 struct Running {
     namesrv: Option<namesrv::Namesrv>,
     broker: Option<broker::Broker>,
+    /// The broker's store is being recovered, on a thread that nothing ends.
+    is_opening: bool,
 }
 
 impl Running {
@@ -94,7 +125,20 @@ impl Running {
         }
         let registers_here = plan.broker.as_ref().is_some_and(|broker| broker.registers_here);
         if let Some(plan) = plan.broker {
-            self.broker = Some(broker::Broker::open(plan, fs, machine, runtime, say)?);
+            say_report(&plan.report, &plan.file.path, say);
+            self.is_opening = true;
+            // Recovery blocks for as long as the log is long; a signal is heard meanwhile.
+            let opening = {
+                let (fs, machine, runtime) = (fs.clone(), machine.clone(), runtime.clone());
+                move || broker::Broker::open(plan, &fs, &machine, &runtime)
+            };
+            let opened = runtime.spawn_blocking("open the broker", opening).join().await;
+            self.is_opening = false;
+            let broker = opened.unwrap_or_else(|| Err(StartError::Sentence("the broker cannot be opened: see the log".to_owned())))?;
+            if let Some(root) = &broker.begins_in {
+                say(&format!("the store in {} is empty: a new one begins", root.display()));
+            }
+            self.broker = Some(broker);
         }
         match (&mut self.namesrv, &mut self.broker) {
             (Some(namesrv), Some(broker)) => {
@@ -123,16 +167,39 @@ impl Running {
         Ok(())
     }
 
-    async fn stop(&self) -> Result<(), StartError> {
-        let stopped = match &self.broker {
-            Some(broker) => broker.stop().await,
-            None => Ok(()),
-        };
-        if let Some(namesrv) = &self.namesrv {
-            namesrv.stop_accepting();
+    /// The broker leaves the name servers; nothing more is taken, what was read is answered; everything is written down.
+    async fn stop(&self, stop: &mut Stop) {
+        if let Some(broker) = &self.broker {
+            stop.step("leaving the name servers", broker.services.unregister()).await;
+            broker.services.hold.stop();
         }
-        stopped
+        let listeners: Vec<&Listener> = self
+            .namesrv
+            .iter()
+            .filter_map(|namesrv| namesrv.listener.as_ref())
+            .chain(self.broker.iter().flat_map(|broker| &broker.listeners))
+            .collect();
+        drain(&listeners, stop).await;
+        if let Some(broker) = &self.broker {
+            broker.close(stop).await;
+        }
     }
+}
+
+/// All listeners at the same time.
+async fn drain(listeners: &[&Listener], stop: &mut Stop) {
+    listeners.iter().for_each(|listener| listener.stop_accepting());
+    listeners.iter().for_each(|listener| listener.stop_reading());
+    let kept_for_the_disk = stop.left().saturating_sub(DRAIN_MAX);
+    let mut answered = true;
+    for listener in listeners {
+        // While one is waited for the others drain too.
+        answered &= listener.drain(stop.left().saturating_sub(kept_for_the_disk)).await;
+    }
+    if !answered {
+        stop.did_not_end("answering what is in flight");
+    }
+    listeners.iter().for_each(|listener| listener.close_all("the server stops"));
 }
 
 /// The table of a file's keys.
@@ -163,13 +230,111 @@ async fn listen<H: RequestHandler + ?Sized>(
     // The sweep is what makes idleness precise.
     let idle_sweep = idle.map_or(default.idle_sweep, |idle| default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
     let limits = Limits { idle, idle_sweep, ..default };
-    Listener::bind(addr, handler, limits, runtime).await.map_err(|error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!("another process listens there; stop it, or choose another port with {port_key}"),
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; correct bindAddress".to_owned(),
-            std::io::ErrorKind::PermissionDenied => format!("the port is reserved; choose one above 1023 with {port_key}"),
-            _ => error.to_string(),
+    Listener::bind(addr, handler, limits, runtime).await.map_err(|error| cannot_listen(addr, &error, port_key))
+}
+
+fn cannot_listen(addr: SocketAddr, error: &std::io::Error, port_key: &str) -> StartError {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("another process listens there; stop it, or choose another port with {port_key}"),
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; correct bindAddress".to_owned(),
+        std::io::ErrorKind::PermissionDenied => format!("the port is reserved; choose one above 1023 with {port_key}"),
+        _ => error.to_string(),
+    };
+    StartError::Sentence(format!("cannot listen on {addr}: {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use bytes::Bytes;
+    use ferrocket_protocol::message::MessageInner;
+
+    use super::*;
+    use crate::store::{Crash, MemoryFs};
+
+    const TOPIC: &str = "TBW102";
+
+    fn plan() -> Plan {
+        let settings =
+            ["storePathRootDir=/store", "listenPort=0", "bindAddress=127.0.0.1", "mappedFileSizeCommitLog=1048576", "maxIndexNum=1000"];
+        let wanted = Wanted { settings: settings.map(str::to_owned).to_vec(), ..Wanted::default() };
+        let machine = Machine {
+            host_name: "b".to_owned(),
+            address: Ipv4Addr::LOCALHOST.into(),
+            home: "/".to_owned(),
+            namesrv_addr: None,
+            rocketmq_home: None,
+            tls_server_mode: None,
         };
-        StartError::Sentence(format!("cannot listen on {addr}: {remedy}"))
-    })
+        plan::broker(wanted, &machine).unwrap()
+    }
+
+    async fn started(fs: &MemoryFs, runtime: &Runtime) -> Running {
+        let mut running = Running::default();
+        running.start(plan(), &Fs::of(fs.shared()), &Machine::read(), runtime, &|_| ()).await.unwrap();
+        running
+    }
+
+    fn store(running: &Running) -> &crate::store::MessageStore {
+        &running.broker.as_ref().unwrap().services.store
+    }
+
+    fn message() -> MessageInner {
+        let host = SocketAddr::from((Ipv4Addr::LOCALHOST, 10_911));
+        MessageInner {
+            topic: TOPIC.into(),
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: Bytes::from_static(b"on its way to a slow disk"),
+            properties: Bytes::new(),
+            tags_code: 0,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_disk_that_hangs_is_named_in_time_and_the_next_start_recovers() {
+        let fs = MemoryFs::new();
+        let runtime = Runtime::current(SystemClock::shared());
+        let running = started(&fs, &runtime).await;
+        // The first one makes the log's file, which is synced at once.
+        assert!(store(&running).put_message(&message()).status.is_stored());
+        fs.hang_syncs("/commitlog/");
+        assert!(store(&running).put_message(&message()).status.is_stored());
+        let topics = std::path::Path::new("/store/config/topics.json");
+        let services = &running.broker.as_ref().unwrap().services;
+        services.topics.step_version();
+        let version = services.topics.data_version();
+
+        let time = Duration::from_millis(1_500);
+        let began = runtime.clock().nanos();
+        let mut stop = Stop::within(time, runtime.clock());
+        running.stop(&mut stop).await;
+        let took = Duration::from_nanos(runtime.clock().nanos() - began);
+        // The process would end here. The thread in the sync goes on, lest this one never ends.
+        let left = fs.crashed(Crash::Killed);
+        fs.heal();
+        assert!(runtime.stop(Duration::from_secs(10)).await);
+        assert!(took >= time && took < time * 3, "{took:?}: as long as it may take, and no longer");
+        let said = stop.outcome().unwrap_err().to_string();
+        assert_eq!(said, "the stop is not complete, the next start recovers (closing the store: not done in time)");
+        let written = String::from_utf8(left.shared().read(topics).unwrap()).unwrap();
+        assert!(written.contains(&format!("\"counter\":{}", version.counter)), "the tables do not wait for the log: {written}");
+        assert!(left.shared().exists(std::path::Path::new("/store/abort")), "the directory counts as not stopped in order");
+
+        let runtime = Runtime::current(SystemClock::shared());
+        let running = started(&left, &runtime).await;
+        assert_eq!(store(&running).max_offset(TOPIC, 0), 2, "nothing is lost");
+        let mut stop = Stop::begin(runtime.clock());
+        running.stop(&mut stop).await;
+        stop.outcome().unwrap();
+        assert!(!left.shared().exists(std::path::Path::new("/store/abort")));
+        assert!(runtime.stop(Duration::from_secs(10)).await);
+    }
 }

@@ -13,7 +13,7 @@ use crate::runtime::Runtime;
 
 pub(super) struct Namesrv {
     pub server: Arc<NameServer>,
-    listener: Option<Listener>,
+    pub listener: Option<Listener>,
     bind_address: String,
     wanted_port: u16,
     idle_seconds: i32,
@@ -55,16 +55,10 @@ impl Namesrv {
         let host = if self.bind_address == "0.0.0.0" { "127.0.0.1" } else { &self.bind_address };
         format!("{host}:{port}")
     }
-
-    pub(super) fn stop_accepting(&self) {
-        if let Some(listener) = &self.listener {
-            listener.stop_accepting();
-        }
-    }
 }
 
 /// The sentence with which the next start would refuse these values.
-fn check(config: &NamesrvConfig) -> Result<(), String> {
+fn check(_now: &NamesrvConfig, config: &NamesrvConfig) -> Result<(), String> {
     plan::check_namesrv(config).map_err(|error| error.to_string())?;
     bind_host(&config.bind_address).map_err(|error| error.to_string())?;
     Ok(())

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata};
 use super::mapped_file::Mapping;
@@ -56,6 +56,9 @@ struct State {
     /// From this operation on nothing happens any more.
     off_at: Option<u64>,
     faults: Vec<Fault>,
+    /// Syncs of files whose path contains this do not return.
+    hangs: Option<String>,
+    healed: Arc<Condvar>,
     disk_bytes: u64,
     now_millis: i64,
     boot: u64,
@@ -108,6 +111,8 @@ impl MemoryFs {
             operations: 0,
             off_at: None,
             faults: Vec::new(),
+            hangs: None,
+            healed: Arc::default(),
             disk_bytes: 1 << 40,
             now_millis: 0,
             boot: 1,
@@ -133,8 +138,27 @@ impl MemoryFs {
         self.0.lock().faults.push(Fault { operation, path_part: path_part.to_owned(), error, times });
     }
 
+    /// From now on a sync of a file whose path contains `path_part` does not return before `heal`: a disk that is gone, or far too slow.
+    pub fn hang_syncs(&self, path_part: &str) {
+        self.0.lock().hangs = Some(path_part.to_owned());
+    }
+
     pub fn heal(&self) {
-        self.0.lock().faults.clear();
+        let mut state = self.0.lock();
+        state.faults.clear();
+        state.hangs = None;
+        state.healed.notify_all();
+    }
+
+    /// The state, once an operation on this path may go on.
+    fn awake(&self, operation: Operation, path: &Path) -> MutexGuard<'_, State> {
+        let mut state = self.0.lock();
+        let hangs = |state: &State| state.hangs.as_ref().is_some_and(|part| path.to_string_lossy().contains(part.as_str()));
+        while operation == Operation::SyncData && hangs(&state) {
+            let healed = Arc::clone(&state.healed);
+            healed.wait(&mut state);
+        }
+        state
     }
 
     pub fn set_disk_bytes(&self, bytes: u64) {
@@ -184,6 +208,8 @@ impl MemoryFs {
             operations: 0,
             off_at: None,
             faults: Vec::new(),
+            hangs: None,
+            healed: Arc::default(),
             disk_bytes: state.disk_bytes,
             now_millis: state.now_millis,
             boot,
@@ -460,7 +486,7 @@ impl MemoryFile {
         takes_space: bool,
         then: impl FnOnce(&mut Content) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut state = self.fs.0.lock();
+        let mut state = self.fs.awake(operation, &self.inode.path);
         state.step(operation, &self.inode.path)?;
         let free = state.disk_bytes.saturating_sub(if state.disk_bytes < 1 << 40 { state.used_bytes() } else { 0 });
         let mut content = self.inode.content.lock();

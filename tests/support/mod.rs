@@ -154,7 +154,7 @@ impl TestBroker {
     /// Stops in order; the setup given back starts a broker on the same folder.
     pub async fn stop(self) -> Setup {
         self.listener.stop_accepting();
-        self.broker.hold.release_all();
+        self.broker.hold.stop();
         self.listener.drain(Duration::from_secs(5)).await;
         self.listener.close_all("the story ends");
         self.broker.stop().unwrap();
