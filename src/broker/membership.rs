@@ -14,6 +14,8 @@ use crate::remoting::Peer;
 
 /// How often silent clients are looked for, and read rates sampled; the original's housekeeping period.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How often a table that could not be written is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
 /// How long news wait when they are not told in real time.
 const NEWS: Duration = Duration::from_secs(15);
 
@@ -61,6 +63,9 @@ pub fn start(broker: &Arc<Broker>) {
     let interval = broker.config.load().flush_consumer_offset_interval.max(1) as u64;
     persist_each(broker, "consumer offsets", Duration::from_millis(interval), |broker| broker.consumer_offsets.persist());
     persist_changed_groups(broker);
+    // Written with each change; here only what failed then.
+    persist_each(broker, "unwritten topics", WRITE_AGAIN, |broker| broker.topics.persist());
+    persist_each(broker, "unwritten groups", WRITE_AGAIN, |broker| broker.groups.persist());
 }
 
 fn every(broker: &Arc<Broker>, name: &'static str, period: Duration, work: impl Fn(&Broker) + Send + 'static) {

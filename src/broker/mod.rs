@@ -402,16 +402,18 @@ impl Broker {
 
     /// Writes the tables and tells the name servers, in the background.
     pub fn announce(self: &Arc<Self>) {
-        self.announce_then(|| ());
+        self.announce_then(|_| ());
     }
 
-    /// As `announce`; `then` runs when that is done, or after `ANNOUNCE_WAIT_MAX`.
-    pub fn announce_then(self: &Arc<Self>, then: impl FnOnce() + Send + 'static) {
+    /// As `announce`; `then` runs when that is done, or after `ANNOUNCE_WAIT_MAX`, and hears whether `topics.json` is on the disk. When
+    /// it is not, the topics hold all the same, and it is written with a later turn (`membership::start`).
+    pub fn announce_then(self: &Arc<Self>, then: impl FnOnce(Result<(), PersistError>) + Send + 'static) {
         let broker = Arc::clone(self);
         let changes = self.topics.changes();
         self.runtime.spawn("announce", async move {
-            if let Some(Err(error)) = broker.write_topics(changes).await {
-                error!(%error, "topics could not be written");
+            let written = broker.write_topics(changes).await.unwrap_or(Err(PersistError::Panicked));
+            if let Err(error) = &written {
+                error!(%error, "topics could not be written; trying again");
             }
             if let Some(registration) = broker.registration.get() {
                 tokio::select! {
@@ -419,7 +421,7 @@ impl Broker {
                     () = broker.clock.sleep(ANNOUNCE_WAIT_MAX) => {}
                 }
             }
-            then();
+            then(written);
         });
     }
 

@@ -22,6 +22,8 @@ pub enum PersistError {
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{0} cannot be understood; bring back a good copy, or move what is there away to begin with an empty table")]
     NoGoodCopy(String),
+    #[error("writing a table panicked: see the log")]
+    Panicked,
 }
 
 /// One table's file.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ferrocket_protocol::body::kv::{KvConfigSerializeWrapper, KvTable};
 use ferrocket_protocol::fastjson;
 use parking_lot::Mutex;
-use tracing::error;
+use thiserror::Error;
 
 /// The namespace of the ordered-topic configuration: topic to `broker-a:4;broker-b:4`.
 pub(super) const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
@@ -16,6 +16,11 @@ pub type Save = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
 type Table = BTreeMap<String, BTreeMap<String, String>>;
 
 pub struct KvConfig(Mutex<Kept>);
+
+/// The change was not made.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("kvConfig.json could not be written, nothing is changed: {0}")]
+pub struct NotKept(String);
 
 struct Kept {
     table: Table,
@@ -33,22 +38,22 @@ impl KvConfig {
     }
 
     /// `None` as a value takes the key away, as in the original, where a null value reads as absent.
-    pub fn put(&self, namespace: &str, key: &str, value: Option<&str>) {
-        let mut kept = self.0.lock();
-        let table = kept.table.entry(namespace.to_owned()).or_default();
-        match value {
-            Some(value) => table.insert(key.to_owned(), value.to_owned()),
-            None => table.remove(key),
-        };
-        kept.persist();
+    pub fn put(&self, namespace: &str, key: &str, value: Option<&str>) -> Result<(), NotKept> {
+        self.0.lock().change(|table| {
+            let table = table.entry(namespace.to_owned()).or_default();
+            match value {
+                Some(value) => table.insert(key.to_owned(), value.to_owned()),
+                None => table.remove(key),
+            };
+        })
     }
 
-    pub fn delete(&self, namespace: &str, key: &str) {
-        let mut kept = self.0.lock();
-        if let Some(table) = kept.table.get_mut(namespace) {
-            table.remove(key);
-        }
-        kept.persist();
+    pub fn delete(&self, namespace: &str, key: &str) -> Result<(), NotKept> {
+        self.0.lock().change(|table| {
+            if let Some(table) = table.get_mut(namespace) {
+                table.remove(key);
+            }
+        })
     }
 
     pub fn get(&self, namespace: &str, key: &str) -> Option<String> {
@@ -62,12 +67,37 @@ impl KvConfig {
 }
 
 impl Kept {
-    /// A table that cannot be written stays in memory and is written with the next change; the administrator was answered by then.
-    fn persist(&mut self) {
-        let file = KvConfigSerializeWrapper { config_table: self.table.clone() };
-        let written = (self.save)(&fastjson::to_vec(&file));
-        if let Err(why) = written {
-            error!(why, "kvConfig.json could not be written");
-        }
+    /// All of it or nothing: what cannot be written does not hold. The original logs that and keeps it until it stops.
+    fn change(&mut self, change: impl FnOnce(&mut Table)) -> Result<(), NotKept> {
+        let mut file = KvConfigSerializeWrapper { config_table: self.table.clone() };
+        change(&mut file.config_table);
+        (self.save)(&fastjson::to_vec(&file)).map_err(NotKept)?;
+        self.table = file.config_table;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_change_that_cannot_be_written_is_refused_and_not_made() {
+        let is_full = Arc::new(AtomicBool::new(false));
+        let disk = Arc::clone(&is_full);
+        let save = move |_: &[u8]| if disk.load(Ordering::SeqCst) { Err("disk full".to_owned()) } else { Ok(()) };
+        let kv = KvConfig::load(None, Box::new(save)).unwrap();
+        kv.put("n", "k", Some("old")).unwrap();
+        is_full.store(true, Ordering::SeqCst);
+        let refused = kv.put("n", "k", Some("new")).unwrap_err();
+        assert_eq!(refused.to_string(), "kvConfig.json could not be written, nothing is changed: disk full");
+        assert!(kv.delete("n", "k").is_err());
+        assert_eq!(kv.get("n", "k").as_deref(), Some("old"));
+        is_full.store(false, Ordering::SeqCst);
+        kv.delete("n", "k").unwrap();
+        assert_eq!(kv.get("n", "k"), None);
     }
 }

@@ -15,6 +15,7 @@ use ferrocket_protocol::header::unreadable_route_field;
 use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
 use tracing::{info, warn};
 
+use super::kv_config::NotKept;
 use super::route_info::{Departure, MinIdChange, Registration};
 use super::{NameServer, kv_config};
 use crate::config::UpdateError;
@@ -128,10 +129,7 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
         request_code::PUT_KV_CONFIG => {
             let header = PutKvConfigRequestHeader::decode(ext);
             match header.namespace.zip(header.key) {
-                Some((namespace, key)) => {
-                    server.kv.put(&namespace, &key, header.value.as_deref());
-                    success()
-                }
+                Some((namespace, key)) => kept(server.kv.put(&namespace, &key, header.value.as_deref())),
                 None => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
             }
         }
@@ -148,10 +146,10 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
         }
         request_code::DELETE_KV_CONFIG => {
             let header = DeleteKvConfigRequestHeader::decode(ext);
-            if let Some((namespace, key)) = header.namespace.zip(header.key) {
-                server.kv.delete(&namespace, &key);
+            match header.namespace.zip(header.key) {
+                Some((namespace, key)) => kept(server.kv.delete(&namespace, &key)),
+                None => success(),
             }
-            success()
         }
         request_code::GET_KVLIST_BY_NAMESPACE => {
             let namespace = GetKvListByNamespaceRequestHeader::decode(ext).namespace;
@@ -336,6 +334,13 @@ pub(super) fn notify(server: &NameServer, changes: impl IntoIterator<Item = MinI
 
 fn topics_if(enabled: bool, topics: impl FnOnce() -> TopicList) -> RemotingCommand {
     if enabled { success().with_body(fastjson::to_vec(&topics())) } else { refused(response_code::SYSTEM_ERROR, "disable") }
+}
+
+fn kept(change: Result<(), NotKept>) -> RemotingCommand {
+    match change {
+        Ok(()) => success(),
+        Err(why) => refused(response_code::SYSTEM_ERROR, why.to_string()),
+    }
 }
 
 fn success() -> RemotingCommand {

@@ -10,6 +10,7 @@ use ferrocket_protocol::message::id::Id;
 use ferrocket_protocol::{HeaderError, RemotingCommand, SerializeType, Str, response_code};
 
 use crate::broker::attributes::AttributeError;
+use crate::broker::persist::PersistError;
 use crate::config::BrokerConfig;
 use crate::remoting::{Completion, Replies};
 use crate::store::StoreError;
@@ -156,6 +157,11 @@ impl Refusal {
 
     pub fn system_error(remark: impl Into<Str>) -> Self {
         Self::new(response_code::SYSTEM_ERROR, remark)
+    }
+
+    /// A change that holds in memory and is not on the disk. The original logs that and answers SUCCESS.
+    pub fn unwritten(error: &PersistError) -> Self {
+        Self::system_error(format!("the change holds, but it is lost if the broker is killed before it can be written: {error}"))
     }
 
     pub fn with_field(mut self, name: &'static str, value: impl Into<Str>) -> Self {

@@ -410,7 +410,8 @@ impl Send<'_> {
                 completion.answer_with(|replies| reply.write(&config.load(), form, opaque, replies));
             };
             if has_new_topic {
-                broker.announce_then(answer);
+                // The message is stored; its topic is written as soon as it can be.
+                broker.announce_then(|_| answer());
             } else {
                 answer();
             }

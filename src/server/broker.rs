@@ -90,7 +90,7 @@ impl Broker {
         self.services.start(&name_servers).map_err(cannot)?;
         let (told, heard) = tokio::sync::oneshot::channel();
         // Nobody listens any more only if this start was given up.
-        self.services.announce_then(move || {
+        self.services.announce_then(move |_| {
             let _ = told.send(());
         });
         if heard.await.is_err() {

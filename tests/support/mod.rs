@@ -18,7 +18,7 @@ use ferrocket::config::{AdvertiseRules, BrokerConfig, ConfigCell};
 use ferrocket::processor::BrokerHandler;
 use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime, SharedClock, SystemClock};
-use ferrocket::store::{FlushDiskType, RealFs, StoreConfig};
+use ferrocket::store::{FlushDiskType, Fs, RealFs, StoreConfig};
 use ferrocket_protocol::body::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData, SubscriptionData, TopicConfig,
 };
@@ -58,6 +58,7 @@ pub struct Setup {
     pub flush: FlushDiskType,
     pub clock: SharedClock,
     pub limits: Limits,
+    pub fs: Arc<dyn Fs>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -71,6 +72,7 @@ impl Setup {
             flush: FlushDiskType::Async,
             clock: SystemClock::shared(),
             limits: Limits::default(),
+            fs: RealFs::shared(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
@@ -116,7 +118,7 @@ impl Setup {
         let broker = Broker::open(Parts {
             config: Arc::new(ConfigCell::new(self.config)),
             store_config,
-            fs: RealFs::shared(),
+            fs: self.fs,
             clock: self.clock,
             runtime: runtime.clone(),
             location: Location {

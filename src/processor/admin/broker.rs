@@ -32,7 +32,8 @@ pub(in crate::processor) fn update_config(broker: &Arc<Broker>, peer: &Arc<Peer>
         match broker.config.update(&body, broker.clock.now_millis()) {
             Ok(()) if body.windows(PERMISSION_KEY.len()).any(|part| part == PERMISSION_KEY) => {
                 broker.topics.step_version();
-                broker.announce_then(move || completion.answer_now(success));
+                // The key is in its file; that of the topics only got a new version.
+                broker.announce_then(move |_| completion.answer_now(success));
             }
             Ok(()) => completion.answer_now(success),
             Err(error) => {

@@ -90,7 +90,7 @@ pub(in crate::processor) fn all(broker: &Broker, request: &RemotingCommand) -> R
 
 fn persisted(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     answer_blocking(broker, peer, request, "persist groups", |broker| {
-        membership::persist_all(broker).map_err(|why| Refusal::system_error(why.to_string()))?;
+        membership::persist_all(broker).map_err(|why| Refusal::unwritten(&why))?;
         Ok(RemotingCommand::response(response_code::SUCCESS))
     })
 }

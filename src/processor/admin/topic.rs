@@ -20,6 +20,7 @@ use ferrocket_protocol::{RemotingCommand, fastjson, response_code};
 
 use crate::broker::Broker;
 use crate::broker::attributes;
+use crate::broker::persist::PersistError;
 use crate::broker::topics::MESSAGE_TYPE;
 use crate::processor::checks;
 use crate::processor::reply::{Refusal, Reply};
@@ -87,10 +88,7 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     let topic = header.topic.to_string();
     let runtime = broker.runtime.clone();
     runtime.spawn_blocking("delete topic", move || match broker.delete_topic(&topic) {
-        Ok(()) => {
-            let success = RemotingCommand::response(response_code::SUCCESS);
-            broker.announce_then(move || completion.answer_now(success));
-        }
+        Ok(()) => broker.announce_then(move |written| completion.answer_now(answer(written))),
         Err(error) => completion.answer_now(Refusal::system_error(error.to_string()).into_response()),
     });
     Ok(Reply::Later)
@@ -159,6 +157,13 @@ pub(in crate::processor) fn stats(broker: &Broker, request: &RemotingCommand) ->
 
 fn answer_announced(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Reply {
     let completion = peer.completion(request);
-    broker.announce_then(move || completion.answer_now(RemotingCommand::response(response_code::SUCCESS)));
+    broker.announce_then(move |written| completion.answer_now(answer(written)));
     Reply::Later
+}
+
+fn answer(written: Result<(), PersistError>) -> RemotingCommand {
+    match written {
+        Ok(()) => RemotingCommand::response(response_code::SUCCESS),
+        Err(error) => Refusal::unwritten(&error).into_response(),
+    }
 }

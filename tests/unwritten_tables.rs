@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tables that the disk does not take: the administrator hears of it, and they are written as soon as the disk takes them.
+#![allow(clippy::unwrap_used, reason = "a story that cannot go on ends")]
+
+mod support;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use ferrocket::runtime::ManualClock;
+use ferrocket::store::{MemoryFs, Operation};
+use ferrocket_protocol::body::SubscriptionGroupConfig;
+use ferrocket_protocol::header::admin::topic::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
+use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
+use support::{Setup, TestBroker, remark, send_request};
+
+const ONCE: usize = 1;
+const EVER: usize = usize::MAX;
+
+struct Story {
+    fs: MemoryFs,
+    clock: ManualClock,
+    server: TestBroker,
+}
+
+impl Story {
+    async fn begin() -> Self {
+        let fs = MemoryFs::new();
+        let (mut setup, clock) = Setup::new().manual_clock();
+        setup.fs = fs.shared();
+        Self { server: setup.start().await, fs, clock }
+    }
+
+    fn file(&self, name: &str) -> String {
+        let path = self.server.folder().join("config").join(name);
+        self.fs.shared().read(&path).map(|bytes| String::from_utf8(bytes).unwrap()).unwrap_or_default()
+    }
+
+    /// Lets the next turn come until the file holds `text`.
+    async fn turns_until_written(&self, name: &str, text: &str) {
+        for _ in 0..100 {
+            if self.file(name).contains(text) {
+                return;
+            }
+            self.server.advance(&self.clock, Duration::from_secs(5)).await;
+        }
+        panic!("{name} never got {text}: {}", self.file(name));
+    }
+}
+
+fn create(topic: &str) -> RemotingCommand {
+    let header = CreateTopicRequestHeader {
+        topic: topic.to_owned().into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 4,
+        write_queue_nums: 4,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        ..CreateTopicRequestHeader::default()
+    };
+    RemotingCommand::request_with(request_code::UPDATE_AND_CREATE_TOPIC, &header)
+}
+
+fn is_unwritten(response: &RemotingCommand, table: &str) {
+    assert_eq!(response.code, response_code::SYSTEM_ERROR);
+    let remark = remark(response);
+    assert!(remark.starts_with("the change holds, but it is lost if the broker is killed before it can be written: "), "{remark}");
+    assert!(remark.contains(table), "{remark}");
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_written_is_answered_so_and_written_with_a_later_turn() {
+    let story = Story::begin().await;
+    let mut client = story.server.connect().await;
+    story.fs.fail(Operation::Create, "topics.json", ErrorKind::StorageFull, ONCE);
+    is_unwritten(&client.call(create("orders")).await, "topics.json");
+    assert!(!story.file("topics.json").contains("orders"));
+    // It holds all the same.
+    client.send("orders", 3, "", "hello").await;
+    story.turns_until_written("topics.json", "orders").await;
+
+    story.fs.fail(Operation::SyncData, "topics.json", ErrorKind::StorageFull, ONCE);
+    let header = DeleteTopicRequestHeader { topic: "orders".into(), ..DeleteTopicRequestHeader::default() };
+    is_unwritten(&client.call_with(request_code::DELETE_TOPIC_IN_BROKER, &header).await, "topics.json");
+    story.fs.heal();
+    assert_eq!(client.call(create("bills")).await.code, response_code::SUCCESS, "the next change takes it along");
+    assert!(story.file("topics.json").contains("bills") && !story.file("topics.json").contains("orders"));
+    story.server.stop().await;
+}
+
+/// The producer's message is in the log: its answer does not depend on the table.
+#[tokio::test]
+async fn a_topic_made_by_a_send_is_written_with_a_later_turn() {
+    let story = Story::begin().await;
+    let mut client = story.server.connect().await;
+    story.fs.fail(Operation::Create, "topics.json", ErrorKind::StorageFull, ONCE);
+    assert_eq!(client.call(send_request("made", 0, "", "hello")).await.code, response_code::SUCCESS);
+    story.turns_until_written("topics.json", "made").await;
+    story.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_that_cannot_be_written_is_answered_so_and_written_with_a_later_turn() {
+    let story = Story::begin().await;
+    let mut client = story.server.connect().await;
+    // Once for the command, once for the task that writes what was changed.
+    story.fs.fail(Operation::Create, "subscriptionGroup.json", ErrorKind::StorageFull, ONCE + 1);
+    let group = fastjson::to_vec(&SubscriptionGroupConfig::new("billing"));
+    is_unwritten(&client.call_with_body(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, group).await, "subscriptionGroup.json");
+    story.turns_until_written("subscriptionGroup.json", "billing").await;
+    story.server.stop().await;
+}
+
+#[tokio::test]
+async fn offsets_that_could_not_be_written_are_written_with_the_next_turn() {
+    let story = Story::begin().await;
+    let mut client = story.server.connect().await;
+    client.send("T", 0, "", "hello").await;
+    story.fs.fail(Operation::Create, "consumerOffset.json", ErrorKind::StorageFull, ONCE);
+    client.consume("billing", "c@1", &[("T", "*")]).await;
+    assert_eq!(client.commit("billing", "T", 0, 1).await.code, response_code::SUCCESS);
+    story.turns_until_written("consumerOffset.json", "T@billing").await;
+    story.server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_never_written_is_written_at_the_stop() {
+    let story = Story::begin().await;
+    let mut client = story.server.connect().await;
+    story.fs.fail(Operation::Create, "/config/", ErrorKind::StorageFull, EVER);
+    is_unwritten(&client.call(create("orders")).await, "topics.json");
+    let group = fastjson::to_vec(&SubscriptionGroupConfig::new("billing"));
+    is_unwritten(&client.call_with_body(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, group).await, "json");
+    story.fs.heal();
+    let folder = story.server.folder().to_owned();
+    story.server.stop().await;
+    let read = |name: &str| String::from_utf8(story.fs.shared().read(&folder.join("config").join(name)).unwrap()).unwrap();
+    assert!(read("topics.json").contains("orders"));
+    assert!(read("subscriptionGroup.json").contains("billing"));
+}
