@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each key that is honoured changes what the server does; in the process, as an operator sets it. Keys that other stories prove are
-//! named there: ports, addresses and name servers in tests/server.rs, retention and flushing of the store in tests/store.rs.
+//! named there: ports, addresses and name servers in tests/server.rs, retention and flushing of the store in tests/store.rs,
+//! rejectPullConsumerEnable in tests/pull.rs, useServerSideResetOffset in tests/consumers.rs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a story that cannot go on ends")]
 
 mod support;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ferrocket_protocol::body::{TopicConfig, TopicRouteData};
+use ferrocket_protocol::header::admin::topic::CreateTopicRequestHeader;
 use ferrocket_protocol::header::send::SendMessageResponseHeader;
 use ferrocket_protocol::header::{
     EndTransactionRequestHeader, GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetRouteInfoRequestHeader,
@@ -323,7 +325,10 @@ async fn what_the_next_start_would_refuse_is_not_taken_by_command() {
     let story = with(&[]);
     let mut client = story.client().await;
     let no_host = "bindAddress=nowhere";
-    for change in ["maxMessageSize=0", "messageDelayLevel=1s 5x", "listenPort=70000", "namesrvAddr=ns1", "advertise=x", no_host] {
+    let (no_name, not_ours) = ("brokerIP1=broker.invalid", "bindAddress=192.0.2.1");
+    for change in
+        ["maxMessageSize=0", "messageDelayLevel=1s 5x", "listenPort=70000", "namesrvAddr=ns1", "advertise=x", no_host, no_name, not_ours]
+    {
         let elsewhere = tempfile::tempdir().unwrap();
         let sentence = failed_start(elsewhere.path(), &with_any_ports(&["--set", change]));
         let refused = client.call_with_body(request_code::UPDATE_BROKER_CONFIG, format!("fileReservedTime=7\n{change}\n")).await;
@@ -339,6 +344,108 @@ async fn what_the_next_start_would_refuse_is_not_taken_by_command() {
     }
     assert!(!story.path("namesrv/namesrv.properties").exists());
     story.end();
+}
+
+/// A member and one that joins after it; whether the first one hears of that within a second.
+async fn hears_of_a_newcomer(story: &Story) -> bool {
+    let (mut member, mut newcomer) = (story.client().await, story.client().await);
+    let is_told = async |member: &mut Client| {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1) {
+            if member.has_pushed().await {
+                member.pushed().await;
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    };
+    member.consume("g", "c@1", &[("T", "*")]).await;
+    // It may hear of itself.
+    is_told(&mut member).await;
+    newcomer.consume("g", "c@2", &[("T", "*")]).await;
+    is_told(&mut member).await
+}
+
+#[tokio::test]
+async fn members_hear_of_a_newcomer_at_once_later_or_never() {
+    for (setting, at_once) in
+        [("brokerName=b", true), ("realTimeNotifyConsumerChange=false", false), ("notifyConsumerIdsChangedEnable=false", false)]
+    {
+        let story = with(&[setting]);
+        assert_eq!(hears_of_a_newcomer(&story).await, at_once, "{setting}");
+        story.end();
+    }
+}
+
+#[tokio::test]
+async fn system_topics_are_guarded_unless_the_operator_says_so() {
+    for (setting, code) in [
+        ("validateSystemTopicWhenUpdateTopic=true", response_code::INVALID_PARAMETER),
+        ("validateSystemTopicWhenUpdateTopic=false", response_code::SUCCESS),
+    ] {
+        let story = with(&[setting]);
+        let mut client = story.client().await;
+        let header = CreateTopicRequestHeader {
+            topic: "SELF_TEST_TOPIC".into(),
+            default_topic: "TBW102".into(),
+            read_queue_nums: 5,
+            write_queue_nums: 5,
+            perm: 6,
+            topic_filter_type: "SINGLE_TAG".into(),
+            ..CreateTopicRequestHeader::default()
+        };
+        let answered = client.call_with(request_code::UPDATE_AND_CREATE_TOPIC, &header).await;
+        assert_eq!(answered.code, code, "{setting}: {:?}", answered.remark);
+        let queues = topic_of(&mut client, "SELF_TEST_TOPIC").await.unwrap().read_queue_nums;
+        assert_eq!(queues == 5, code == response_code::SUCCESS, "{setting}: {queues}");
+        drop(client);
+        story.end();
+    }
+}
+
+/// Log files are spread over the paths; one that holds no more than older files may be given read-only afterwards.
+#[tokio::test]
+async fn the_log_lies_in_several_directories_and_an_older_one_may_be_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = |dir: &str| std::fs::read_dir(folder.path().join(dir)).map_or(0, |files| files.count());
+    let start = |paths: [&str; 2]| {
+        let common = ["--set", "brokerName=b", "--set", "mappedFileSizeCommitLog=65536", "--set", paths[0], "--set", paths[1]];
+        let mut server = Server::start(folder.path(), &with_any_ports(&common));
+        server.namesrv();
+        let broker = server.broker("b");
+        (server, broker)
+    };
+    let body = "x".repeat(10_000);
+    let (server, broker) = start(["storePathCommitLog=first,second", "readOnlyCommitLogStorePaths="]);
+    let mut client = Client::connect(broker).await;
+    // Seven to a file: the third one has begun.
+    for _ in 0..15 {
+        client.send("T", 0, "", &body).await;
+    }
+    drop(client);
+    assert_eq!(server.stop("-TERM"), Some(0));
+    assert!(count("first") > 0 && count("second") > 0, "{} and {}", count("first"), count("second"));
+
+    let last = |dir: &str| std::fs::read_dir(folder.path().join(dir)).unwrap().map(|file| file.unwrap().file_name()).max();
+    let (writable, read_only) = if last("first") > last("second") { ("first", "second") } else { ("second", "first") };
+    let before = count(read_only);
+    let (server, broker) = start([&format!("storePathCommitLog={writable}"), &format!("readOnlyCommitLogStorePaths={read_only}")]);
+    let mut client = Client::connect(broker).await;
+    for _ in 0..15 {
+        client.send("T", 0, "", &body).await;
+    }
+    client.consume("g", "c@1", &[("T", "*")]).await;
+    let mut offset = 0;
+    while offset < 30 {
+        let (code, next, bodies) = pulled(&client.call(pull_request(&pull_header("g", "T", 0, offset))).await);
+        assert_eq!(code, response_code::SUCCESS, "at {offset}");
+        assert!(bodies.iter().all(|pulled| *pulled == body));
+        offset = next;
+    }
+    drop(client);
+    assert_eq!(server.stop("-TERM"), Some(0));
+    assert_eq!(count(read_only), before, "nothing is added to a path that is only read");
 }
 
 /// An empty table of offsets would have every group begin anew.
