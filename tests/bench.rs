@@ -22,7 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
 
 fn server(folder: &Path) -> (Server, SocketAddr) {
-    let mut server = Server::start(folder, &with_any_ports(&["--set", "brokerName=b"]));
+    server_with(folder, "flushDiskType=ASYNC_FLUSH")
+}
+
+fn server_with(folder: &Path, setting: &str) -> (Server, SocketAddr) {
+    let mut server = Server::start(folder, &with_any_ports(&["--set", "brokerName=b", "--set", setting]));
     server.namesrv();
     let addr = server.broker("b");
     (server, addr)
@@ -78,6 +82,91 @@ fn an_open_loop_keeps_to_its_rate() {
     let report = report(&run(folder.path(), addr, "send", "--connections 3 --messages 500 --rate 1000"));
     let seconds = report["seconds"].as_f64().unwrap();
     assert!(seconds > 0.499, "{seconds}");
+}
+
+#[test]
+fn the_limit_is_the_same_load_on_a_server_that_only_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    for form in ["json", "binary"] {
+        let line = format!("bench echo --json --connections 3 --depth 4 --messages 5000 --header {form}");
+        let report = report(&command(folder.path(), &line.split(' ').collect::<Vec<_>>()).output().unwrap());
+        assert_eq!((&report["workload"], &report["messages"]), (&"echo".into(), &5000.into()));
+        assert!(report["server"]["anonymous_mib"].as_f64().unwrap() > 200.0, "its log counts: {report}");
+    }
+}
+
+#[test]
+fn flush_is_measured_only_where_an_answer_means_that_it_was_flushed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, addr) = server_with(folder.path(), "flushDiskType=SYNC_FLUSH");
+    let output = run(folder.path(), addr, "flush", "--producers 1,4 --messages 40");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let reports: Vec<Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let shapes: Vec<(&Value, &Value)> = reports.iter().map(|report| (&report["connections"], &report["messages"])).collect();
+    assert_eq!(shapes, [(&1.into(), &40.into()), (&4.into(), &40.into())]);
+    drop(server);
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, addr) = self::server(folder.path());
+    let said = refusal(&run(folder.path(), addr, "flush", "--producers 1 --messages 40"));
+    assert!(said.contains("does not run with flushDiskType=SYNC_FLUSH"), "{said}");
+}
+
+#[test]
+fn a_suite_runs_the_lines_of_its_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, addr) = server(folder.path());
+    let (addr, pid) = (addr.to_string(), server.child.id().to_string());
+    let line = ["bench", "suite", "--addr", &addr, "--server-pid", &pid, "--only", "W1,W7-100B,W8-1", "--seconds", "0.2"];
+    let output = command(folder.path(), &line).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<Value> = String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<&Value> = lines.iter().map(|line| &line["id"]).collect();
+    assert_eq!(ids, ["W1", "W7-100B"], "W8 needs SYNC_FLUSH");
+    assert!(lines.iter().all(|line| line["messages_per_second"].as_f64().unwrap() > 0.0));
+    let wrong = command(folder.path(), &["bench", "suite", "--only", "W99"]).output().unwrap();
+    assert!(refusal(&wrong).contains("there are W1, "));
+}
+
+/// `bench start` on this binary; the port is one that was free a moment ago.
+fn start(folder: &Path, args: &str, shell: &str) -> Output {
+    let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let (addr, data) = (format!("127.0.0.1:{port}"), folder.join("data").display().to_string());
+    let server = format!(
+        "{shell} exec {} --data {data} --namesrv-port 0 --log warn --set listenPort={port} --set bindAddress=127.0.0.1",
+        env!("CARGO_BIN_EXE_ferrocket")
+    );
+    let mut line = vec!["bench", "start", "--json", "--addr", &addr, "--data", &data];
+    line.extend(args.split_whitespace());
+    line.extend(["--", "sh", "-c", &server]);
+    command(folder, &line).output().unwrap()
+}
+
+#[test]
+fn a_start_is_measured_from_every_state_of_the_store() {
+    for case in
+        ["empty --idle-seconds 0.2", "clean --fill-messages 2000", "killed --fill-messages 2000", "derived-deleted --fill-messages 2000"]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let report = report(&start(folder.path(), &format!("--case {case}"), ""));
+        let figure = |name: &str| report["figures"][name].as_f64();
+        assert!(figure("ready_send_millis").unwrap() > 0.0, "{case}");
+        let is_empty = case.starts_with("empty");
+        assert_eq!(figure("ready_pull_millis").is_some(), !is_empty, "{case}: {report}");
+        assert_eq!(figure("idle_anonymous_mib").is_some(), is_empty, "{case}: {report}");
+    }
+}
+
+#[test]
+fn a_start_that_loses_what_was_acknowledged_gets_no_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let forgets = format!("rm -rf {};", folder.path().join("data").display());
+    let said = refusal(&start(folder.path(), "--case clean --fill-messages 100 --patience-seconds 2", &forgets));
+    assert!(said.contains("was acknowledged and is not found"), "{said}");
 }
 
 /// What stands between the generator and an honest server.

@@ -5,18 +5,27 @@
 //! Knows only the protocol: nothing here reads a store or a broker from the inside.
 //!
 //! A workload is a file: it takes `CommonArgs`, opens a `meter::Window` around its load, counts in a `Progress`, and prints a
-//! `Report`. `frames` makes its requests, `pace` its due times, `control` asks what proves it.
+//! `Report`. `frames` makes its requests, `pace` its due times, `control` asks what proves it. A row in `workload` makes it part of
+//! `suite` and `compare`.
 
+mod compare;
 mod connection;
 mod control;
+mod echo;
+mod flush;
 mod frames;
 mod meter;
+mod original;
 mod pace;
 mod progress;
 mod pull;
 mod report;
 mod send;
+mod server;
 mod start;
+mod suite;
+mod table;
+mod workload;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -45,8 +54,18 @@ pub(super) enum Bench {
     Send(send::SendArgs),
     /// Read a topic from its first message to its last
     Pull(pull::PullArgs),
-    /// Start a server and measure the time to its first acknowledged send and what it uses when idle
+    /// Send synchronously to a broker with SYNC_FLUSH, by ever more producers
+    Flush(flush::FlushArgs),
+    /// Start a server on a store in some state and measure until it serves, and what it uses when idle
     Start(start::StartArgs),
+    /// Put the load of `send` on a server that only answers: the limit of this machine today
+    Echo(echo::EchoArgs),
+    /// Run the workloads of the table against a server
+    Suite(suite::SuiteArgs),
+    /// Run the workloads on this server and on the Java broker in turn, and print the ratios
+    Compare(compare::CompareArgs),
+    /// Make the table of BENCHMARKS.md from the lines of comparisons
+    Table(table::TableArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -78,6 +97,24 @@ struct CommonArgs {
     /// A name for this run, repeated in its report
     #[arg(long, default_value = "")]
     label: String,
+}
+
+impl CommonArgs {
+    /// For a load that the meter itself puts on a server, with nothing asked for but the address.
+    fn new(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            topic: GROUP.to_owned(),
+            queues: 8,
+            connections: 1,
+            header: HeaderForm::Json,
+            threads: 1,
+            server_pid: None,
+            count_syscalls: false,
+            json: false,
+            label: String::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -120,8 +157,12 @@ pub(super) enum BenchError {
     Silent,
     #[error("a worker of the generator failed: see above")]
     Worker,
-    #[error("{file}: {error}")]
+    #[error("{}: {error}", file.display())]
     Process { file: PathBuf, error: String },
+    #[error("{0}")]
+    Refusal(String),
+    #[error("the workload failed: {0}")]
+    Workload(String),
     #[error("the run does not prove itself: {0}")]
     NotProven(String),
 }
@@ -142,7 +183,9 @@ impl Bench {
         let threads = match self {
             Self::Send(args) => args.common.threads,
             Self::Pull(args) => args.common.threads,
-            Self::Start(_) => 1,
+            Self::Flush(args) => args.send.common.threads,
+            Self::Echo(args) => args.common.threads,
+            Self::Start(_) | Self::Suite(_) | Self::Compare(_) | Self::Table(_) => 1,
         };
         let tokio = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -154,7 +197,12 @@ impl Bench {
             let result = match self {
                 Self::Send(args) => send::run(args, &runtime).await,
                 Self::Pull(args) => pull::run(args, &runtime).await,
+                Self::Flush(args) => flush::run(args, &runtime).await,
                 Self::Start(args) => start::run(args, &runtime).await,
+                Self::Echo(args) => echo::run(args, &runtime).await,
+                Self::Suite(args) => suite::run(args, &runtime).await,
+                Self::Compare(args) => compare::run(args, &runtime).await,
+                Self::Table(args) => table::run(args),
             };
             // After a failure the other workers may wait for a server that says nothing; the process ends them.
             let patience = if result.is_ok() { Duration::from_secs(5) } else { Duration::from_millis(100) };

@@ -40,6 +40,12 @@ enum Command {
     Health(health::Health),
 }
 
+/// Whether a command line is one, without running it.
+#[cfg(test)]
+fn parse(words: &[&str]) -> Result<(), clap::Error> {
+    Line::try_parse_from(words).map(|_| ())
+}
+
 /// Flags of every command that runs a server.
 #[derive(Debug, Args)]
 struct Common {

@@ -210,15 +210,15 @@ fn only_position(frame: &[u8], mark: &[u8]) -> usize {
 }
 
 /// The last digits of `number`, filling `digits`.
-fn write_digits(digits: &mut [u8], mut number: u64) {
+pub(super) fn write_digits(digits: &mut [u8], mut number: u64) {
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
     }
 }
 
-/// Code and opaque of an answer, without reading the rest; `None` when it looks unlike what either server writes.
-pub(super) fn answer_numbers(frame: &[u8]) -> Option<(i32, i32)> {
+/// Code and opaque of a command, without reading the rest; `None` when it looks unlike what this meter or either server writes.
+pub(super) fn command_numbers(frame: &[u8]) -> Option<(i32, i32)> {
     let word = u32::from_be_bytes(*frame.first_chunk()?);
     let header = frame.get(4..4 + (word & 0x00FF_FFFF) as usize)?;
     match word >> 24 {
@@ -310,13 +310,13 @@ mod tests {
             answer.opaque = 1_000_000_321;
             let mut out = BytesMut::new();
             answer.encode(&mut out);
-            assert_eq!(answer_numbers(&split_frame(&mut out).unwrap().unwrap()), Some((14, 1_000_000_321)));
+            assert_eq!(command_numbers(&split_frame(&mut out).unwrap().unwrap()), Some((14, 1_000_000_321)));
         }
         // As the original orders it.
         let header = br#"{"code":0,"extFields":{"queueId":"3","msgId":"x","queueOffset":"12"},"flag":1,"language":"JAVA","opaque":77,"serializeTypeCurrentRPC":"JSON","version":477}"#;
         let frame = [&(header.len() as u32).to_be_bytes()[..], header].concat();
-        assert_eq!(answer_numbers(&frame), Some((0, 77)));
-        assert_eq!(answer_numbers(&frame[..60]), None);
-        assert_eq!(answer_numbers(b""), None);
+        assert_eq!(command_numbers(&frame), Some((0, 77)));
+        assert_eq!(command_numbers(&frame[..60]), None);
+        assert_eq!(command_numbers(b""), None);
     }
 }

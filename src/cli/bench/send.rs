@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 
 use super::connection::LoadConnection;
 use super::control::Control;
-use super::frames::{FrameShape, Stamp, Template, answer_numbers};
+use super::frames::{FrameShape, Stamp, Template, command_numbers};
 use super::meter::Window;
 use super::pace::{Alarm, Pace};
 use super::progress::{Goal, Progress};
@@ -22,7 +22,7 @@ use super::report::{Latency, Report, latency_histogram};
 use super::{BenchError, CommonArgs, join_all, pull};
 use crate::runtime::{Runtime, SharedClock};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct SendArgs {
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -46,10 +46,10 @@ pub(super) struct LoadArgs {
     pub(super) body_bytes: usize,
     /// Messages of one request (SEND_BATCH_MESSAGE)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
+    pub(super) batch: u32,
     /// Ask for an answer only once in 64 messages; `depth` then counts these groups
     #[arg(long, conflicts_with_all = ["batch", "rate"])]
-    oneway: bool,
+    pub(super) oneway: bool,
     /// Open loop: so many messages per second of all connections together, whatever the server does; latency counts from the due time
     #[arg(long, conflicts_with = "depth")]
     rate: Option<f64>,
@@ -114,7 +114,13 @@ pub(super) async fn measure(args: &SendArgs, runtime: &Runtime) -> Result<Report
 }
 
 /// The queues must have grown by what was acknowledged: no less, and no more.
-async fn prove(control: &Control, clock: &SharedClock, common: &CommonArgs, before: &[i64], acknowledged: u64) -> Result<(), BenchError> {
+pub(super) async fn prove(
+    control: &Control,
+    clock: &SharedClock,
+    common: &CommonArgs,
+    before: &[i64],
+    acknowledged: u64,
+) -> Result<(), BenchError> {
     let begin: i64 = before.iter().sum();
     let (mut advanced, mut grew_nanos) = (0, clock.nanos());
     loop {
@@ -155,6 +161,21 @@ impl Load {
         };
         let oneway = args.oneway.then(|| Arc::new(Template::new(&FrameShape { oneway: true, ..shape.clone() })));
         Self { args: args.clone(), template: Arc::new(Template::new(&shape)), oneway }
+    }
+
+    /// So many messages of 1 KB as fast as they are taken.
+    pub(super) fn filling(common: &CommonArgs, messages: u64) -> Self {
+        let args = LoadArgs {
+            depth: 16,
+            body_bytes: 1024,
+            batch: 1,
+            oneway: false,
+            rate: None,
+            messages: Some(messages),
+            seconds: 0.0,
+            warmup_seconds: 0.0,
+        };
+        Self::new(common, &args)
     }
 
     /// The report, how many messages were acknowledged (those of the warm-up too), and where some of them are.
@@ -439,7 +460,7 @@ impl Producer {
         let before = tally.acknowledged;
         while let Some(frame) = self.connection.next_frame()? {
             let decoded = || RemotingCommand::decode(frame.clone()).map_err(|error| BenchError::Decode { what: "send answer", error });
-            let (code, opaque) = match answer_numbers(&frame) {
+            let (code, opaque) = match command_numbers(&frame) {
                 Some(numbers) => numbers,
                 None => decoded().map(|answer| (answer.code, answer.opaque))?,
             };

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `bench start`: starts a server, waits for its first acknowledged send, and looks at what it uses when nothing happens.
+//! `bench start`: brings a store into a state, starts the server on it, and measures until a send is acknowledged and the last
+//! message of before can be pulled; then what the server uses when nothing happens.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
-use ferrocket_protocol::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
-use ferrocket_protocol::{RemotingCommand, request_code, response_code, topic_names};
-use serde::Serialize;
+use clap::{Args, ValueEnum};
 
+use super::control::Control;
 use super::meter::Usage;
-use super::{BenchError, GROUP, say};
-use crate::remoting::RemotingClient;
+use super::report::Report;
+use super::send::Load;
+use super::server::{ATTEMPT_EVERY, Server};
+use super::{BenchError, CommonArgs};
 use crate::runtime::Runtime;
 
 #[derive(Debug, Args)]
@@ -20,12 +21,30 @@ pub(in crate::cli) struct StartArgs {
     /// Where the broker will answer
     #[arg(long, value_name = "HOST:PORT")]
     addr: SocketAddr,
-    /// Left alone for so long before its idle use is read
+    /// The state of the store before the start that is measured
+    #[arg(long, value_enum, default_value_t = Case::Empty)]
+    case: Case,
+    /// So many messages of 1 KB are in the store
+    #[arg(long, default_value_t = 0)]
+    fill_messages: u64,
+    /// The server's store, whose derived files are deleted; only for --case derived-deleted
+    #[arg(long, value_name = "DIRECTORY", required_if_eq("case", "derived-deleted"))]
+    data: Option<PathBuf>,
+    /// After it is ready, before its idle use is looked at
+    #[arg(long, default_value_t = 0.0)]
+    settle_seconds: f64,
+    /// Left alone for so long to read its idle use
     #[arg(long, default_value_t = 0.0)]
     idle_seconds: f64,
     /// Give up when no send was acknowledged by then
     #[arg(long, default_value_t = 60.0)]
     patience_seconds: f64,
+    /// What the server prints goes there
+    #[arg(long, value_name = "FILE")]
+    server_log: Option<PathBuf>,
+    /// One line of JSON instead of the table
+    #[arg(long)]
+    json: bool,
     #[arg(long, default_value = "")]
     label: String,
     /// The command that starts the server
@@ -33,105 +52,120 @@ pub(in crate::cli) struct StartArgs {
     command: Vec<String>,
 }
 
-/// Between two attempts; the precision of the result.
-const ATTEMPT_EVERY: Duration = Duration::from_millis(1);
-const ATTEMPT_MAX: Duration = Duration::from_secs(5);
-const STOP_MAX: Duration = Duration::from_secs(30);
-
-#[derive(Debug, Serialize)]
-struct Readiness {
-    workload: &'static str,
-    label: String,
-    ready_millis: f64,
-    cpu_seconds_until_ready: f64,
-    idle_seconds: f64,
-    idle_cpu_percent_of_a_core: f64,
-    idle_anonymous_mib: f64,
-    stop_millis: f64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Case {
+    /// Whatever is there is started as it is
+    Empty,
+    /// Filled, then stopped in order
+    Clean,
+    /// Filled, then killed
+    Killed,
+    /// Filled, stopped, and what is made from the CommitLog removed
+    DerivedDeleted,
 }
+
+/// What a server makes again from its CommitLog.
+const DERIVED: [&str; 3] = ["consumequeue", "index", "checkpoint"];
+
+const FILL_TOPIC: &str = "ferrocket-bench-fill";
 
 pub(super) async fn run(args: &StartArgs, runtime: &Runtime) -> Result<(), BenchError> {
     let clock = runtime.clock();
+    let patience = Duration::from_secs_f64(args.patience_seconds);
+    let common = CommonArgs { topic: FILL_TOPIC.to_owned(), connections: 16, ..CommonArgs::new(args.addr) };
+    let before = if args.case == Case::Empty { None } else { Some(prepare(args, &common, runtime).await?) };
+
     let started = clock.nanos();
-    let mut server = Server::start(&args.command)?;
-    let deadline = started + (args.patience_seconds * 1e9) as u64;
-    let client = RemotingClient::new(runtime);
-    let addr = args.addr.to_string();
-    loop {
-        if matches!(client.invoke(&addr, first_send(), ATTEMPT_MAX).await, Ok(answer) if answer.code == response_code::SUCCESS) {
-            break;
-        }
-        if let Some(status) = server.ended()? {
-            return Err(BenchError::NotProven(format!("the server ended before it was ready: {status}")));
-        }
-        if clock.nanos() > deadline {
-            return Err(BenchError::Silent);
-        }
-        clock.sleep(ATTEMPT_EVERY).await;
+    let mut server = Server::start(&args.command, args.server_log.as_deref())?;
+    server.first_send(args.addr, patience, runtime).await?;
+    let ready_send_millis = millis(clock.nanos() - started);
+    let mut report = Report::new("start", &common);
+    report.label.clone_from(&args.label);
+    if let Some(ends) = before {
+        last_pull(&ends, &common, patience, runtime).await?;
+        report.figure("ready_pull_millis", millis(clock.nanos() - started));
     }
-    let ready_millis = (clock.nanos() - started) as f64 / 1e6;
-    let at_ready = Usage::of(server.0.id())?;
-    clock.sleep(Duration::from_secs_f64(args.idle_seconds)).await;
-    let after_idle = Usage::of(server.0.id())?;
+    let at_ready = Usage::of(server.id())?;
+    report.figure("ready_send_millis", ready_send_millis);
+    report.figure("cpu_seconds_until_ready", at_ready.cpu_seconds);
+    report.figure("ready_anonymous_mib", at_ready.anonymous_bytes as f64 / (1024.0 * 1024.0));
+    if args.idle_seconds > 0.0 {
+        clock.sleep(Duration::from_secs_f64(args.settle_seconds)).await;
+        let settled = Usage::of(server.id())?;
+        clock.sleep(Duration::from_secs_f64(args.idle_seconds)).await;
+        let idle = Usage::of(server.id())?;
+        report.figure("idle_seconds", args.idle_seconds);
+        report.figure("idle_cpu_percent_of_a_core", (idle.cpu_seconds - settled.cpu_seconds) * 100.0 / args.idle_seconds);
+        report.figure("idle_anonymous_mib", idle.anonymous_bytes as f64 / (1024.0 * 1024.0));
+    }
     let stopping = clock.nanos();
-    server.stop()?;
-    while server.ended()?.is_none() {
-        if clock.nanos() - stopping > STOP_MAX.as_nanos() as u64 {
-            return Err(BenchError::NotProven("the server did not stop".to_owned()));
+    server.stop(clock).await?;
+    report.figure("stop_millis", millis(clock.nanos() - stopping));
+    report.messages = args.fill_messages;
+    report.print(args.json)
+}
+
+fn millis(nanos: u64) -> f64 {
+    nanos as f64 / 1e6
+}
+
+/// The ends of the queues that the server that is measured must find again.
+async fn prepare(args: &StartArgs, common: &CommonArgs, runtime: &Runtime) -> Result<Vec<i64>, BenchError> {
+    let mut server = Server::start(&args.command, args.server_log.as_deref())?;
+    server.first_send(args.addr, Duration::from_secs_f64(args.patience_seconds), runtime).await?;
+    let control = Control::new(args.addr, runtime);
+    control.create_topic(&common.topic, common.queues).await?;
+    let before = control.max_offsets(&common.topic, common.queues).await?;
+    let acknowledged = Load::filling(common, args.fill_messages).run("fill", common, runtime).await?.1;
+    super::send::prove(&control, runtime.clock(), common, &before, acknowledged).await?;
+    let ends = control.max_offsets(&common.topic, common.queues).await?;
+    drop(control);
+    if args.case == Case::Killed {
+        server.kill(runtime.clock()).await?;
+    } else {
+        server.stop(runtime.clock()).await?;
+    }
+    if args.case == Case::DerivedDeleted {
+        remove_derived(args.data.as_deref().expect("clap requires it"))?;
+    }
+    Ok(ends)
+}
+
+fn remove_derived(data: &Path) -> Result<(), BenchError> {
+    let io = |error| BenchError::Io { what: "remove the derived files", error };
+    let mut removed = 0;
+    for name in DERIVED {
+        let path = data.join(name);
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).map_err(io)?;
+            removed += 1;
+        } else if path.is_file() {
+            #[expect(clippy::disallowed_methods, reason = "a store's file from outside, while no server runs")]
+            std::fs::remove_file(&path).map_err(io)?;
+            removed += 1;
         }
-        clock.sleep(ATTEMPT_EVERY).await;
     }
-    let readiness = Readiness {
-        workload: "start",
-        label: args.label.clone(),
-        ready_millis,
-        cpu_seconds_until_ready: at_ready.cpu_seconds,
-        idle_seconds: args.idle_seconds,
-        idle_cpu_percent_of_a_core: (after_idle.cpu_seconds - at_ready.cpu_seconds) * 100.0 / args.idle_seconds.max(1e-3),
-        idle_anonymous_mib: after_idle.anonymous_bytes as f64 / (1024.0 * 1024.0),
-        stop_millis: (clock.nanos() - stopping) as f64 / 1e6,
-    };
-    say(&serde_json::to_string(&readiness).expect("numbers and text"))
+    if removed == 0 {
+        return Err(BenchError::Refusal(format!("{} holds none of {}", data.display(), DERIVED.join(", "))));
+    }
+    Ok(())
 }
 
-fn first_send() -> RemotingCommand {
-    let header = SendMessageRequestHeaderV2::from(SendMessageRequestHeader {
-        producer_group: GROUP.into(),
-        topic: "ferrocket-bench-start".into(),
-        default_topic: topic_names::AUTO_CREATE.into(),
-        default_topic_queue_nums: 1,
-        properties: "WAIT\u{1}true\u{2}".into(),
-        reconsume_times: Some(0),
-        ..SendMessageRequestHeader::default()
-    });
-    RemotingCommand::request_with(request_code::SEND_MESSAGE_V2, &header).with_body("ready")
-}
-
-/// The server's process, ended with this value.
-struct Server(Child);
-
-impl Server {
-    fn start(command: &[String]) -> Result<Self, BenchError> {
-        let (program, arguments) = command.split_first().expect("clap requires a command");
-        let started = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        started.map(Self).map_err(|error| BenchError::Io { what: "start the server", error })
+/// Waits until the last message of every queue can be pulled: the original follows its log at some distance after a start.
+async fn last_pull(ends: &[i64], common: &CommonArgs, patience: Duration, runtime: &Runtime) -> Result<(), BenchError> {
+    let clock = runtime.clock();
+    let control = Control::new(common.addr, runtime);
+    let deadline = clock.nanos() + patience.as_nanos() as u64;
+    for (queue_id, end) in ends.iter().enumerate().filter(|(_, end)| **end > 0) {
+        while let Err(error) = control.pull_one(&common.topic, queue_id as i32, end - 1).await {
+            if clock.nanos() > deadline {
+                return Err(BenchError::NotProven(format!(
+                    "queue {queue_id} offset {} was acknowledged and is not found: {error}",
+                    end - 1
+                )));
+            }
+            clock.sleep(ATTEMPT_EVERY).await;
+        }
     }
-
-    fn ended(&mut self) -> Result<Option<std::process::ExitStatus>, BenchError> {
-        self.0.try_wait().map_err(|error| BenchError::Io { what: "look at the server", error })
-    }
-
-    fn stop(&self) -> Result<(), BenchError> {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .map_err(|error| BenchError::Io { what: "stop the server", error: error.into() })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Already ended in the good case; there is nobody left to tell in the other.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    Ok(())
 }

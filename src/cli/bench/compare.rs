@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `bench compare`: every server in turn on the same directory, A B B A, a fresh store each time; one line of JSON per run, one table.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::original::{Heap, Original};
+use super::server::Server;
+use super::suite::{Choice, measured, on_echo, on_server};
+use super::workload::{Needs, WORKLOADS, Workload};
+use super::{BenchError, table};
+use crate::runtime::{Runtime, local_time};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CompareArgs {
+    /// A directory of the original's jars (scripts/oracle.sh prints one); may be given several times
+    #[arg(long, value_name = "DIRECTORY", required = true)]
+    java: Vec<PathBuf>,
+    /// Each version runs with each of these
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Heap::Lean])]
+    heaps: Vec<Heap>,
+    #[command(flatten)]
+    choice: Choice,
+    /// Where the servers listen, one at a time
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:21911")]
+    addr: SocketAddr,
+    /// The stores are made below it and removed
+    #[arg(long, value_name = "DIRECTORY")]
+    dir: PathBuf,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    #[arg(long, default_value_t = 2.0)]
+    warmup_ours_seconds: f64,
+    #[arg(long, default_value_t = 20.0)]
+    warmup_java_seconds: f64,
+    /// Times the order A B B A is gone through
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+    /// Void runs are tried again so often
+    #[arg(long, default_value_t = 1)]
+    retries: u32,
+    /// The lines go into a new file there
+    #[arg(long, value_name = "DIRECTORY", default_value = "benches/results")]
+    results: PathBuf,
+    /// The table also goes between the marks of this page
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
+/// A run on a machine that did something else says little.
+const STEAL_PERCENT_MAX: f64 = 2.0;
+const FOREIGN_CPU_PERCENT_MAX: f64 = 5.0;
+const START_MAX: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+enum Contender {
+    Ours,
+    Java(Original),
+}
+
+impl Contender {
+    fn name(&self) -> &str {
+        match self {
+            Self::Ours => table::OURS,
+            Self::Java(original) => &original.name,
+        }
+    }
+}
+
+pub(super) async fn run(args: &CompareArgs, runtime: &Runtime) -> Result<(), BenchError> {
+    let mut contenders = vec![Contender::Ours];
+    for lib in &args.java {
+        for heap in &args.heaps {
+            contenders.push(Contender::Java(Original::new(lib, *heap)?));
+        }
+    }
+    let mut lines = Lines::create(args, runtime)?;
+    lines.add(json!({"machine": machine(), "contenders": contenders.iter().map(Contender::name).collect::<Vec<_>>()}))?;
+    for round in 0..args.rounds {
+        for turn in 0..2 {
+            let mut order: Vec<&Contender> = contenders.iter().collect();
+            if turn == 1 {
+                limits(args, &mut lines)?;
+                order.reverse();
+            }
+            for contender in order {
+                let visit = Visit { args, contender, number: round * 2 + turn, runtime };
+                visit.run(&mut lines).await?;
+            }
+        }
+    }
+    let page = table::of(&lines.lines, &lines.path.display().to_string());
+    super::say(&page)?;
+    args.page.as_deref().map_or(Ok(()), |file| table::write(file, &page))
+}
+
+fn machine() -> Value {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    let processors = read("/proc/cpuinfo");
+    let model =
+        processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()));
+    json!({
+        "processors": processors.lines().filter(|line| line.starts_with("processor")).count(),
+        "model": model,
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+    })
+}
+
+/// What `bench echo` reaches today, half way through.
+fn limits(args: &CompareArgs, lines: &mut Lines) -> Result<(), BenchError> {
+    for workload in args.choice.of(Needs::AsyncFlush).filter(|workload| workload.has_limit) {
+        lines.measure(workload, &on_echo(workload, args.seconds), table::LIMIT, 0, args.retries)?;
+    }
+    Ok(())
+}
+
+/// One server's turn.
+struct Visit<'a> {
+    args: &'a CompareArgs,
+    contender: &'a Contender,
+    number: u32,
+    runtime: &'a Runtime,
+}
+
+impl Visit<'_> {
+    async fn run(&self, lines: &mut Lines) -> Result<(), BenchError> {
+        for (needs, flush) in [(Needs::AsyncFlush, "ASYNC_FLUSH"), (Needs::SyncFlush, "SYNC_FLUSH")] {
+            let mut workloads = self.args.choice.of(needs).peekable();
+            if workloads.peek().is_none() {
+                continue;
+            }
+            let command = self.fresh(flush)?;
+            let mut server = Server::start(&command, Some(&self.log()))?;
+            server.first_send(self.args.addr, START_MAX, self.runtime).await?;
+            self.warm_up()?;
+            for workload in workloads {
+                let mut line = on_server(workload, self.args.addr, self.args.seconds);
+                line.extend(["--server-pid".to_owned(), server.id().to_string()]);
+                lines.measure(workload, &line, self.contender.name(), self.number, self.args.retries)?;
+            }
+            // Its store goes away with it: nothing is gained by an orderly stop.
+            server.kill(self.runtime.clock()).await?;
+        }
+        // A start takes seconds to minutes with the original, and varies little: once.
+        if self.number == 0 {
+            for workload in self.args.choice.of(Needs::Start) {
+                let command = self.fresh("ASYNC_FLUSH")?;
+                let mut line = on_server_to_start(workload, self.args.addr, &self.store(), &self.log());
+                line.push("--".to_owned());
+                line.extend(command);
+                lines.measure(workload, &line, self.contender.name(), self.number, 0)?;
+            }
+        }
+        self.clear()
+    }
+
+    fn home(&self) -> PathBuf {
+        self.args.dir.join("server")
+    }
+
+    fn store(&self) -> PathBuf {
+        match self.contender {
+            Contender::Ours => self.home(),
+            Contender::Java(_) => self.home().join("store"),
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.args.dir.join("server.out")
+    }
+
+    fn clear(&self) -> Result<(), BenchError> {
+        let home = self.home();
+        if home.exists() {
+            std::fs::remove_dir_all(&home).map_err(|error| BenchError::Process { file: home, error: error.to_string() })?;
+        }
+        rustix::fs::sync();
+        Ok(())
+    }
+
+    /// An empty directory, and the command that starts the server on it.
+    fn fresh(&self, flush: &str) -> Result<Vec<String>, BenchError> {
+        self.clear()?;
+        let home = self.home();
+        std::fs::create_dir_all(&home).map_err(|error| BenchError::Process { file: home.clone(), error: error.to_string() })?;
+        match self.contender {
+            Contender::Java(original) => original.command(&home, self.args.addr, flush),
+            Contender::Ours => {
+                let binary = std::env::current_exe().map_err(|error| BenchError::Io { what: "find this binary", error })?;
+                let listen = format!("listenPort={}", self.args.addr.port());
+                let flush = format!("flushDiskType={flush}");
+                let (binary, home) = (binary.display().to_string(), home.display().to_string());
+                let words = [&binary, "--data", &home, "--namesrv-port", "0", "--log", "warn", "--set", &listen, "--set", &flush];
+                Ok(words.iter().map(|word| (*word).to_owned()).collect())
+            }
+        }
+    }
+
+    /// Once at full breadth, so that Java has compiled what it will.
+    fn warm_up(&self) -> Result<(), BenchError> {
+        let seconds = match self.contender {
+            Contender::Ours => self.args.warmup_ours_seconds,
+            Contender::Java(_) => self.args.warmup_java_seconds,
+        };
+        let warmup = WORKLOADS.iter().find(|workload| workload.id == "W5").expect("it stands in the table");
+        measured(warmup, &on_server(warmup, self.args.addr, seconds)).map(|_| ())
+    }
+}
+
+fn on_server_to_start(workload: &Workload, addr: SocketAddr, store: &Path, log: &Path) -> Vec<String> {
+    let mut line: Vec<String> = workload.line.iter().map(|word| (*word).to_owned()).collect();
+    let (addr, store, log) = (addr.to_string(), store.display().to_string(), log.display().to_string());
+    line.extend(["--addr", &addr, "--data", &store, "--server-log", &log].iter().map(|word| (*word).to_owned()));
+    line
+}
+
+/// What was measured, on the disk as soon as it is known.
+struct Lines {
+    path: PathBuf,
+    file: File,
+    lines: Vec<Value>,
+}
+
+impl Lines {
+    fn create(args: &CompareArgs, runtime: &Runtime) -> Result<Self, BenchError> {
+        let io = |error: std::io::Error| BenchError::Process { file: args.results.clone(), error: error.to_string() };
+        for dir in [&args.results, &args.dir] {
+            std::fs::create_dir_all(dir).map_err(io)?;
+        }
+        let path = args.results.join(format!("{}.jsonl", local_time(runtime.clock().now_millis()).format("%Y%m%d-%H%M%S")));
+        let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(io)?;
+        Ok(Self { path, file, lines: Vec::new() })
+    }
+
+    fn add(&mut self, line: Value) -> Result<(), BenchError> {
+        let written = writeln!(self.file, "{line}");
+        written.map_err(|error| BenchError::Process { file: self.path.clone(), error: error.to_string() })?;
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// Runs a workload; again while the machine disturbs it. A void run is kept with its reason. So is one that failed: no figure
+    /// is a result too, and the others still count.
+    fn measure(&mut self, workload: &Workload, line: &[String], contender: &str, round: u32, retries: u32) -> Result<(), BenchError> {
+        for tried in 0..=retries {
+            super::say(&format!("{} {contender}: bench {}", workload.id, line.join(" ")))?;
+            let mut result = match measured(workload, line) {
+                Ok(result) => result,
+                Err(error) => json!({"id": workload.id, "failed": error.to_string()}),
+            };
+            let void = void(&result);
+            result["contender"] = contender.into();
+            result["round"] = round.into();
+            result["void"] = void.clone().into();
+            self.add(result)?;
+            if void.is_none() || tried == retries {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn void(line: &Value) -> Option<String> {
+    if let Some(failed) = line["failed"].as_str() {
+        return Some(failed.to_owned());
+    }
+    let over = |name: &str, max: f64| {
+        let percent = line["machine"][name].as_f64()?;
+        (percent > max).then(|| format!("{name} {percent:.1}"))
+    };
+    over("steal_percent", STEAL_PERCENT_MAX).or_else(|| over("foreign_cpu_percent", FOREIGN_CPU_PERCENT_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbed_run_is_void() {
+        let run = |steal: f64, foreign: f64| json!({"machine": {"steal_percent": steal, "foreign_cpu_percent": foreign}});
+        assert_eq!(void(&run(1.9, 4.9)), None);
+        assert_eq!(void(&run(2.1, 0.0)).as_deref(), Some("steal_percent 2.1"));
+        assert_eq!(void(&run(0.0, 5.1)).as_deref(), Some("foreign_cpu_percent 5.1"));
+        assert_eq!(void(&json!({"failed": "it fell"})).as_deref(), Some("it fell"));
+        assert_eq!(void(&json!({})), None, "a start has no machine figures");
+    }
+}
