@@ -74,6 +74,34 @@ fn every_way_to_send_is_acknowledged_counted_and_read_back() {
     drop(server);
 }
 
+#[test]
+fn groups_at_the_tail_receive_everything_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, addr) = server(folder.path());
+    let pid = server.child.id();
+    let shape = format!("--connections 2 --rate 1000 --groups 3 --consumers 2 --seconds 0.5 --warmup-seconds 0.1 --server-pid {pid}");
+    let report = report(&run(folder.path(), addr, "e2e", &shape));
+    assert_eq!(report["messages"], 500);
+    assert_eq!(report["figures"]["groups_count"], 3.0);
+    assert!(report["figures"]["deliveries_per_second"].as_f64().unwrap() > 0.0, "{report}");
+    assert!(report["latency_micros"]["p50"].as_f64().unwrap() > 0.0);
+    assert!(report["bodies_checked"].as_u64().unwrap() >= 3 * 500 / 64);
+}
+
+#[test]
+fn many_topics_are_made_sent_to_and_consumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, addr) = server(folder.path());
+    for header in ["json", "binary"] {
+        let shape = format!("--topic {header} --topics 20 --connections 2 --depth 4 --header {header} --seconds 0.5 --warmup-seconds 0.1");
+        let report = report(&run(folder.path(), addr, "topics", &shape));
+        assert_eq!(report["figures"]["topics_count"], 20.0);
+        // How many is the machine's affair; a run in which one is lost has no report.
+        assert!(report["messages"].as_u64().unwrap() > 0, "{report}");
+        assert!(report["bodies_checked"].as_u64().unwrap() > 0, "{report}");
+    }
+}
+
 /// Message i is due at t0 + i/R: a run of 500 messages at 1,000 per second takes half a second however fast the server is.
 #[test]
 fn an_open_loop_keeps_to_its_rate() {

@@ -11,7 +11,9 @@
 mod compare;
 mod connection;
 mod control;
+mod e2e;
 mod echo;
+mod flow;
 mod flush;
 mod frames;
 mod meter;
@@ -25,6 +27,7 @@ mod server;
 mod start;
 mod suite;
 mod table;
+mod topics;
 mod workload;
 
 use std::io::Write;
@@ -56,6 +59,10 @@ pub(super) enum Bench {
     Pull(pull::PullArgs),
     /// Send synchronously to a broker with SYNC_FLUSH, by ever more producers
     Flush(flush::FlushArgs),
+    /// Send at a fixed rate while groups consume at the tail: latency from the moment a message is due to its consumers
+    E2e(e2e::E2eArgs),
+    /// Send to and consume from many topics at full speed
+    Topics(topics::TopicsArgs),
     /// Start a server on a store in some state and measure until it serves, and what it uses when idle
     Start(start::StartArgs),
     /// Put the load of `send` on a server that only answers: the limit of this machine today
@@ -183,6 +190,8 @@ impl Bench {
         let threads = match self {
             Self::Send(args) => args.common.threads,
             Self::Pull(args) => args.common.threads,
+            Self::E2e(args) => args.common.threads,
+            Self::Topics(args) => args.common.threads,
             Self::Flush(args) => args.send.common.threads,
             Self::Echo(args) => args.common.threads,
             Self::Start(_) | Self::Suite(_) | Self::Compare(_) | Self::Table(_) => 1,
@@ -197,6 +206,8 @@ impl Bench {
             let result = match self {
                 Self::Send(args) => send::run(args, &runtime).await,
                 Self::Pull(args) => pull::run(args, &runtime).await,
+                Self::E2e(args) => e2e::run(args, &runtime).await,
+                Self::Topics(args) => topics::run(args, &runtime).await,
                 Self::Flush(args) => flush::run(args, &runtime).await,
                 Self::Start(args) => start::run(args, &runtime).await,
                 Self::Echo(args) => echo::run(args, &runtime).await,

@@ -40,11 +40,15 @@ pub(super) struct Stamp {
     pub(super) born_millis: i64,
 }
 
+/// A body needs as many to say what it is.
+pub(super) const UNIQUE_KEY_BYTES: usize = 32;
+const SEQUENCE_DIGITS: usize = 12;
+
 impl Stamp {
     /// 32 hexadecimal digits, as the original's unique keys.
-    fn unique_key(&self) -> [u8; 32] {
+    fn unique_key(&self) -> [u8; UNIQUE_KEY_BYTES] {
         let number = u128::from(self.connection) << 96 | u128::from(self.born_millis as u64) << 48 | u128::from(self.sequence);
-        let mut digits = [0; 32];
+        let mut digits = [0; UNIQUE_KEY_BYTES];
         for (at, digit) in digits.iter_mut().enumerate() {
             *digit = b"0123456789ABCDEF"[(number >> (124 - 4 * at)) as usize & 15];
         }
@@ -198,11 +202,17 @@ fn patch_body(body: &mut [u8], unique_key: &[u8]) {
     body[..patched].copy_from_slice(&unique_key[..patched]);
 }
 
+/// The sequence of the request that brought this body: the end of the unique key that it begins with.
+pub(super) fn sequence_of(body: &[u8]) -> Option<u64> {
+    let digits = body.get(UNIQUE_KEY_BYTES - SEQUENCE_DIGITS..UNIQUE_KEY_BYTES)?;
+    digits.iter().try_fold(0, |number, digit| Some(number << 4 | u64::from(char::from(*digit).to_digit(16)?)))
+}
+
 fn positions(frame: &[u8], mark: &[u8]) -> Vec<usize> {
     frame.windows(mark.len()).enumerate().filter(|(_, window)| *window == mark).map(|(at, _)| at).collect()
 }
 
-fn only_position(frame: &[u8], mark: &[u8]) -> usize {
+pub(super) fn only_position(frame: &[u8], mark: &[u8]) -> usize {
     match positions(frame, mark)[..] {
         [at] => at,
         ref found => panic!("a mark of the frame stands at {found:?}"),
@@ -273,6 +283,7 @@ mod tests {
             let key = String::from_utf8(STAMP.unique_key().to_vec()).unwrap();
             assert!(header.properties.contains(&key) && header.properties.contains("key0000000042\u{2}"));
             assert_eq!(request.body, Template::new(&shape).body(3, &STAMP));
+            assert_eq!(sequence_of(&request.body), Some(STAMP.sequence));
             assert!(request.body.starts_with(key.as_bytes()));
             assert!(!request.is_oneway());
         }

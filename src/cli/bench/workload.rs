@@ -235,6 +235,41 @@ pub(super) const WORKLOADS: &[Workload] = &[
         &["pull", "--topic", "ferrocket-bench-backlog", "--connections", "4", "--cold"],
         figures![throughput(None), cpu(None)],
     )),
+    quick(without_limit(send(
+        "W9",
+        "consumers at the tail, open loop 10 k/s",
+        &["e2e", "--connections", "8", "--rate", "10000"],
+        figures![
+            less("p50 µs", "/latency_micros/p50", at_most(150.0)),
+            less("p99 µs", "/latency_micros/p99", at_most(1000.0)),
+            less("p99.9 µs", "/latency_micros/p99_9", None),
+            cpu(times(4.0))
+        ],
+    ))),
+    without_limit(send(
+        "W11",
+        "fan-out to 10 groups, open loop 2 k/s",
+        &["e2e", "--topic", "ferrocket-bench-fan", "--connections", "8", "--rate", "2000", "--groups", "10"],
+        figures![less("CPU µs/delivery", "/figures/server_cpu_per_delivery_micros", times(4.0)), P50, P99],
+    )),
+    without_limit(send(
+        "W12",
+        "send 64 x 16 + consume, 1 topic",
+        &["topics", "--topic", "ferrocket-bench-one", "--topics", "1", "--connections", "64", "--depth", "16"],
+        figures![throughput(times(3.5)), cpu(times(4.5)), less("lag p50 µs", "/latency_micros/p50", at_most(5000.0))],
+    )),
+    quick(without_limit(send(
+        "W12-256",
+        "send 64 x 16 + consume, 256 topics",
+        &["topics", "--topics", "256", "--connections", "64", "--depth", "16"],
+        figures![throughput(None), cpu(None), less("lag p50 µs", "/latency_micros/p50", None)],
+    ))),
+    without_limit(send(
+        "W12-1024",
+        "send 64 x 16 + consume, 1,024 topics",
+        &["topics", "--topics", "1024", "--connections", "64", "--depth", "16"],
+        figures![throughput(None), cpu(None), less("lag p50 µs", "/latency_micros/p50", None)],
+    )),
     quick(start(
         "R1",
         "start, empty",
