@@ -75,6 +75,7 @@ impl Contender {
 }
 
 pub(super) async fn run(args: &CompareArgs, runtime: &Runtime) -> Result<(), BenchError> {
+    let dir = std::path::absolute(&args.dir).map_err(|error| BenchError::Process { file: args.dir.clone(), error: error.to_string() })?;
     let mut contenders = vec![Contender::Ours];
     for lib in &args.java {
         for heap in &args.heaps {
@@ -91,7 +92,7 @@ pub(super) async fn run(args: &CompareArgs, runtime: &Runtime) -> Result<(), Ben
                 order.reverse();
             }
             for contender in order {
-                let visit = Visit { args, contender, number: round * 2 + turn, runtime };
+                let visit = Visit { args, dir: &dir, contender, number: round * 2 + turn, runtime };
                 visit.run(&mut lines).await?;
             }
         }
@@ -124,6 +125,8 @@ fn limits(args: &CompareArgs, lines: &mut Lines) -> Result<(), BenchError> {
 /// One server's turn.
 struct Visit<'a> {
     args: &'a CompareArgs,
+    /// A server may be told of it from another directory.
+    dir: &'a Path,
     contender: &'a Contender,
     number: u32,
     runtime: &'a Runtime,
@@ -162,7 +165,7 @@ impl Visit<'_> {
     }
 
     fn home(&self) -> PathBuf {
-        self.args.dir.join("server")
+        self.dir.join("server")
     }
 
     fn store(&self) -> PathBuf {
@@ -173,7 +176,7 @@ impl Visit<'_> {
     }
 
     fn log(&self) -> PathBuf {
-        self.args.dir.join("server.out")
+        self.dir.join("server.out")
     }
 
     fn clear(&self) -> Result<(), BenchError> {

@@ -127,7 +127,8 @@ impl Window {
             // Without the server's pid its own use cannot be told from foreign use.
             machine: server.is_some().then(|| MachineCost {
                 steal_percent: (machine.steal - self.machine.steal) * 100.0 / capacity,
-                foreign_cpu_percent: foreign.max(0.0) * 100.0 / capacity,
+                // Ticks and precise times differ a little, both ways.
+                foreign_cpu_percent: (foreign * 100.0 / capacity).clamp(0.0, 100.0),
                 kernel_threads_cpu_seconds: machine.kernel_threads - self.machine.kernel_threads,
             }),
             server,

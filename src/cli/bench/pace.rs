@@ -45,7 +45,7 @@ impl Alarm {
         let io = |error| BenchError::Io { what: "create a timer", error };
         let timer =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC).map_err(|error| io(error.into()))?;
-        #[expect(deprecated, reason = "its successor is unsafe for descriptors that may close before it; this one it owns")]
+        #[expect(deprecated, reason = "its successor asks the caller to keep the descriptor open; this one it owns")]
         AsyncFd::new(timer).map(Self).map_err(io)
     }
 
