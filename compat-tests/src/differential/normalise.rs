@@ -2,11 +2,16 @@
 //! Takes out of an answer what differs from run to run (addresses, times, physical offsets, ids that a server makes up) and
 //! keeps everything else. Knows nothing of which side answered.
 
+use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use crate::dialect;
 use crate::record::{self, Record};
 use crate::wire::Frame;
+
+const CHECK_TRANSACTION_STATE: i32 = 39;
+/// Where a half message lies depends on how often the original has moved those before it.
+const HALF_OFFSET: &str = "<half offset>";
 
 /// Stands before the class in the remark of an answer that was an exception of the original's.
 pub const EXCEPTION: &str = "<exception>";
@@ -53,7 +58,13 @@ impl Volatile {
             out.insert("ext".to_owned(), Value::Object(fields));
         }
         if !frame.body.is_empty() {
-            out.insert("body".to_owned(), self.body(&frame.body, view));
+            let mut body = self.body(&frame.body, view);
+            if frame.code == CHECK_TRANSACTION_STATE {
+                for record in body["records"].as_array_mut().into_iter().flatten() {
+                    record["queueOffset"] = json!(HALF_OFFSET);
+                }
+            }
+            out.insert("body".to_owned(), body);
         }
         Value::Object(out)
     }
@@ -66,10 +77,18 @@ impl Volatile {
         if (package && class.ends_with("Exception")) || remark.starts_with("Cannot invoke ") { format!("{EXCEPTION} {text}") } else { text }
     }
 
+    /// A table that a server wrote.
+    pub fn file(&self, text: &str) -> Result<Value> {
+        Ok(json!({ "json": self.json(dialect::parse(text)?, false) }))
+    }
+
     /// A physical offset depends on everything stored before it, so it never counts.
     fn ext_value(&self, code: i32, key: &str, value: &str) -> Value {
-        if code == 0 && matches!(key, "indexLastUpdatePhyoffset" | "commitLogOffset") {
+        if matches!(code, 0 | CHECK_TRANSACTION_STATE) && matches!(key, "indexLastUpdatePhyoffset" | "commitLogOffset") {
             return json!("<physical>");
+        }
+        if code == CHECK_TRANSACTION_STATE && key == "tranStateTableOffset" {
+            return json!(HALF_OFFSET);
         }
         if key == "properties" {
             return self.properties_text(value);

@@ -28,7 +28,7 @@ const UNTIL_TIMEOUT: Duration = Duration::from_secs(15);
 const NOW_MILLIS: i64 = 3 * 3600 * 1000;
 
 /// Codes that store a message.
-const STORING: [i32; 4] = [10, 310, 320, 36];
+const STORING: [i32; 6] = [10, 310, 320, 36, 37, 323];
 
 const DAY_MILLIS: i64 = 24 * 3600 * 1000;
 
@@ -191,6 +191,11 @@ impl Talk {
                 connection.write_raw(&bytes)?;
                 let next = connection.anything(RAW_TIMEOUT)?;
                 Some(self.answer(step, next, View::default()))
+            }
+            Verb::File(name) => {
+                let path = Path::new(&self.home).join("broker/store/config").join(name);
+                let text = eventually(&format!("{name} is written"), UNTIL_TIMEOUT, || Ok(std::fs::read_to_string(&path).ok()))?;
+                Some(self.volatile().file(&text)?)
             }
             Verb::Sleep(millis) => {
                 std::thread::sleep(Duration::from_millis(*millis));
@@ -356,6 +361,7 @@ impl Talk {
             return Ok(match field {
                 "store" => record.store_timestamp.to_string(),
                 "physical" => record.physical_offset.to_string(),
+                "id" => format!("{}{:016X}", self.volatile().id_prefix, record.physical_offset),
                 "uniq" => record.property("UNIQ_KEY").unwrap_or("").to_owned(),
                 other => bail!("a record has no field {other}"),
             });

@@ -41,11 +41,16 @@ pub enum Verb {
     Oneway(Spec),
     Until(i32, Spec),
     Await(String),
-    Expect { code: i32, millis: u64 },
+    Expect {
+        code: i32,
+        millis: u64,
+    },
     Nothing(u64),
     Reply(Spec),
     Sleep(u64),
     Raw(String),
+    /// A JSON table in the folder where the broker keeps them.
+    File(String),
     Close,
 }
 
@@ -168,6 +173,7 @@ fn read_line(line: &str, number: usize, family: &mut Family, templates: &mut Has
         "reply" => Verb::Reply(read_spec(tail, templates)?),
         "sleep" => Verb::Sleep(tail.parse()?),
         "raw" => Verb::Raw(tail.to_owned()),
+        "file" => Verb::File(tail.trim().to_owned()),
         "close" => Verb::Close,
         _ => Verb::Ask(read_spec(rest, templates)?),
     };
