@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `travel`: one store directory goes from the original to Ferrocket and back, stopped orderly and killed, and after each leg
 //! the next server must show exactly what the last one showed: every record of every queue byte for byte, tag filters, keys,
-//! times, ids, committed offsets.
+//! times, ids, committed offsets. Then another store, with transactions that are left open.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 #![allow(clippy::disallowed_methods, reason = "a test driver: real time, its own threads, plain files")]
+
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,6 +47,9 @@ struct Options {
     /// Whose server stands in Ferrocket's place: `java` proves the programme itself against the original alone.
     #[arg(long, default_value = "ferrocket")]
     guest: String,
+    /// Only the transactions.
+    #[arg(long)]
+    transactions: bool,
     /// Keep the directories.
     #[arg(long)]
     keep: bool,
@@ -59,8 +64,13 @@ fn main() -> ExitCode {
         .iter()
         .map(|version| {
             let version: &'static str = if version == "4.9.7" { "4.9.7" } else { "5.5.0" };
-            let keep = options.keep;
-            std::thread::spawn(move || (version, travel(version, guest_is_java, keep)))
+            let (keep, transactions_only) = (options.keep, options.transactions);
+            std::thread::spawn(move || {
+                let java = Make::Java(version);
+                let guest = if guest_is_java { java.clone() } else { Make::Ferrocket };
+                let whole = if transactions_only { Ok(()) } else { travel(version, &java, &guest, keep) };
+                (version, whole.and_then(|()| transactions::travel(&java, &guest, keep)))
+            })
         })
         .collect();
     let mut good = true;
@@ -92,11 +102,9 @@ struct Trip {
     guest: Make,
 }
 
-fn travel(version: &'static str, guest_is_java: bool, keep: bool) -> Result<()> {
+fn travel(version: &str, java: &Make, guest: &Make, keep: bool) -> Result<()> {
     let home = servers::scratch(&format!("travel-{version}"))?;
-    let java = Make::Java(version);
-    let guest = if guest_is_java { java.clone() } else { Make::Ferrocket };
-    let trip = Trip { home: home.clone(), port: servers::free_port()?, java, guest };
+    let trip = Trip { home: home.clone(), port: servers::free_port()?, java: java.clone(), guest: guest.clone() };
     trip.run().with_context(|| format!("the store stays in {}", home.display()))?;
     if !keep {
         fs::remove_dir_all(&home)?;
