@@ -29,6 +29,7 @@ const QUESTIONS: &[&str] = &[
     "progress",
     "connections",
     "received",
+    "checks",
     "assigned",
     "queues",
     "max_offset",
@@ -206,7 +207,7 @@ impl Cell<'_> {
             Some(Value::String(name)) => {
                 args.insert("by".into(), Value::from(format!("{}{name}", self.prefix())));
                 let result = agent.call(op, &Value::Object(args)).await?;
-                Ok(result.map(|value| if op == "received" { label(value, &name) } else { value }))
+                Ok(result.map(|value| if ["received", "checks"].contains(&op) { label(value, &name) } else { value }))
             }
             Some(Value::Array(names)) => {
                 let mut all = Vec::new();
@@ -381,7 +382,7 @@ fn numbered(value: &Value, number: u64) -> Value {
 fn in_short(op: &str, args: &Map<String, Value>, value: Value) -> Value {
     match op {
         "send" => sent(&value),
-        "received" => received(value),
+        "received" | "checks" => received(value),
         "pull" => {
             let mut value = value;
             let messages = value.get("messages").cloned().unwrap_or_default();

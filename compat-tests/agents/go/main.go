@@ -34,6 +34,7 @@ func main() {
 	rlog.SetLogLevel("warn")
 	primitive.PanicHandler = func(cause interface{}) { fmt.Fprintln(os.Stderr, "panic in the client:", cause) }
 	registerProducers()
+	registerTransactions()
 	registerConsumers()
 	ops["close"] = func(a args) (interface{}, error) {
 		h, found := handles.LoadAndDelete(a.text("by"))

@@ -46,20 +46,7 @@ func (s selector) Select(m *primitive.Message, queues []*primitive.MessageQueue,
 
 func registerProducers() {
 	ops["producer"] = func(a args) (interface{}, error) {
-		options := []producer.Option{
-			producer.WithNameServer(primitive.NamesrvAddr{a.text("namesrv")}),
-			producer.WithGroupName(a.text("group")),
-			producer.WithInstanceName(a.text("as")),
-			producer.WithQueueSelector(selector{producer.NewHashQueueSelector(), producer.NewRoundRobinQueueSelector()}),
-			producer.WithRetry(int(a.number("retries", 2))),
-		}
-		if a.has("queues") {
-			options = append(options, producer.WithDefaultTopicQueueNums(int(a.number("queues", 4))))
-		}
-		if a.has("compress_over") {
-			options = append(options, producer.WithCompressMsgBodyOverHowmuch(int(a.number("compress_over", 4096))))
-		}
-		p, err := rocketmq.NewProducer(options...)
+		p, err := rocketmq.NewProducer(producerOptions(a)...)
 		if err != nil {
 			return nil, err
 		}
@@ -102,6 +89,23 @@ func registerProducers() {
 		})
 		return out, err
 	}
+}
+
+func producerOptions(a args) []producer.Option {
+	options := []producer.Option{
+		producer.WithNameServer(primitive.NamesrvAddr{a.text("namesrv")}),
+		producer.WithGroupName(a.text("group")),
+		producer.WithInstanceName(a.text("as")),
+		producer.WithQueueSelector(selector{producer.NewHashQueueSelector(), producer.NewRoundRobinQueueSelector()}),
+		producer.WithRetry(int(a.number("retries", 2))),
+	}
+	if a.has("queues") {
+		options = append(options, producer.WithDefaultTopicQueueNums(int(a.number("queues", 4))))
+	}
+	if a.has("compress_over") {
+		options = append(options, producer.WithCompressMsgBodyOverHowmuch(int(a.number("compress_over", 4096))))
+	}
+	return options
 }
 
 func withAdmin(namesrv string, use func(admin.Admin) error) error {
@@ -174,6 +178,9 @@ func sent(r *primitive.SendResult, err error) map[string]interface{} {
 }
 
 func send(a args) (interface{}, error) {
+	if a.textOr("mode", "sync") == "transaction" {
+		return sendTransactions(a)
+	}
 	p := named[*producerHandle](a).client
 	ctx := context.Background()
 	messages := []*primitive.Message{}

@@ -15,9 +15,9 @@ import org.apache.rocketmq.client.producer.selector.SelectMessageQueueByHash;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** Producers, the five ways to send, and the look-ups that every client offers (MQAdmin). */
+/** Producers, the ways to send, and the look-ups that every client offers (MQAdmin). */
 public final class Producers {
-    static final class Producer implements Agent.Handle, Queues.Lookup {
+    static class Producer implements Agent.Handle, Queues.Lookup {
         final DefaultMQProducer client;
 
         Producer(DefaultMQProducer client) {
@@ -44,10 +44,18 @@ public final class Producers {
         Agent.OPS.put("view", Producers::view);
         Agent.OPS.put("query", Producers::query);
         Queues.register();
+        Transactions.register();
     }
 
     private static Object start(Args a) throws Exception {
         DefaultMQProducer p = new DefaultMQProducer(a.text("group"));
+        configure(p, a);
+        p.start();
+        Agent.HANDLES.put(a.text("as"), new Producer(p));
+        return null;
+    }
+
+    static void configure(DefaultMQProducer p, Args a) {
         p.setNamesrvAddr(a.text("namesrv"));
         p.setInstanceName(a.text("as"));
         p.setSendMsgTimeout(a.integer("timeout", 10_000));
@@ -57,13 +65,11 @@ public final class Producers {
         if (a.has("max_size")) p.setMaxMessageSize(a.integer("max_size", 4 << 20));
         if (a.has("route_poll")) p.setPollNameServerInterval(a.integer("route_poll", 30_000));
         if (a.has("heartbeat")) p.setHeartbeatBrokerInterval(a.integer("heartbeat", 30_000));
-        p.start();
-        Agent.HANDLES.put(a.text("as"), new Producer(p));
-        return null;
     }
 
     private static Object send(Args a) throws Exception {
-        DefaultMQProducer p = Agent.handle(a, Producer.class).client;
+        Producer producer = Agent.handle(a, Producer.class);
+        DefaultMQProducer p = producer.client;
         long timeout = a.number("timeout", 10_000);
         List<Args> wanted = new ArrayList<>();
         for (Object one : a.list("messages")) wanted.add(Args.of(one));
@@ -73,7 +79,7 @@ public final class Producers {
                 List<Message> batch = new ArrayList<>();
                 for (Args one : wanted) batch.add(Messages.toSend(one));
                 List<Object> single = new ArrayList<>();
-                single.add(attempt(() -> p.send(batch, timeout)));
+                single.add(attempt(() -> Messages.sent(p.send(batch, timeout))));
                 return single;
             }
             case "async": {
@@ -110,10 +116,16 @@ public final class Producers {
                 for (int i = 0; i < wanted.size(); i++) {
                     Args one = wanted.get(i);
                     results.set(i, attempt(() -> {
-                        if (one.has("shard")) return p.send(Messages.toSend(one), new SelectMessageQueueByHash(), one.text("shard"), timeout);
-                        if (one.has("queue")) return p.send(Messages.toSend(one), queue(p, one), timeout);
-                        return p.send(Messages.toSend(one), timeout);
+                        if (one.has("shard")) return Messages.sent(p.send(Messages.toSend(one), new SelectMessageQueueByHash(), one.text("shard"), timeout));
+                        if (one.has("queue")) return Messages.sent(p.send(Messages.toSend(one), queue(p, one), timeout));
+                        return Messages.sent(p.send(Messages.toSend(one), timeout));
                     }));
+                }
+                return results;
+            case "transaction":
+                for (int i = 0; i < wanted.size(); i++) {
+                    Args one = wanted.get(i);
+                    results.set(i, attempt(() -> Transactions.send(producer, Messages.toSend(one))));
                 }
                 return results;
             default:
@@ -122,12 +134,12 @@ public final class Producers {
     }
 
     private interface Sending {
-        SendResult run() throws Exception;
+        Map<String, Object> run() throws Exception;
     }
 
     private static Map<String, Object> attempt(Sending sending) {
         try {
-            return Messages.sent(sending.run());
+            return sending.run();
         } catch (Throwable error) {
             return Collections.singletonMap("error", Errors.describe(error));
         }
