@@ -164,9 +164,10 @@ impl Volatile {
         })
     }
 
-    /// A unique key that the server makes up is longer where its host's first address is IPv6.
+    /// A unique key that the server makes up is longer where its host's first address is IPv6; a half message has it twice.
     fn made_up_bytes(&self, record: &Record) -> usize {
-        record.property("UNIQ_KEY").filter(|key| self.word(key) == "<unique id>").map_or(0, str::len)
+        let made_up = |name| record.property(name).filter(|key| self.word(key) == "<unique id>").map_or(0, str::len);
+        made_up("UNIQ_KEY") + made_up("__transactionId__")
     }
 
     /// Properties as a map: nobody reads their order. Their length is part of the record's.
