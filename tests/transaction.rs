@@ -441,6 +441,38 @@ async fn what_the_original_left_open_is_settled_here() {
     assert_eq!(max(&broker, "orders", 3), 2);
 }
 
+/// A copy is all that counts of its half; after a kill the original's place in the queue may be older than its copies.
+#[tokio::test]
+async fn copies_that_a_killed_original_made_are_one_transaction() {
+    let (broker, clock) = start().await;
+    let half = |body: &str, more: &[(&str, &str)]| {
+        let pairs = [("UNIQ_KEY", body), ("PGROUP", "P"), ("REAL_TOPIC", "orders"), ("REAL_QID", "3")];
+        original(&broker, HALF, body, &[&pairs[..], more].concat())
+    };
+    assert_eq!((half("ended", &[]), half("open", &[]), half("alone", &[])), (0, 1, 2));
+    assert_eq!((half("ended", &[("TRANSACTION_CHECK_TIMES", "1")]), half("open", &[("TRAN_PREPARED_QUEUE_OFFSET", "1")])), (3, 4));
+    assert_eq!(half("ended", &[("TRANSACTION_CHECK_TIMES", "2")]), 5);
+    original(&broker, OP, "5,", &[("TAGS", "d")]);
+    let folder = broker.folder().to_owned();
+    let setup = broker.stop().await.with_clock(&clock);
+    let _ = std::fs::remove_file(folder.join("ferrocket.halves"));
+
+    let broker = setup.start().await;
+    assert_eq!(broker.broker.transactions.open_count(), 2);
+    let mut client = producer(&broker, "c").await;
+    pass(&broker, &clock, 31_000).await;
+    for body in [&b"alone"[..], b"open"] {
+        let (header, record) = asked(&mut client).await;
+        assert_eq!(MessageView::decode(&record).unwrap().body, body);
+        assert_eq!(ask_end(&mut client, &answer_of(&header, COMMIT)).await.code, response_code::SUCCESS);
+    }
+    assert!(!client.has_pushed().await);
+    assert_eq!(max(&broker, "orders", 3), 2);
+    // A broker of the original is told, should it be the next one.
+    let op = record(&broker, OP, 0, 1);
+    assert_eq!(MessageView::decode(&op).unwrap().body, b"0,1,3,");
+}
+
 /// With SYNC_FLUSH the answer says that the committed message is on the disk, and only then it is read.
 #[tokio::test]
 async fn a_commit_waits_for_the_disk_like_a_send() {

@@ -117,6 +117,8 @@ pub fn question(
     };
     let mut edited = view.properties.to_vec();
     count_checks(&mut edited, check_times);
+    // The original asks with the copy that it stores, and for that waits for no disk.
+    properties::set(&mut edited, property::WAIT, "false");
     let message = MessageInner {
         topic: Str::copy_from(topic),
         queue_id,

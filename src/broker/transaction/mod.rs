@@ -131,7 +131,7 @@ impl Transactions {
         let settings = config.load();
         let bytes = snapshot.load(|bytes| Ok::<_, PersistError>(bytes.to_vec()))?;
         let committed = |topic| consumer_offsets.committed(topic_names::SYSTEM_TRANS_GROUP, topic, 0);
-        let mut open = rebuild::open_halves(
+        let (mut open, copied) = rebuild::open_halves(
             &store,
             &rebuild::Left {
                 snapshot: bytes.as_deref(),
@@ -148,9 +148,9 @@ impl Transactions {
             ops: OpsWritten::new(first_op, ops.end, open.next() - 1),
             changed: !open.is_empty(),
             open,
-            ended: Vec::new(),
-            ended_bytes: 0,
-            ended_since_millis: i64::MAX,
+            ended_bytes: copied.iter().map(|offset| op::bytes(*offset)).sum(),
+            ended_since_millis: if copied.is_empty() { i64::MAX } else { now },
+            ended: copied,
             to_write: None,
             snapshot_millis: now,
             metrics_millis: now,

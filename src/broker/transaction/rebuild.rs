@@ -2,8 +2,11 @@
 //! The open halves at a start: from the snapshot and what the log has behind it, or from what a broker of the original left.
 //!
 //! A half that was committed is known by its op message or, when the broker was killed before that was written, by the committed
-//! message itself, which names the half's place in the log.
+//! message itself, which names the half's place in the log. A broker of the original stores a copy of a half with each question and
+//! leaves the older one behind without a word; when it was killed its mark in the queue may be older than that.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -24,7 +27,8 @@ pub(super) struct Left<'a> {
     pub(super) transaction_timeout_millis: i64,
 }
 
-pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedClock) -> Result<OpenHalves, StoreError> {
+/// The open halves, and the offsets of halves that live on in a copy: an op message should say so to a broker of the original.
+pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedClock) -> Result<(OpenHalves, Vec<i64>), StoreError> {
     let queue = store.queue_offsets(topic_names::TRANS_HALF, 0)?;
     let first = left.committed_half.unwrap_or(0).clamp(queue.start, queue.end.max(queue.start));
     let snapshot = left.snapshot.and_then(snapshot::decode).filter(|(mark, _)| store.holds(mark));
@@ -36,12 +40,13 @@ pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedC
             (unit.map_or_else(|| store.min_phy_offset(), |unit| unit.physical_offset), OpenHalves::default())
         }
     };
+    let mut copies = Copies::default();
     // No half was prepared since and none was open: whatever the log has behind the position, nothing is.
     if !(open.is_empty() && open.next() == queue.end) {
         let began = clock.nanos();
         let position = position.max(store.min_phy_offset());
         let end = store.read_forward(position, |view| {
-            apply(store, &mut open, view, left.transaction_timeout_millis);
+            apply(store, &mut open, &mut copies, view, left.transaction_timeout_millis);
             ControlFlow::Continue(())
         });
         let millis = Duration::from_nanos(clock.nanos() - began).as_millis() as u64;
@@ -49,11 +54,61 @@ pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedC
     }
     open.remove_below(first);
     open.saw(queue.end);
-    Ok(open)
+    copies.left_behind.retain(|offset| *offset >= first);
+    Ok((open, copies.left_behind))
 }
 
-fn apply(store: &MessageStore, open: &mut OpenHalves, view: &MessageView<'_>, timeout_millis: i64) {
+/// Which half is a copy of which.
+#[derive(Default)]
+struct Copies {
+    /// Queue offsets by what a copy keeps of its half. `None` until the log shows a copy: only the original makes them.
+    newest: Option<HashMap<Likeness, i64>>,
+    /// Queue offsets of open halves that have been copied.
+    left_behind: Vec<i64>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Likeness {
+    unique_key: Vec<u8>,
+    born_timestamp: i64,
+    born_host: SocketAddr,
+}
+
+impl Likeness {
+    fn of(view: &MessageView<'_>) -> Option<Self> {
+        let unique_key = properties::find(view.properties, property::UNIQ_KEY)?.to_vec();
+        Some(Self { unique_key, born_timestamp: view.born_timestamp, born_host: view.born_host })
+    }
+}
+
+impl Copies {
+    /// Takes the half out of which this one is a copy.
+    fn follow(&mut self, store: &MessageStore, open: &mut OpenHalves, view: &MessageView<'_>) {
+        let marks = [property::TRANSACTION_CHECK_TIMES, property::TRAN_PREPARED_QUEUE_OFFSET];
+        let is_copy = marks.into_iter().any(|name| properties::find(view.properties, name).is_some());
+        if self.newest.is_none() && !is_copy {
+            return;
+        }
+        let newest = self.newest.get_or_insert_with(|| {
+            let likeness = |(queue_offset, half): (i64, OpenHalf)| {
+                let record = store.look_message(half.physical_offset)?;
+                Some((Likeness::of(&MessageView::decode(&record).ok()?)?, queue_offset))
+            };
+            open.iter().filter_map(likeness).collect()
+        });
+        let Some(likeness) = Likeness::of(view) else { return };
+        let older = newest.insert(likeness, view.queue_offset).filter(|older| is_copy && *older < view.queue_offset);
+        if let Some(older) = older
+            && open.remove(older).is_some()
+        {
+            self.left_behind.push(older);
+        }
+    }
+}
+
+fn apply(store: &MessageStore, open: &mut OpenHalves, copies: &mut Copies, view: &MessageView<'_>, timeout_millis: i64) {
     if half::is_half(view) {
+        copies.follow(store, open, view);
         let check_times = view.property(property::TRANSACTION_CHECK_TIMES).and_then(|text| text.parse().ok()).unwrap_or(0);
         let due_millis = view.store_timestamp.saturating_add(half::immunity_millis(view.properties, timeout_millis));
         open.insert(view.queue_offset, OpenHalf { physical_offset: view.physical_offset, check_times, due_millis });
