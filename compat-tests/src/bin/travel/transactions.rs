@@ -59,7 +59,8 @@ impl Trip {
         self.leg(1, java, End::Orderly)?;
         self.leg(2, guest, End::Orderly)?;
         self.leg(3, java, hard)?;
-        self.leg(4, guest, hard)?;
+        // 4.9 cannot read the op messages of 5.x: it needs the mark in the half queue, which an orderly stop writes.
+        self.leg(4, guest, if *java == Make::Java("4.9.7") { End::Orderly } else { hard })?;
         self.leg(5, java, End::Orderly)?;
         self.leg(6, guest, End::Orderly)
     }
