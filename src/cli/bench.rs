@@ -28,6 +28,7 @@ mod start;
 mod suite;
 mod table;
 mod topics;
+mod transactions;
 mod workload;
 
 use std::io::Write;
@@ -73,6 +74,8 @@ pub(super) enum Bench {
     Compare(compare::CompareArgs),
     /// Make the table of BENCHMARKS.md from the lines of comparisons
     Table(table::TableArgs),
+    /// Prepare half messages and commit them, or leave them open
+    Transactions(transactions::TransactionArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -195,6 +198,7 @@ impl Bench {
             Self::Flush(args) => args.send.common.threads,
             Self::Echo(args) => args.common.threads,
             Self::Start(_) | Self::Suite(_) | Self::Compare(_) | Self::Table(_) => 1,
+            Self::Transactions(args) => args.common.threads,
         };
         let tokio = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -214,6 +218,7 @@ impl Bench {
                 Self::Suite(args) => suite::run(args, &runtime).await,
                 Self::Compare(args) => compare::run(args, &runtime).await,
                 Self::Table(args) => table::run(args),
+                Self::Transactions(args) => transactions::run(args, &runtime).await,
             };
             // After a failure the other workers may wait for a server that says nothing; the process ends them.
             let patience = if result.is_ok() { Duration::from_secs(5) } else { Duration::from_millis(100) };

@@ -120,19 +120,17 @@ impl Transactions {
         };
         let kept_millis = self.store.config().file_reserved_time_hours as i64 * MILLIS_PER_HOUR;
         let is_spent = i64::from(open.check_times) >= i64::from(config.transaction_check_max);
-        if is_spent || now_millis.saturating_sub(view.born_timestamp) > kept_millis {
+        let is_old = now_millis.saturating_sub(view.born_timestamp) > kept_millis;
+        let check_times = open.check_times + 1;
+        let question = if is_spent || is_old { None } else { half::question(record, &view, check_times, &config.broker_name) };
+        // A record that a power cut has torn may name no topic any more.
+        let Some((header, body)) = question else {
             let given_up = self.give_up(record, &view, again_millis);
             if given_up {
                 let topic = view.property(property::REAL_TOPIC);
                 info!(queue_offset, topic, checks = open.check_times, "a half message that nobody decides about is given up");
             }
             return given_up;
-        }
-        let check_times = open.check_times + 1;
-        let Some((header, body)) = half::question(record, &view, check_times, &config.broker_name) else {
-            warn!(queue_offset, "a half message names no topic: it waits until it is given up");
-            self.set_moment(queue_offset, check_times, again_millis);
-            return false;
         };
         let group = view.property(property::PGROUP).unwrap_or_default().to_owned();
         // Before it is asked: an answer may be quicker than we are.
