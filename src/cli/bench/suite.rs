@@ -68,6 +68,9 @@ pub(super) async fn run(args: &SuiteArgs, runtime: &Runtime) -> Result<(), Bench
 pub(super) fn on_server(workload: &Workload, addr: SocketAddr, seconds: f64) -> Vec<String> {
     let mut line = own(workload.line);
     line.extend(own(&["--addr", &addr.to_string()]));
+    if workload.line[0] == "send" {
+        line.push("--read-back".to_owned());
+    }
     line.extend(timed(workload, seconds));
     line
 }

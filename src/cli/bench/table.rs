@@ -66,10 +66,11 @@ pub(super) fn of(lines: &[Value], source: &str) -> String {
         "| workload | ours | best Java | ratio throughput | ratio CPU | must | limit of the day | fraction |".to_owned(),
         "|---|---|---|---|---|---|---|---|".to_owned(),
     ];
-    let mut has_void = false;
+    let (mut has_void, mut has_generator) = (false, false);
     for workload in WORKLOADS {
         if let Some(row) = Row::of(workload, lines) {
             has_void |= row.has_void;
+            has_generator |= row.text.contains('‡');
             out.push(row.text);
         }
     }
@@ -78,6 +79,9 @@ pub(super) fn of(lines: &[Value], source: &str) -> String {
             String::new(),
             "† Disturbed: stolen time above 2 % or other processes above 5 % of the machine in every try.".to_owned(),
         ]);
+    }
+    if has_generator {
+        out.extend([String::new(), "‡ The generator was busy above 90 % in a run: it may have set the pace.".to_owned()]);
     }
     out.join("\n")
 }
@@ -115,9 +119,13 @@ impl<'a> Runs<'a> {
     }
 
     fn say(&self, figures: impl Iterator<Item = &'static Figure>) -> String {
-        let mark = if self.is_void { " †" } else { "" };
+        let mark = if self.is_void { " †" } else { "" }.to_owned() + if self.by_generator() { " ‡" } else { "" };
         let figures = figures.filter_map(|figure| Some(format!("{} {}", spread(self.figures(figure))?, figure.name)));
-        figures.collect::<Vec<_>>().join(", ") + mark
+        figures.collect::<Vec<_>>().join(", ") + &mark
+    }
+
+    fn by_generator(&self) -> bool {
+        self.lines.iter().any(|line| line.pointer("/generator/is_the_bottleneck").and_then(Value::as_bool) == Some(true))
     }
 }
 
@@ -270,6 +278,14 @@ mod tests {
         let table = of(&lines, "f");
         assert!(table.contains("† |") && table.contains("Disturbed"), "{table}");
         assert!(table.contains("4 x msg/s: met"), "{table}");
+    }
+
+    #[test]
+    fn a_run_whose_pace_the_generator_set_is_marked() {
+        let mut line = run(OURS, 0, 50.0, 1.0, None);
+        line["generator"] = json!({"is_the_bottleneck": true});
+        let table = of(&[line], "f");
+        assert!(table.contains(" ‡ |") && table.contains("busy above 90 %"), "{table}");
     }
 
     #[test]

@@ -270,6 +270,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         &["topics", "--topics", "1024", "--connections", "64", "--depth", "16"],
         figures![throughput(None), cpu(None), less("lag p50 µs", "/latency_micros/p50", None)],
     )),
+    without_limit(send(
+        "W12-10000",
+        "send 64 x 16 + consume, 10,000 topics",
+        &["topics", "--topics", "10000", "--connections", "64", "--depth", "16"],
+        figures![throughput(None), cpu(None), less("lag p50 µs", "/latency_micros/p50", None)],
+    )),
     quick(start(
         "R1",
         "start, empty",
