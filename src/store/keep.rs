@@ -18,6 +18,7 @@ use super::message_store::MessageStore;
 use crate::runtime::Shutdown;
 
 const PASS_INTERVAL: Duration = Duration::from_millis(200);
+const DISK_LOOK_INTERVAL_NANOS: u64 = 1_000_000_000;
 const CHECKPOINT_INTERVAL_NANOS: u64 = 1_000_000_000;
 /// The first cleaning comes this long after the start, as in Java.
 const FIRST_CLEAN_NANOS: u64 = 60_000_000_000;
@@ -53,6 +54,7 @@ pub(super) struct Keeper {
     free_bytes: u64,
     /// A stop that was not orderly may have left files unsynced that nobody remembers: the first sync is of everything.
     sync_everything: bool,
+    next_disk_look_nanos: u64,
     next_checkpoint_nanos: u64,
     next_queue_sync_nanos: u64,
     next_clean_nanos: u64,
@@ -67,23 +69,29 @@ impl Keeper {
 impl MessageStore {
     pub(super) fn run_keeper(&self, shutdown: &Shutdown) {
         let bell = self.keeper_bell.lock().clone();
+        let mut next_pass_nanos = 0;
         while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
-            self.keep_up();
-            self.clock.park(&bell, PASS_INTERVAL);
+            self.keep_ahead(&mut self.keeper.lock());
+            let now = self.clock.nanos();
+            if now >= next_pass_nanos {
+                next_pass_nanos = now + PASS_INTERVAL.as_nanos() as u64;
+                self.keep_up();
+            }
+            self.clock.park(&bell, Duration::from_nanos(next_pass_nanos.saturating_sub(self.clock.nanos())));
         }
     }
 
     /// One pass over everything that is due.
     pub fn keep(&self) {
+        self.keep_ahead(&mut self.keeper.lock());
         self.keep_up();
         self.sync_queues_when_due();
     }
 
-    /// What must not wait for the disk for long: appends rely on it.
+    /// What can wait for the next pass. Under load a pass has many units for each queue to write, not a few.
     fn keep_up(&self) {
         let now = self.clock.nanos();
         self.waiters.expire(now);
-        self.keep_ahead(&mut self.keeper.lock());
         if self.is_queue_write_due(now) {
             self.write_queues();
         }
@@ -144,7 +152,8 @@ impl MessageStore {
 
     fn look_ahead(&self, keeper: &mut Keeper) -> io::Result<()> {
         let now = self.clock.nanos();
-        if keeper.free_bytes == 0 || now >= keeper.next_checkpoint_nanos {
+        if now >= keeper.next_disk_look_nanos {
+            keeper.next_disk_look_nanos = now + DISK_LOOK_INTERVAL_NANOS;
             let dir = self.log.files.last().and_then(|file| file.path().parent().map(|dir| dir.to_owned()));
             keeper.free_bytes = self.fs.disk_usage(dir.as_deref().unwrap_or(&self.root))?.usable;
         }
