@@ -3,7 +3,7 @@
 //!
 //! The only file with `unsafe` in it. What keeps it sound: bytes below the published position are never stored to again,
 //! bytes above it are never read as a slice, and only one writer at a time stores above it (the append lock's holder, or
-//! recovery before anybody reads). Knows nothing of records.
+//! recovery before anybody reads). Of an index's slots no slice is ever made. Knows nothing of records.
 #![expect(unsafe_code, reason = "shared mappings, and two system calls that no safe crate wraps")]
 
 use std::fs::File;
