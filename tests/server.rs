@@ -198,6 +198,36 @@ fn a_held_pull_does_not_hold_up_the_stop() {
     stopping.join().unwrap();
 }
 
+/// Connections that nobody uses take every descriptor that they get: files must not be what is left over.
+#[tokio::test]
+async fn idle_connections_leave_descriptors_to_the_store() {
+    const OPEN_FILES: u64 = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--set", "brokerName=c", "--set", "mappedFileSizeConsumeQueue=2000", "--set", "flushConsumeQueueThoroughInterval=100"];
+    let mut server = Server::start_with_open_files(folder.path(), OPEN_FILES, &with_any_ports(&small));
+    server.namesrv();
+    let broker = server.broker("c");
+    let mut client = Client::connect(broker).await;
+    assert_eq!(client.call(send_request("T0", 0, "", "x")).await.code, response_code::SUCCESS);
+    // More than there are descriptors: those that are not accepted wait in the backlog.
+    let mut idle = Vec::new();
+    for _ in 0..OPEN_FILES {
+        match tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(broker)).await {
+            Ok(connected) => idle.push(connected.unwrap()),
+            Err(_) => break,
+        }
+    }
+    assert!(idle.len() > OPEN_FILES as usize / 2, "{}", idle.len());
+    for topic in 1..200 {
+        let sent = client.call(send_request(&format!("T{topic}"), 0, "", "x")).await;
+        assert_eq!(sent.code, response_code::SUCCESS, "T{topic}: {:?}", sent.remark);
+    }
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap().count();
+    assert!(files < OPEN_FILES as usize, "{files}: there is one left when it is needed");
+    drop((idle, client));
+    assert_eq!(server.stop("-TERM"), Some(0));
+}
+
 #[test]
 fn printed_configuration_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every limit of a connection, with its reason.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Connections of one listener. Each costs a descriptor and about 1 KiB while idle; one more waits in the accept backlog.
-pub(super) const CONNECTIONS_MAX: usize = 65_536;
+/// Connections of one process at most. Each costs a descriptor and about 1 KiB while idle; one more waits in the accept backlog.
+pub const CONNECTIONS_MAX: usize = 65_536;
 
 /// Neither read nor written for so long: closed, as `serverChannelMaxIdleTimeSeconds`.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(120);
@@ -47,10 +50,29 @@ pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How often a listener that drains looks whether every answer is given: a stop is noticed by people, not by messages.
 pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// How many connections may be open at the same time; clones share the number, so that all listeners of a process keep one limit.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimit {
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) max: usize,
+}
+
+impl Default for ConnectionLimit {
+    fn default() -> Self {
+        Self::new(CONNECTIONS_MAX)
+    }
+}
+
+impl ConnectionLimit {
+    pub fn new(max: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max)), max }
+    }
+}
+
 /// The limits that one listener or client enforces; tests make them small.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    pub connections: usize,
+    pub connections: ConnectionLimit,
     /// `None` never closes a connection for being idle.
     pub idle: Option<Duration>,
     pub idle_sweep: Duration,
@@ -62,7 +84,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: CONNECTIONS_MAX,
+            connections: ConnectionLimit::default(),
             idle: Some(IDLE_MAX),
             idle_sweep: IDLE_SWEEP,
             outbound_pause_bytes: OUTBOUND_PAUSE_BYTES,

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::connection::{Connection, RequestHandler};
@@ -125,12 +124,12 @@ struct Accept<H: ?Sized> {
 
 impl<H: RequestHandler + ?Sized> Accept<H> {
     async fn run(self) {
-        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let permits = Arc::clone(&self.limits.connections.permits);
         let accepting = self.accepting.clone();
         let accept_all = async {
             loop {
                 if permits.available_permits() == 0 {
-                    warn!(connections = self.limits.connections, "no more connections: new ones wait");
+                    warn!(connections = self.limits.connections.max, "no more connections: new ones wait");
                 }
                 // Never closed, so a permit always comes.
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };

@@ -15,7 +15,7 @@ mod replies;
 
 pub use client::RemotingClient;
 pub use connection::RequestHandler;
-pub use limits::Limits;
+pub use limits::{CONNECTIONS_MAX, ConnectionLimit, Limits};
 pub use listener::Listener;
 pub use peer::{CallError, Completion, Peer};
 pub use replies::Replies;

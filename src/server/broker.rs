@@ -16,7 +16,7 @@ use crate::broker::schedule::parse_levels;
 use crate::broker::{Broker as Services, Location, OpenError, Parts, StopError};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType};
 use crate::processor::BrokerHandler;
-use crate::remoting::{Listener, RequestHandler};
+use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
 use crate::runtime::Runtime;
 use crate::store::{self, StoreConfig, StoreError};
 
@@ -62,16 +62,23 @@ impl Broker {
     }
 
     /// Binds the port and the VIP port; requests go to `handler`, which may serve more than the broker's own.
-    pub(super) async fn listen<H: RequestHandler>(&mut self, handler: Arc<H>, runtime: &Runtime) -> Result<u16, StartError> {
+    pub(super) async fn listen<H: RequestHandler>(
+        &mut self,
+        handler: Arc<H>,
+        connections: &ConnectionLimit,
+        runtime: &Runtime,
+    ) -> Result<u16, StartError> {
         let (bind_address, wanted, idle_seconds) = {
             let config = self.config.load();
             (config.bind_address.clone(), config.listen_port as u16, config.server_channel_max_idle_time_seconds)
         };
-        let listener = listen(&bind_address, wanted, "listenPort", idle_seconds, Arc::clone(&handler), runtime).await?;
+        let listener = listen(&bind_address, wanted, "listenPort", idle_seconds, Arc::clone(&handler), connections, runtime).await?;
         let port = listener.local_addr().port();
         self.listeners.push(listener);
         if let Some(vip_port) = port.checked_sub(VIP_DISTANCE).filter(|vip_port| *vip_port > 0) {
-            match listen(&bind_address, vip_port, "listenPort (the VIP port is two below it)", idle_seconds, handler, runtime).await {
+            match listen(&bind_address, vip_port, "listenPort (the VIP port is two below it)", idle_seconds, handler, connections, runtime)
+                .await
+            {
                 Ok(listener) => self.listeners.push(listener),
                 // A port that was chosen by the machine says nothing about its neighbours.
                 Err(error) if wanted == 0 => info!(%error, "no VIP port"),

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use crate::remoting::CONNECTIONS_MAX;
+
 /// The machine and the environment of this process, read once.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -29,8 +31,13 @@ impl Machine {
     }
 }
 
+/// Descriptors that connections leave to files: a store that cannot open a ConsumeQueue refuses messages. The store opens at most 192
+/// files of ConsumeQueues however many queues there are, and keeps one descriptor for each file of the log: 700 files of 1 GiB.
+const FILES_RESERVE: u64 = 1_024;
+
 /// Lets this process open as many files as the machine allows: each connection is one, and shells give 1,024 by default.
-pub(super) fn raise_open_files() {
+/// How many connections there may be at the same time.
+pub(super) fn raise_open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -39,6 +46,14 @@ pub(super) fn raise_open_files() {
             tracing::warn!(%error, "the limit of open files could not be raised");
         }
     }
+    connections_beside_files(getrlimit(Resource::Nofile).current)
+}
+
+/// `open_files`: the limit of this process, `None` without one. Half of it where the reserve would leave less.
+fn connections_beside_files(open_files: Option<u64>) -> usize {
+    let Some(open_files) = open_files else { return CONNECTIONS_MAX };
+    let left = open_files.saturating_sub(FILES_RESERVE).max(open_files / 2);
+    usize::try_from(left).map_or(CONNECTIONS_MAX, |left| left.min(CONNECTIONS_MAX))
 }
 
 fn host_name() -> String {
@@ -68,6 +83,15 @@ fn pick(addresses: &[IpAddr]) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_files() {
+        for (open_files, connections) in
+            [(None, 65_536), (Some(1 << 20), 65_536), (Some(11_024), 10_000), (Some(1_024), 512), (Some(256), 128)]
+        {
+            assert_eq!(connections_beside_files(open_files), connections, "{open_files:?}");
+        }
+    }
 
     /// NetworkUtil.java#getLocalInetAddress.
     #[test]

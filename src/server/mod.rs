@@ -23,7 +23,7 @@ pub use machine::Machine;
 pub use plan::{ConfigFile, Plan, Wanted};
 
 use crate::config::{Report, Unreadable};
-use crate::remoting::{Limits, Listener, RequestHandler};
+use crate::remoting::{ConnectionLimit, Limits, Listener, RequestHandler};
 use crate::runtime::{Runtime, SystemClock};
 use dispatch::Dispatch;
 use stop::Stop;
@@ -42,15 +42,15 @@ pub enum StartError {
 
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
 pub fn run(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
-    machine::raise_open_files();
+    let connections = ConnectionLimit::new(machine::raise_open_files());
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("reactor").build();
     let threads = threads.map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
-    let outcome = threads.block_on(serve(plan, say));
+    let outcome = threads.block_on(serve(plan, connections, say));
     threads.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-async fn serve(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
+async fn serve(plan: Plan, connections: ConnectionLimit, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let no_signals = |error: std::io::Error| StartError::Sentence(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
@@ -67,7 +67,7 @@ async fn serve(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
         say(&format!("differs from the original: {line}"));
     }
     let machine = Machine::read();
-    let mut running = Running::default();
+    let mut running = Running { connections, ..Running::default() };
     let started = tokio::select! {
         started = running.start(plan, &fs, &machine, &runtime, say) => started.map(|()| None),
         signal = signalled() => Ok(Some(signal)),
@@ -113,6 +113,8 @@ async fn serve(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
 struct Running {
     namesrv: Option<namesrv::Namesrv>,
     broker: Option<broker::Broker>,
+    /// Of all ports together.
+    connections: ConnectionLimit,
     /// The broker's store is being recovered, on a thread that nothing ends.
     is_opening: bool,
 }
@@ -143,22 +145,22 @@ impl Running {
         match (&mut self.namesrv, &mut self.broker) {
             (Some(namesrv), Some(broker)) => {
                 let both = Arc::new(Dispatch { namesrv: Arc::clone(&namesrv.server), broker: Arc::clone(&broker.handler) });
-                let port = namesrv.listen(Arc::clone(&both), runtime).await?;
+                let port = namesrv.listen(Arc::clone(&both), &self.connections, runtime).await?;
                 if registers_here {
                     broker.register_with(&namesrv.own_address(port));
                 }
-                broker.listen(both, runtime).await?;
+                broker.listen(both, &self.connections, runtime).await?;
                 namesrv.server.set_own_broker(broker.services.address().advertised.clone());
                 broker.start().await?;
                 say(&namesrv.boot_line(port));
                 say(&broker.boot_line());
             }
             (Some(namesrv), None) => {
-                let port = namesrv.listen(Arc::clone(&namesrv.server), runtime).await?;
+                let port = namesrv.listen(Arc::clone(&namesrv.server), &self.connections, runtime).await?;
                 say(&namesrv.boot_line(port));
             }
             (None, Some(broker)) => {
-                broker.listen(Arc::clone(&broker.handler), runtime).await?;
+                broker.listen(Arc::clone(&broker.handler), &self.connections, runtime).await?;
                 broker.start().await?;
                 say(&broker.boot_line());
             }
@@ -221,6 +223,7 @@ async fn listen<H: RequestHandler + ?Sized>(
     port_key: &str,
     idle_seconds: i32,
     handler: Arc<H>,
+    connections: &ConnectionLimit,
     runtime: &Runtime,
 ) -> Result<Listener, StartError> {
     let addr = SocketAddr::new(bind_host(bind_address)?, port);
@@ -229,7 +232,7 @@ async fn listen<H: RequestHandler + ?Sized>(
     let default = Limits::default();
     // The sweep is what makes idleness precise.
     let idle_sweep = idle.map_or(default.idle_sweep, |idle| default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
-    let limits = Limits { idle, idle_sweep, ..default };
+    let limits = Limits { connections: connections.clone(), idle, idle_sweep, ..default };
     Listener::bind(addr, handler, limits, runtime).await.map_err(|error| cannot_listen(addr, &error, port_key))
 }
 

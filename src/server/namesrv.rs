@@ -8,7 +8,7 @@ use super::plan::{self, NamesrvPlan};
 use super::{StartError, bind_host, listen, say_report};
 use crate::config::{NamesrvConfig, NamesrvConfigCell};
 use crate::namesrv::{KvConfig, NameServer};
-use crate::remoting::{Listener, RequestHandler};
+use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
 use crate::runtime::Runtime;
 
 pub(super) struct Namesrv {
@@ -36,10 +36,22 @@ impl Namesrv {
     }
 
     /// Binds the port; requests go to `handler`, which may serve more than the name server's own.
-    pub(super) async fn listen<H: RequestHandler>(&mut self, handler: Arc<H>, runtime: &Runtime) -> Result<u16, StartError> {
-        let listener =
-            listen(&self.bind_address, self.wanted_port, "listenPort (all in one: --namesrv-port)", self.idle_seconds, handler, runtime)
-                .await?;
+    pub(super) async fn listen<H: RequestHandler>(
+        &mut self,
+        handler: Arc<H>,
+        connections: &ConnectionLimit,
+        runtime: &Runtime,
+    ) -> Result<u16, StartError> {
+        let listener = listen(
+            &self.bind_address,
+            self.wanted_port,
+            "listenPort (all in one: --namesrv-port)",
+            self.idle_seconds,
+            handler,
+            connections,
+            runtime,
+        )
+        .await?;
         let port = listener.local_addr().port();
         self.listener = Some(listener);
         self.server.start();

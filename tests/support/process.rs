@@ -23,7 +23,21 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
 
 impl Server {
     pub fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut child = command(folder, args).spawn().unwrap();
+        Self::of(command(folder, args))
+    }
+
+    /// On a machine that lets it open only so many files.
+    pub fn start_with_open_files(folder: &Path, open_files: u64, args: &[&str]) -> Self {
+        let server = command(folder, args);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {open_files} && exec \"$0\" \"$@\"")]).arg(server.get_program()).args(server.get_args());
+        limited.current_dir(folder).env("HOME", folder).env_remove("NAMESRV_ADDR").env("RUST_LOG", "error");
+        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of(limited)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout, lines: Vec::new() }
     }
