@@ -36,8 +36,9 @@ pub(in crate::cli) struct StartArgs {
     /// Left alone for so long to read its idle use
     #[arg(long, default_value_t = 0.0)]
     idle_seconds: f64,
-    /// Give up when no send was acknowledged by then
-    #[arg(long, default_value_t = 60.0)]
+    /// Give up when no send was acknowledged by then, and again so long after when what was acknowledged before is not found: the
+    /// original makes the queues of 4 GB anew for a minute
+    #[arg(long, default_value_t = 180.0)]
     patience_seconds: f64,
     /// What the server prints goes there
     #[arg(long, value_name = "FILE")]
