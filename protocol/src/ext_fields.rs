@@ -6,9 +6,10 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::error::DecodeError;
+use crate::scan;
 use crate::str::Str;
 
-/// Pairs in one header. The original has no limit; 24 bytes are kept for each, and no client sends more than a few dozen.
+/// Pairs in one header. The original has no limit; 32 bytes are kept for each, and no client sends more than a few dozen.
 pub const EXT_FIELDS_MAX: usize = 4096;
 
 /// Where the bytes of a span lie.
@@ -54,6 +55,8 @@ impl Span {
 
 #[derive(Clone, Copy)]
 struct Entry {
+    /// `scan::word_of` the key: names are told apart by one comparison.
+    word: u64,
     key: Span,
     value: Span,
 }
@@ -102,6 +105,11 @@ impl ExtFields {
         self.find(key).map(|value| self.str_of(value))
     }
 
+    /// The bytes of a value, where text is not what is wanted.
+    pub(crate) fn get_bytes(&self, key: &str) -> Option<&[u8]> {
+        self.find(key).map(|value| self.bytes_of(value))
+    }
+
     /// As `get`, without sharing the frame.
     pub fn get_str(&self, key: &str) -> Option<&str> {
         self.find(key).map(|value| self.text_of(value))
@@ -140,9 +148,11 @@ impl ExtFields {
         self.entries.retain(|_| !at.next().expect("one verdict per entry"));
     }
 
-    /// The pairs as a header's decoder walks them: raw keys, values that may be null.
-    pub(crate) fn walk(&self) -> impl Iterator<Item = (&[u8], FieldValue<'_>)> {
-        self.entries.iter().map(|entry| (self.bytes_of(entry.key), FieldValue { fields: self, span: entry.value }))
+    /// The pairs as a header's decoder walks them: the keys' words and the keys, values that may be null.
+    pub(crate) fn walk(&self) -> impl Iterator<Item = (u64, FieldName<'_>, FieldValue<'_>)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.word, FieldName { fields: self, span: entry.key }, FieldValue { fields: self, span: entry.value }))
     }
 
     /// The pairs as an encoder wants them.
@@ -154,18 +164,25 @@ impl ExtFields {
     }
 
     fn find(&self, key: &str) -> Option<Span> {
-        let found = self.entries.iter().rev().find(|entry| self.bytes_of(entry.key) == key.as_bytes())?;
+        let found = &self.entries[self.position(key)?];
         (found.value.home != Home::Null).then_some(found.value)
+    }
+
+    /// The last entry of that name.
+    fn position(&self, key: &str) -> Option<usize> {
+        let word = scan::word_of(key.as_bytes());
+        self.entries.iter().rposition(|entry| entry.word == word && FieldName { fields: self, span: entry.key }.is(key))
     }
 
     fn place(&mut self, key: &str, value: Span) {
         self.present = true;
-        if let Some(at) = self.entries.iter().rposition(|entry| self.bytes_of(entry.key) == key.as_bytes()) {
+        if let Some(at) = self.position(key) {
             self.entries[at].value = value;
             return;
         }
+        let word = scan::word_of(key.as_bytes());
         let key = self.add(key.as_bytes());
-        self.entries.push(Entry { key, value });
+        self.entries.push(Entry { word, key, value });
     }
 
     fn add(&mut self, bytes: &[u8]) -> Span {
@@ -199,6 +216,21 @@ impl ExtFields {
     }
 }
 
+/// One name whose word is known to be the right one.
+#[derive(Clone, Copy)]
+pub struct FieldName<'a> {
+    fields: &'a ExtFields,
+    span: Span,
+}
+
+impl FieldName<'_> {
+    /// Whether it is `name`, whose word it has: seven bytes are in the word itself.
+    #[inline(always)]
+    pub fn is(self, name: &str) -> bool {
+        self.span.length as usize == name.len() && (name.len() <= 7 || self.fields.bytes_of(self.span) == name.as_bytes())
+    }
+}
+
 /// One value while a header reads itself.
 #[derive(Clone, Copy)]
 pub struct FieldValue<'a> {
@@ -224,12 +256,13 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// `None` is Java's null.
-    pub(crate) fn push(&mut self, key: Span, value: Option<Span>) -> Result<(), DecodeError> {
+    /// A pair whose key has the bytes `name`. `None` is Java's null.
+    #[inline]
+    pub(crate) fn push(&mut self, name: &[u8], key: Span, value: Option<Span>) -> Result<(), DecodeError> {
         if self.entries.len() == EXT_FIELDS_MAX {
             return Err(DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX });
         }
-        self.entries.push(Entry { key, value: value.unwrap_or(Span::NULL) });
+        self.entries.push(Entry { word: scan::word_of(name), key, value: value.unwrap_or(Span::NULL) });
         Ok(())
     }
 
@@ -279,14 +312,14 @@ mod tests {
     fn the_last_of_two_counts_and_a_null_hides_both() {
         let frame = Bytes::from_static(b"key12");
         let mut builder = ExtFields::builder();
-        builder.push(Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
-        builder.push(Span::of_frame(0, 3), Some(Span::of_frame(4, 5))).unwrap();
+        builder.push(b"key", Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
+        builder.push(b"key", Span::of_frame(0, 3), Some(Span::of_frame(4, 5))).unwrap();
         let twice = builder.finish(frame.clone(), Vec::new());
         assert_eq!(twice.get("key").as_deref(), Some("2"));
 
         let mut builder = ExtFields::builder();
-        builder.push(Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
-        builder.push(Span::of_frame(0, 3), None).unwrap();
+        builder.push(b"key", Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
+        builder.push(b"key", Span::of_frame(0, 3), None).unwrap();
         let hidden = builder.finish(frame, Vec::new());
         assert_eq!((hidden.get("key"), hidden.contains("key")), (None, false));
     }
@@ -301,5 +334,17 @@ mod tests {
         assert_eq!(fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["a=22", "b=3"]);
         fields.remove("a");
         assert_eq!((fields.get("a"), fields.len()), (None, 1));
+    }
+
+    /// The word of a name holds its length modulo 256 and seven of its bytes: the rest must be looked at.
+    #[test]
+    fn names_with_the_same_word_are_told_apart() {
+        let long = "topicID".to_owned() + &"x".repeat(256);
+        let fields = ExtFields::from_iter([("topicID", "7"), (long.as_str(), "263"), ("topicID1", "8"), ("topicID2", "9")]);
+        assert_eq!(fields.len(), 4);
+        for (name, value) in [("topicID", "7"), (long.as_str(), "263"), ("topicID1", "8"), ("topicID2", "9")] {
+            assert_eq!(fields.get_str(name), Some(value));
+        }
+        assert_eq!(fields.get_str("topicID3"), None);
     }
 }

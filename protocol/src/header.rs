@@ -135,9 +135,9 @@ macro_rules! header {
             /// One walk over the pairs: a name that comes twice ends with its last value.
             fn decode(ext: &$crate::ext_fields::ExtFields) -> Self {
                 let mut header = Self::default();
-                for (name, value) in ext.walk() {
-                    match $crate::scan::word_of(name) {
-                        $(word if word == const { $crate::scan::word_of($wire.as_bytes()) } && name == $wire.as_bytes() => {
+                for (word, name, value) in ext.walk() {
+                    match word {
+                        $(word if word == const { $crate::scan::word_of($wire.as_bytes()) } && name.is($wire) => {
                             if !value.is_null() && let Some(read) = $crate::header::Field::read(value) {
                                 header.$field = read;
                             }

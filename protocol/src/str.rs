@@ -7,41 +7,41 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 /// Text that shares its bytes with the frame it was read from. Cloning counts a reference; nothing is copied.
 ///
-/// A `Str` keeps its whole frame alive: what enters a table becomes `Arc<str>` or `String` first.
+/// A `Str` keeps its whole frame alive: what enters a table becomes `Arc<str>` or `String` first. It is checked once, when it is made.
 #[derive(Clone, Default)]
-pub struct Str(Bytes);
+pub struct Str(ByteString);
 
 impl Str {
-    pub const EMPTY: Str = Str(Bytes::new());
+    pub const EMPTY: Str = Str(ByteString::new());
 
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(ByteString::from_static(text))
     }
 
     /// A copy with storage of its own.
     pub fn copy_from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        Self(ByteString::from(text))
     }
 
     /// For slices of bytes that were checked as a whole: cut at ASCII, the parts of valid UTF-8 are valid.
     pub(crate) fn from_checked(bytes: Bytes) -> Self {
-        debug_assert!(std::str::from_utf8(&bytes).is_ok(), "the whole was checked and the cut is at a character");
-        Self(bytes)
+        Self::try_from(bytes).expect("the whole was checked and the cut is at a character")
     }
 
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("every constructor checks UTF-8")
-    }
-
-    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.0.into_bytes()
     }
 }
 
@@ -72,15 +72,14 @@ impl From<&'static str> for Str {
 
 impl From<String> for Str {
     fn from(text: String) -> Self {
-        Self(Bytes::from(text))
+        Self(ByteString::from(text))
     }
 }
 
 impl TryFrom<Bytes> for Str {
     type Error = std::str::Utf8Error;
     fn try_from(bytes: Bytes) -> Result<Self, Self::Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(Self(bytes))
+        ByteString::try_from(bytes).map(Self)
     }
 }
 
@@ -93,12 +92,12 @@ impl Eq for Str {}
 
 impl PartialEq<str> for Str {
     fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == other
     }
 }
 impl PartialEq<&str> for Str {
     fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == *other
     }
 }
 impl PartialEq<Str> for str {

@@ -81,6 +81,8 @@ pub struct Advertised {
     rules: AdvertiseRules,
     /// Registered with name servers and stored in messages: brokerIP1, or the first address that is not loopback.
     registered: String,
+    /// The same where it is an address and not a name.
+    registered_socket: Option<SocketAddr>,
     /// brokerIP1 was set by a person.
     fixed: bool,
     listen_port: u16,
@@ -88,7 +90,8 @@ pub struct Advertised {
 
 impl Advertised {
     pub fn new(rules: AdvertiseRules, broker_ip1: &str, fixed: bool, listen_port: u16) -> Self {
-        Self { rules, registered: format!("{broker_ip1}:{listen_port}"), fixed, listen_port }
+        let registered = format!("{broker_ip1}:{listen_port}");
+        Self { rules, registered_socket: registered.parse().ok(), registered, fixed, listen_port }
     }
 
     /// The address that name servers and messages carry: `brokerIP1:listenPort`.
@@ -102,7 +105,7 @@ impl Advertised {
             return Some(SocketAddr::new(rule.host.parse().ok()?, rule.port.unwrap_or(self.listen_port)));
         }
         if self.fixed {
-            return self.registered.parse().ok();
+            return self.registered_socket;
         }
         Some(SocketAddr::new(self.host_without_rules(peer, local), self.listen_port))
     }

@@ -20,6 +20,7 @@ use super::late::Round;
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
 use super::outbound::Turn;
 use super::peer::Peer;
+use super::read_buffer;
 use super::replies::Replies;
 
 /// What is done with the requests of a connection.
@@ -154,32 +155,45 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        // A frame that is longer than what we would read grows the buffer as it comes, not when it is announced.
-        let room = self.read_bytes.max(self.input.len().min(frame::FRAME_BYTES_MAX));
-        if self.input.capacity() - self.input.len() < room.min(READ_BYTES_MIN) || self.input.is_empty() {
-            self.input.reserve(room);
+        // Asked first: nearly always there is nothing behind the bytes just read, and that needs no buffer.
+        if self.stream.as_ref().poll_read_ready(context).is_pending() {
+            self.shrink();
+            return Poll::Pending;
         }
-        let room = self.input.capacity() - self.input.len();
+        let room = self.make_room();
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input) else {
             self.shrink();
             return Poll::Pending;
         };
         if let Ok(bytes) = read {
             if bytes == room {
-                self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
-            } else if bytes < self.read_bytes / 8 {
-                self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+                self.read_bytes = READ_BYTES_MAX;
+            } else if bytes < READ_BYTES_MIN {
+                self.read_bytes = READ_BYTES_MIN;
             }
         }
         Poll::Ready(read)
     }
 
+    /// Room for the next read behind what is in the buffer; how much it is.
+    fn make_room(&mut self) -> usize {
+        let left = self.input.capacity() - self.input.len();
+        if left < READ_BYTES_MIN || self.input.is_empty() && !self.input.try_reclaim(self.read_bytes) {
+            let piece = self.input.len();
+            // A frame that is longer than what we would read grows the buffer as it comes, not when it is announced.
+            let wanted = if piece > READ_BYTES_MAX / 2 { 2 * piece } else { self.read_bytes.max(piece + READ_BYTES_MIN) };
+            let mut buffer = read_buffer::take(wanted);
+            buffer.extend_from_slice(&self.input);
+            read_buffer::give_back(std::mem::replace(&mut self.input, buffer));
+        }
+        self.input.capacity() - self.input.len()
+    }
+
     /// Going idle: give the buffer back, keeping only the piece of a frame that is in it.
     fn shrink(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        } else if self.input.len() <= KEPT_BYTES_MAX {
-            self.input = BytesMut::from(&self.input[..]);
+        if self.input.capacity() > 0 && self.input.len() <= KEPT_BYTES_MAX {
+            let piece = BytesMut::from(&self.input[..]);
+            read_buffer::give_back(std::mem::replace(&mut self.input, piece));
         }
     }
 

@@ -11,6 +11,7 @@ mod limits;
 mod listener;
 mod outbound;
 mod peer;
+mod read_buffer;
 mod replies;
 
 pub use client::RemotingClient;

@@ -272,7 +272,9 @@ impl MessageStore {
 
     /// Java's isOSPageCacheBusy: a put has held the append lock for longer than `osPageCacheBusyTimeOutMills`.
     pub fn is_page_cache_busy(&self) -> bool {
-        self.append_lock_millis() > self.config.load().os_page_cache_busy_timeout_millis
+        let held_millis = self.append_lock_millis();
+        // Nearly always nobody holds it, and then the configuration need not be asked.
+        held_millis > 0 && held_millis > self.config.load().os_page_cache_busy_timeout_millis
     }
 
     /// How long the present put has held the append lock. Java's lockTimeMills; 0 when nobody has it.

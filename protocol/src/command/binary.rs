@@ -90,7 +90,7 @@ fn decode_fields(header: &[u8], start: usize, end: usize) -> Result<Builder, Dec
         // A key without letters is Java's null key: nobody asks for it.
         if checked(&header[key.0..key.1], "ext key")? {
             let value = checked(&header[value.0..value.1], "ext value")?.then(|| Span::of_frame(value.0, value.1));
-            fields.push(Span::of_frame(key.0, key.1), value)?;
+            fields.push(&header[key.0..key.1], Span::of_frame(key.0, key.1), value)?;
         }
     }
     Ok(fields)

@@ -134,7 +134,7 @@ fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
             _ => value(bytes, colon(bytes, end + 1)?, &mut found.unescaped)?,
         };
         // A flood is told by the tolerant reader.
-        found.fields.push(Span::of_frame(start, end), span).ok()?;
+        found.fields.push(&bytes[start..end], Span::of_frame(start, end), span).ok()?;
         if let Some(b",\"") = bytes.get(next..next + 2) {
             at = next + 2;
             continue;
@@ -283,9 +283,9 @@ fn fields(value: &Value<'_>) -> Result<ExtFields, DecodeError> {
     };
     for (key, value) in members {
         let Some(key) = key.to_text() else { continue };
-        let key = store(&key);
+        let span = store(&key);
         let value = value.to_text().map(|text| store(&text));
-        fields.push(key, value)?;
+        fields.push(key.as_bytes(), span, value)?;
     }
     Ok(fields.finish(Bytes::new(), storage))
 }

@@ -74,7 +74,7 @@ impl Required {
     fn unreadable(&self, ext: &ExtFields) -> Option<&'static str> {
         let (name, readable) = match self {
             Text(name) => (*name, ext.contains(name)),
-            Number(name) => (*name, ext.get_str(name).is_some_and(|text| scan::integer(text.as_bytes()).is_some())),
+            Number(name) => (*name, ext.get_bytes(name).is_some_and(|digits| scan::integer(digits).is_some())),
         };
         (!readable).then_some(name)
     }
