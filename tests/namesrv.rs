@@ -34,6 +34,11 @@ async fn with(change: impl FnOnce(&mut NamesrvConfig)) -> Story {
 }
 
 async fn with_rules(change: impl FnOnce(&mut NamesrvConfig), rules: &str) -> Story {
+    with_disk(change, rules, || ()).await
+}
+
+/// `written` runs before each write of `kvConfig.json`, where the write may wait.
+async fn with_disk(change: impl FnOnce(&mut NamesrvConfig), rules: &str, mut written: impl FnMut() + Send + 'static) -> Story {
     let clock = ManualClock::at_millis(1_795_219_808_010);
     let runtime = Runtime::current(Arc::new(clock.clone()));
     let mut config = NamesrvConfig::default();
@@ -41,6 +46,7 @@ async fn with_rules(change: impl FnOnce(&mut NamesrvConfig), rules: &str) -> Sto
     let kv_file = Arc::new(Mutex::new(String::new()));
     let file = Arc::clone(&kv_file);
     let save = move |bytes: &[u8]| {
+        written();
         *file.lock() = String::from_utf8(bytes.to_vec()).unwrap();
         Ok(())
     };
@@ -446,4 +452,29 @@ async fn a_code_of_a_broker_is_not_served() {
     let story = with(|_| {}).await;
     let refused = story.client().await.call(RemotingCommand::request(code::SEND_MESSAGE)).await;
     assert_eq!((refused.code, remark(&refused)), (response_code::REQUEST_CODE_NOT_SUPPORTED, " request type 10 not supported"));
+}
+
+/// A change is answered when it is on the disk; who asks for it on the same connection waits with it, and nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_disk_holds_up_only_the_change_that_waits_for_it() {
+    let (goes_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let story = with_disk(|_| (), "", move || may_go_on.recv().unwrap()).await;
+    let (mut client, mut other) = (story.client().await, story.client().await);
+    let put = PutKvConfigRequestHeader { namespace: Some("n".into()), key: Some("k".into()), value: Some("v".into()) };
+    let get = GetKvConfigRequestHeader { namespace: Some("n".into()), key: Some("k".into()) };
+    let asked = client
+        .begin_all([
+            RemotingCommand::request_with(code::PUT_KV_CONFIG, &put),
+            RemotingCommand::request_with(code::GET_KV_CONFIG, &get),
+            RemotingCommand::request(code::GET_BROKER_CLUSTER_INFO),
+        ])
+        .await;
+    assert_eq!(client.response(asked[2]).await.code, response_code::SUCCESS);
+    assert_eq!(other.call_with(code::GET_KV_CONFIG, &get).await.code, response_code::QUERY_NOT_FOUND);
+    assert!(!client.has_response(asked[0]) && !client.has_response(asked[1]) && story.kv_file.lock().is_empty());
+    goes_on.send(()).unwrap();
+    assert_eq!(client.response(asked[0]).await.code, response_code::SUCCESS);
+    let found: GetKvConfigResponseHeader = client.response(asked[1]).await.header().unwrap();
+    assert_eq!(found.value.as_deref(), Some("v"));
+    assert!(story.kv_file.lock().contains("\"k\":\"v\""));
 }

@@ -110,6 +110,6 @@ async fn the_host_in_an_answer_is_the_one_that_the_client_can_reach() {
         let view = MessageView::decode(&answer.body).unwrap();
         assert_eq!((view.store_host, view.body), (moved, &b"one"[..]));
     }
-    let stored = broker.broker.store.look_message(offset).unwrap();
+    let stored = broker.broker.store.look_message(offset).unwrap().unwrap();
     assert_eq!(MessageView::decode(&stored).unwrap().store_host, broker.addr, "the log is untouched");
 }

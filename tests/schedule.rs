@@ -35,8 +35,8 @@ async fn send(client: &mut Client, request: RemotingCommand) -> SendMessageRespo
 
 /// The record of one message of a queue.
 fn record(broker: &TestBroker, topic: &str, queue_id: i32, offset: i64) -> Bytes {
-    let unit = broker.broker.store.consume_queue_unit(topic, queue_id, offset).expect("a message there");
-    broker.broker.store.look_message(unit.physical_offset).expect("its record")
+    let unit = broker.broker.store.consume_queue_unit(topic, queue_id, offset).unwrap().expect("a message there");
+    broker.broker.store.look_message(unit.physical_offset).unwrap().expect("its record")
 }
 
 /// Waits until the queue has `count` messages.
@@ -75,7 +75,7 @@ async fn a_delayed_message_waits_and_comes_when_it_is_due() {
     let waiting = record(&broker, SCHEDULE_TOPIC, 0, 0);
     let view = MessageView::decode(&waiting).unwrap();
     assert_eq!((view.property("REAL_TOPIC"), view.property("REAL_QID"), view.body), (Some("orders"), Some("3"), &b"m"[..]));
-    let unit = broker.broker.store.consume_queue_unit(SCHEDULE_TOPIC, 0, 0).unwrap();
+    let unit = broker.broker.store.consume_queue_unit(SCHEDULE_TOPIC, 0, 0).unwrap().unwrap();
     assert_eq!(unit.tags_code, view.store_timestamp + 1_000, "the queue says when it is due");
 
     clock.advance(Duration::from_millis(998));
@@ -93,7 +93,7 @@ async fn a_delayed_message_waits_and_comes_when_it_is_due() {
         ["DELAY", "REAL_TOPIC", "REAL_QID", "UNIQ_KEY"].map(|name| view.property(name)),
         [Some("1"), Some("orders"), Some("3"), Some("m")]
     );
-    let unit = broker.broker.store.consume_queue_unit("orders", 3, 0).unwrap();
+    let unit = broker.broker.store.consume_queue_unit("orders", 3, 0).unwrap().unwrap();
     assert_eq!(unit.tags_code, 2_598_919, "filtered by its tag again");
 }
 

@@ -75,7 +75,7 @@ async fn sent(client: &mut Client, request: RemotingCommand) -> SendMessageRespo
 /// What lies in the log at the place that a message id names.
 fn stored(broker: &TestBroker, msg_id: &str) -> Bytes {
     let (_, offset) = id::parse_offset_id(msg_id).expect("an offset id");
-    broker.broker.store.look_message(offset).expect("a record there")
+    broker.broker.store.look_message(offset).unwrap().expect("a record there")
 }
 
 fn property_of(record: &[u8], name: &str) -> Option<String> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrocket::runtime::{Runtime, SystemClock};
 use ferrocket::store::{
-    AllMessages, ArrivalListener, Boundary, FlushDiskType, GetMessage, GetMessageResult, GetMessageStatus, MemoryFs, MessageStore,
-    Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
+    AllMessages, ArrivalListener, Boundary, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, MemoryFs,
+    MessageStore, Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
 };
 use ferrocket_protocol::message::{MessageInner, MessageView, batch, decode, tags_code};
 use parking_lot::Mutex;
@@ -204,7 +204,7 @@ fn a_get_is_limited_by_count_and_bytes_but_never_empty() {
     }
     let count = |max_count, max_bytes| {
         let request = GetMessage { group: "G", topic: "T", queue_id: 0, offset: 0, max_count, max_bytes };
-        store.get_message(&request, &AllMessages).unwrap().message_count
+        store.get_message_blocking(&request, &AllMessages).unwrap().message_count
     };
     assert_eq!(count(5, 1 << 20), 5);
     assert_eq!(count(200, 1 << 20), 32, "maxTransferCountOnMessageInMemory");
@@ -224,7 +224,7 @@ fn a_batch_is_consecutive_and_all_or_nothing() {
     let put = store.put_messages(&message("T", 0, body.clone()));
     assert_eq!((put.status, put.message_count, put.queue_offset), (PutMessageStatus::PutOk, 10, 0));
     assert_eq!(put.physical_offsets.len(), 10);
-    assert_eq!(store.consume_queue_unit("T", 0, 3).unwrap().tags_code, tags_code("Tag3"));
+    assert_eq!(store.consume_queue_unit("T", 0, 3).unwrap().unwrap().tags_code, tags_code("Tag3"));
     assert_eq!(bodies(&store, "T", 0), (0..10).map(|number| format!("item {number}")).collect::<Vec<_>>());
     body.truncate(body.len() - 1);
     // Java fails by an exception here, as for a batch that is too long.
@@ -332,10 +332,11 @@ fn a_queue_that_cannot_be_loaded_is_not_taken_for_an_empty_one() {
     let store = open();
     fs.fail(Operation::Open, "consumequeue/T/0/", std::io::ErrorKind::Other, usize::MAX);
     let request = |topic| GetMessage { group: "G", topic, queue_id: 0, offset: 5, max_count: 32, max_bytes: 1 << 20 };
-    assert!(store.get_message(&request("T"), &AllMessages).is_none());
+    assert!(store.get_message(&request("T"), &AllMessages).unwrap().would_block);
     assert!(store.get_message_blocking(&request("T"), &AllMessages).is_none());
     assert!(store.queue_offsets("T", 0).is_err());
     assert!(store.offset_by_time("T", 0, 0, Boundary::Lower).is_err());
+    assert!(store.consume_queue_unit("T", 0, 5).is_err() && store.message_store_time("T", 0, 5).is_err());
     assert_eq!(store.queue_offsets("T", 1).unwrap(), 0..10, "its neighbour is not concerned");
     assert_eq!(store.queue_offsets("U", 0).unwrap(), 0..0, "a queue that is not there");
     assert_eq!(get(&store, "U", 0, 5).status, GetMessageStatus::NoMessageInQueue);
@@ -343,4 +344,80 @@ fn a_queue_that_cannot_be_loaded_is_not_taken_for_an_empty_one() {
     assert_eq!(store.queue_offsets("T", 0).unwrap(), 0..10);
     let got = get(&store, "T", 0, 5);
     assert_eq!((got.status, got.next_begin_offset, got.message_count), (GetMessageStatus::Found, 10, 5));
+}
+
+/// A recovery reads the log from the last checkpoint on: it must not take the old messages of a topic that was deleted for those
+/// of one that was made since.
+#[test]
+fn a_topic_made_again_after_its_deletion_keeps_its_messages_over_a_crash() {
+    for crash in [Crash::Killed, Crash::PowerCut(0)] {
+        let fs = MemoryFs::new();
+        let open = |fs: &MemoryFs| {
+            let config = config(Path::new("/store"));
+            MessageStore::open(config, fs.shared(), SystemClock::shared(), Arc::new(Arrivals::default())).unwrap()
+        };
+        let store = open(&fs);
+        assert_eq!(store.put_message(&message("U", 0, "other")).queue_offset, 0);
+        for number in 0..10 {
+            assert_eq!(store.put_message(&message("T", 0, format!("old {number}"))).queue_offset, number);
+        }
+        store.keep();
+        store.delete_topic("T").unwrap();
+        for number in 0..3 {
+            assert_eq!(store.put_message(&message("T", 0, format!("new {number}"))).queue_offset, number);
+        }
+        store.flush_log();
+        let store = open(&fs.crashed(crash));
+        assert_eq!(bodies(&store, "T", 0), ["new 0", "new 1", "new 2"], "{crash:?}");
+        assert_eq!(bodies(&store, "U", 0), ["other"], "{crash:?}");
+    }
+}
+
+/// As above, when nothing follows the deletion: the topic does not come back.
+#[test]
+fn a_deleted_topic_stays_deleted_over_a_kill_and_removed_queues_are_built_again() {
+    let fs = MemoryFs::new();
+    let open = |fs: &MemoryFs| {
+        let config = config(Path::new("/store"));
+        MessageStore::open(config, fs.shared(), SystemClock::shared(), Arc::new(Arrivals::default())).unwrap()
+    };
+    let store = open(&fs);
+    store.put_message(&message("U", 0, "other"));
+    store.put_message(&message("T", 0, "old"));
+    store.keep();
+    store.delete_topic("T").unwrap();
+    let killed = fs.crashed(Crash::Killed);
+    let store = open(&killed);
+    assert_eq!(store.queues(), [(Arc::from("U"), 0)]);
+    drop(store);
+
+    let without_queues = fs.crashed(Crash::Killed);
+    without_queues.remove_file(Path::new("/store/consumequeue/U/0/00000000000000000000")).unwrap();
+    for dir in ["/store/consumequeue/U/0", "/store/consumequeue/U"] {
+        without_queues.remove_dir(Path::new(dir)).unwrap();
+    }
+    let store = open(&without_queues);
+    assert_eq!(bodies(&store, "U", 0), ["other"], "the mark after the deletion is not believed without the queues that were left");
+}
+
+/// What the disk cannot read is an error: no signal, and no message that seems to be gone.
+#[test]
+fn a_part_of_the_log_that_cannot_be_read_is_an_error() {
+    let fs = MemoryFs::new();
+    let mut config = config(Path::new("/store"));
+    config.mapped_file_size_commit_log = 8 << 20;
+    config.max_message_size = 4 << 20;
+    let store = MessageStore::open(config, fs.shared(), SystemClock::shared(), Arc::new(Arrivals::default())).unwrap();
+    let first = store.put_message(&message("T", 0, "first"));
+    for _ in 0..6 {
+        assert_eq!(store.put_message(&message("T", 0, vec![b'x'; 3 << 20])).status, PutMessageStatus::PutOk);
+    }
+    assert!(store.look_message(first.physical_offset).unwrap().is_some());
+    fs.fail(Operation::Read, "commitlog/00000000000000000000", std::io::ErrorKind::Other, usize::MAX);
+    assert!(store.look_message(first.physical_offset).is_err());
+    assert!(store.message_store_time("T", 0, 0).is_err());
+    assert!(store.offset_by_time("T", 0, first.store_timestamp, Boundary::Lower).is_err());
+    assert!(store.message_store_time("T", 0, 6).unwrap() > 0, "the newest part is in memory");
+    fs.heal();
+    assert_eq!(store.look_message(first.physical_offset).unwrap().unwrap().len(), first.record_bytes as usize);
 }

@@ -101,7 +101,7 @@ fn contents(store: &MessageStore, story: &str) -> BTreeMap<(String, i32), Vec<St
         assert_eq!(offset, 0, "{story}: nothing has expired");
         loop {
             let request = GetMessage { group: "G", topic: &topic, queue_id, offset, max_count: 32, max_bytes: 1 << 20 };
-            let got = store.get_message(&request, &AllMessages).unwrap();
+            let got = store.get_message_blocking(&request, &AllMessages).unwrap();
             for record in decode::records(&got.body) {
                 let record = record.unwrap();
                 let place = (record.topic, record.queue_id, record.queue_offset);

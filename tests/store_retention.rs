@@ -115,7 +115,7 @@ impl Broker {
 
     fn get(&self, offset: i64) -> GetMessageResult {
         let request = GetMessage { group: "G", topic: "T", queue_id: 0, offset, max_count: 32, max_bytes: 1 << 20 };
-        self.store().get_message(&request, &AllMessages).unwrap()
+        self.store().get_message_blocking(&request, &AllMessages).unwrap()
     }
 
     fn count_from(&self, mut offset: i64) -> usize {
@@ -416,7 +416,7 @@ fn a_delayed_message_has_its_time_in_the_queue() {
         ..message(0)
     };
     assert_eq!(broker.store().put_message(&delayed).status, PutMessageStatus::PutOk);
-    let due = |broker: &Broker| broker.store().consume_queue_unit("SCHEDULE_TOPIC_XXXX", 2, 0).unwrap().tags_code;
+    let due = |broker: &Broker| broker.store().consume_queue_unit("SCHEDULE_TOPIC_XXXX", 2, 0).unwrap().unwrap().tags_code;
     assert_eq!(due(&broker), START_MILLIS + 10_000);
     broker.store().keep();
     broker.fs = broker.fs.crashed(Crash::Killed);

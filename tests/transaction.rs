@@ -72,8 +72,8 @@ async fn end(client: &mut Client, place: Place, decision: i32) {
 
 /// The record of one message of a queue.
 fn record(broker: &TestBroker, topic: &str, queue_id: i32, offset: i64) -> Bytes {
-    let unit = broker.broker.store.consume_queue_unit(topic, queue_id, offset).expect("a message there");
-    broker.broker.store.look_message(unit.physical_offset).expect("its record")
+    let unit = broker.broker.store.consume_queue_unit(topic, queue_id, offset).unwrap().expect("a message there");
+    broker.broker.store.look_message(unit.physical_offset).unwrap().expect("its record")
 }
 
 fn max(broker: &TestBroker, topic: &str, queue_id: i32) -> i64 {
@@ -135,7 +135,7 @@ async fn a_half_message_is_seen_when_it_is_committed() {
     assert_eq!(seen.prepared_transaction_offset, place.physical_offset);
     assert_eq!((seen.born_host, seen.store_host, seen.born_timestamp), (half.born_host, half.store_host, half.born_timestamp));
     assert_eq!(names.map(|name| seen.property(name)), [None, None, Some("m"), Some("true"), Some("P"), Some("m")]);
-    let unit = broker.broker.store.consume_queue_unit("orders", 3, 0).unwrap();
+    let unit = broker.broker.store.consume_queue_unit("orders", 3, 0).unwrap().unwrap();
     assert_eq!(unit.tags_code, 2_598_919, "filtered by its tag");
     assert_eq!(broker.broker.transactions.open_count(), 0);
 }

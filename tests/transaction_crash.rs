@@ -130,7 +130,7 @@ impl Life {
 
     /// As END_TRANSACTION: looks the half up, checks that it is the one that is meant, ends it. True when that was taken.
     fn end(&self, number: usize, (queue_offset, physical_offset): (i64, i64), decision: Decision) -> bool {
-        let Some(record) = self.store.look_message(physical_offset) else { return false };
+        let Some(record) = self.store.look_message(physical_offset).unwrap() else { return false };
         let Ok(view) = MessageView::decode(&record) else { return false };
         if !half::is_half(&view) || view.queue_offset != queue_offset || view.body != name(number).as_bytes() {
             return false;
@@ -146,8 +146,8 @@ impl Life {
     fn seen(&self) -> HashMap<String, (usize, usize)> {
         let mut seen: HashMap<String, (usize, usize)> = HashMap::new();
         for offset in 0..self.store.max_offset("orders", 0) {
-            let unit = self.store.consume_queue_unit("orders", 0, offset).unwrap();
-            let record = self.store.look_message(unit.physical_offset).unwrap();
+            let unit = self.store.consume_queue_unit("orders", 0, offset).unwrap().unwrap();
+            let record = self.store.look_message(unit.physical_offset).unwrap().unwrap();
             let view = MessageView::decode(&record).unwrap();
             let body = String::from_utf8(view.body.to_vec()).unwrap();
             let is_whole = view.property("UNIQ_KEY") == Some(&*body);
@@ -160,8 +160,8 @@ impl Life {
     /// Those that are whole: of one that no disk had when the power went, the record may be torn.
     fn halves(&self) -> Vec<String> {
         let body = |offset| {
-            let unit = self.store.consume_queue_unit(HALF, 0, offset).unwrap();
-            let record = self.store.look_message(unit.physical_offset).unwrap();
+            let unit = self.store.consume_queue_unit(HALF, 0, offset).unwrap().unwrap();
+            let record = self.store.look_message(unit.physical_offset).unwrap().unwrap();
             let view = MessageView::decode(&record).unwrap();
             half::destination(&view).map(|_| String::from_utf8(view.body.to_vec()).unwrap())
         };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How much may be on its way into the store at once.
 //!
-//! No send queues here before it is stored, so what is counted are sends that were stored and not yet answered (they wait for
-//! the disk, or for a new topic to be announced), and their bytes. Knows no request and no answer.
+//! Hardly a send queues here before it is stored, so what is counted are sends that were stored and not yet answered (they wait for
+//! the disk, or for a new topic to be announced), those to a queue that is being loaded, and their bytes. Knows no request and no
+//! answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

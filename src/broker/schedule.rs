@@ -219,11 +219,13 @@ impl Schedule {
         let delay_millis = self.level_millis[queue_id as usize];
         let mut offset = self.offset(level);
         for _ in 0..TURN_COUNT_MAX {
-            let Some(unit) = store.consume_queue_unit(topic_names::SCHEDULE, queue_id, offset) else {
-                // Of a queue that cannot be loaded nothing is known; another look is due soon.
-                let Ok(within) = store.queue_offsets(topic_names::SCHEDULE, queue_id) else {
-                    return Turn::Until(self.clock.now_millis() + NAP_MILLIS_MAX);
-                };
+            let found = store.consume_queue_unit(topic_names::SCHEDULE, queue_id, offset).and_then(|unit| match unit {
+                Some(unit) => Ok((Some(unit), 0..0)),
+                None => Ok((None, store.queue_offsets(topic_names::SCHEDULE, queue_id)?)),
+            });
+            // Of a queue that cannot be read nothing is known; another look is due soon.
+            let Ok((unit, within)) = found else { return Turn::Until(self.clock.now_millis() + NAP_MILLIS_MAX) };
+            let Some(unit) = unit else {
                 let corrected = offset.clamp(within.start.max(0), within.end.max(within.start).max(0));
                 if corrected == offset {
                     return Turn::Until(i64::MAX);
@@ -239,7 +241,14 @@ impl Schedule {
             if !is_due {
                 return Turn::Until(unit.tags_code);
             }
-            match store.look_message_sized(unit.physical_offset, unit.size as usize) {
+            let record = match store.look_message(unit.physical_offset) {
+                Ok(record) => record,
+                Err(error) => {
+                    warn!(level, offset, %error, "a delayed message could not be read, trying again");
+                    return Turn::Until(now + NAP_MILLIS_MAX);
+                }
+            };
+            match record {
                 Some(record) => match delivered_message(&record) {
                     Ok(Some(message)) => {
                         let put = store.put_message(&message);
@@ -279,15 +288,16 @@ impl Schedule {
 
     /// At start: an offset outside its queue (a log that was cut, a file from elsewhere) is moved to the nearer end.
     fn correct_offsets(&self, store: &MessageStore) {
-        let mut table = self.table.lock();
-        for (level, offset) in &mut table.offsets {
+        // The queues may have to be loaded: the table is not locked meanwhile.
+        let offsets = self.table.lock().offsets.clone();
+        for (level, offset) in offsets {
             // A queue that cannot be loaded now is looked at again by the delivery.
-            let Ok(within) = store.queue_offsets(topic_names::SCHEDULE, *level - 1) else { continue };
+            let Ok(within) = store.queue_offsets(topic_names::SCHEDULE, level - 1) else { continue };
             let min = within.start.max(0);
-            let corrected = (*offset).clamp(min, within.end.max(min));
-            if corrected != *offset {
+            let corrected = offset.clamp(min, within.end.max(min));
+            if corrected != offset {
                 info!(level, offset, corrected, "delay offset corrected");
-                *offset = corrected;
+                self.table.lock().offsets.insert(level, corrected);
             }
         }
     }

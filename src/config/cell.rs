@@ -20,7 +20,9 @@ type Check<K> = fn(&K, &K) -> Result<(), String>;
 /// The values that hold now, and the file they came from.
 pub struct Cell<K> {
     now: ArcSwap<K>,
+    /// Locked while the file is written; the version is not.
     file: Mutex<File>,
+    version: Mutex<Version>,
     watchers: Mutex<Vec<Watcher<K>>>,
     check: Option<Check<K>>,
 }
@@ -28,7 +30,6 @@ pub struct Cell<K> {
 struct File {
     bytes: Vec<u8>,
     save: Option<Save>,
-    version: Version,
 }
 
 /// How often the configuration was changed, and when last: the data version that 26 answers.
@@ -56,14 +57,20 @@ pub enum UpdateError {
 impl<K: Keys> Cell<K> {
     /// A configuration that no file backs: changes live as long as the process.
     pub fn new(config: K) -> Self {
-        let file = File { bytes: Vec::new(), save: None, version: Version { timestamp_millis: 0, counter: 0 } };
-        Self { now: ArcSwap::from_pointee(config), file: Mutex::new(file), watchers: Mutex::new(Vec::new()), check: None }
+        Self {
+            now: ArcSwap::from_pointee(config),
+            file: Mutex::new(File { bytes: Vec::new(), save: None }),
+            version: Mutex::new(Version { timestamp_millis: 0, counter: 0 }),
+            watchers: Mutex::new(Vec::new()),
+            check: None,
+        }
     }
 
     /// A configuration whose changes are written back into `bytes`, the text it was read from.
     pub fn backed(config: K, bytes: Vec<u8>, started_millis: i64, save: Save) -> Self {
         let cell = Self::new(config);
-        *cell.file.lock() = File { bytes, save: Some(save), version: Version { timestamp_millis: started_millis, counter: 0 } };
+        *cell.file.lock() = File { bytes, save: Some(save) };
+        cell.version.lock().timestamp_millis = started_millis;
         cell
     }
 
@@ -91,10 +98,10 @@ impl<K: Keys> Cell<K> {
     }
 
     pub fn version(&self) -> Version {
-        self.file.lock().version
+        *self.version.lock()
     }
 
-    /// The body of 25 or 318: Java properties. All of it is obeyed or none; keys that nobody knows are passed over, as in Java.
+    /// The body of 25 or 318: Java properties. Blocks on the disk. All of it is obeyed or none; keys that nobody knows are passed over, as in Java.
     ///
     /// Differs from Java on purpose: a wrong value is refused instead of passed over, and the file keeps the operator's
     /// comments and order instead of being replaced by a list of every key.
@@ -123,7 +130,10 @@ impl<K: Keys> Cell<K> {
             save(&bytes).map_err(UpdateError::NotSaved)?;
         }
         file.bytes = bytes;
-        file.version = Version { timestamp_millis: now_millis, counter: file.version.counter + 1 };
+        {
+            let mut version = self.version.lock();
+            *version = Version { timestamp_millis: now_millis, counter: version.counter + 1 };
+        }
         for watcher in self.watchers.lock().iter() {
             watcher(&config);
         }

@@ -15,17 +15,17 @@ pub(super) const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 pub type Save = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
 type Table = BTreeMap<String, BTreeMap<String, String>>;
 
-pub struct KvConfig(Mutex<Kept>);
+/// Changes wait for the disk; whoever reads does not wait for them.
+pub struct KvConfig {
+    table: Mutex<Table>,
+    /// One change at a time: locked while the file is written.
+    save: Mutex<Save>,
+}
 
 /// The change was not made.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("kvConfig.json could not be written, nothing is changed: {0}")]
 pub struct NotKept(String);
-
-struct Kept {
-    table: Table,
-    save: Save,
-}
 
 impl KvConfig {
     /// From the file's text; `None` when there is no file yet. `Err` says what is wrong with it.
@@ -34,12 +34,12 @@ impl KvConfig {
             Some(text) => fastjson::from_slice(text).map_err(|error| error.to_string())?,
             None => KvConfigSerializeWrapper::default(),
         };
-        Ok(Self(Mutex::new(Kept { table: file.config_table, save })))
+        Ok(Self { table: Mutex::new(file.config_table), save: Mutex::new(save) })
     }
 
     /// `None` as a value takes the key away, as in the original, where a null value reads as absent.
     pub fn put(&self, namespace: &str, key: &str, value: Option<&str>) -> Result<(), NotKept> {
-        self.0.lock().change(|table| {
+        self.change(|table| {
             let table = table.entry(namespace.to_owned()).or_default();
             match value {
                 Some(value) => table.insert(key.to_owned(), value.to_owned()),
@@ -49,7 +49,7 @@ impl KvConfig {
     }
 
     pub fn delete(&self, namespace: &str, key: &str) -> Result<(), NotKept> {
-        self.0.lock().change(|table| {
+        self.change(|table| {
             if let Some(table) = table.get_mut(namespace) {
                 table.remove(key);
             }
@@ -57,22 +57,21 @@ impl KvConfig {
     }
 
     pub fn get(&self, namespace: &str, key: &str) -> Option<String> {
-        self.0.lock().table.get(namespace)?.get(key).cloned()
+        self.table.lock().get(namespace)?.get(key).cloned()
     }
 
     /// `None`: the namespace was never used. An emptied one is an empty table.
     pub fn list(&self, namespace: &str) -> Option<KvTable> {
-        self.0.lock().table.get(namespace).map(|table| KvTable { table: table.clone() })
+        self.table.lock().get(namespace).map(|table| KvTable { table: table.clone() })
     }
-}
 
-impl Kept {
     /// All of it or nothing: what cannot be written does not hold. The original logs that and keeps it until it stops.
-    fn change(&mut self, change: impl FnOnce(&mut Table)) -> Result<(), NotKept> {
-        let mut file = KvConfigSerializeWrapper { config_table: self.table.clone() };
+    fn change(&self, change: impl FnOnce(&mut Table)) -> Result<(), NotKept> {
+        let mut save = self.save.lock();
+        let mut file = KvConfigSerializeWrapper { config_table: self.table.lock().clone() };
         change(&mut file.config_table);
-        (self.save)(&fastjson::to_vec(&file)).map_err(NotKept)?;
-        self.table = file.config_table;
+        save(&fastjson::to_vec(&file)).map_err(NotKept)?;
+        *self.table.lock() = file.config_table;
         Ok(())
     }
 }

@@ -20,17 +20,18 @@ pub use kv_config::{KvConfig, Save};
 pub use processor::serves;
 
 use crate::config::{AdvertiseRules, Advertised, NamesrvConfigCell};
-use crate::remoting::{Peer, RemotingClient, Replies, RequestHandler};
-use crate::runtime::Runtime;
+use crate::remoting::{Line, Peer, RemotingClient, Replies, RequestHandler};
+use crate::runtime::{Runtime, SharedClock};
 use route_info::{RouteInfo, Rules};
 
 /// The first look for silent brokers, as the original.
 const FIRST_SCAN: Duration = Duration::from_secs(5);
 
 pub struct NameServer {
-    config: Arc<NamesrvConfigCell>,
+    kept: Kept,
     routes: RouteInfo,
-    kv: KvConfig,
+    /// Changes of what is kept.
+    changes: Line,
     /// Addresses of brokers for clients of certain networks.
     advertise: AdvertiseRules,
     /// The broker of this process, whose address depends on who asks.
@@ -42,12 +43,20 @@ pub struct NameServer {
     client: RemotingClient,
 }
 
+/// What administrators leave with the name server, on the disk.
+#[derive(Clone)]
+struct Kept {
+    config: Arc<NamesrvConfigCell>,
+    kv: Arc<KvConfig>,
+    clock: SharedClock,
+}
+
 impl NameServer {
     pub fn new(config: Arc<NamesrvConfigCell>, kv: KvConfig, advertise: AdvertiseRules, runtime: &Runtime) -> Arc<Self> {
         Arc::new(Self {
-            config,
+            kept: Kept { config, kv: Arc::new(kv), clock: runtime.clock().clone() },
             routes: RouteInfo::default(),
-            kv,
+            changes: Line::new("change", runtime),
             advertise,
             own_broker: RwLock::new(None),
             broker_peers: Mutex::default(),
@@ -70,7 +79,7 @@ impl NameServer {
             let mut wait = FIRST_SCAN;
             while shutdown.or(server.runtime.clock().sleep(wait)).await.is_some() {
                 server.forget_silent_brokers();
-                wait = Duration::from_millis(server.config.load().scan_not_active_broker_interval.max(1) as u64);
+                wait = Duration::from_millis(server.kept.config.load().scan_not_active_broker_interval.max(1) as u64);
             }
         });
     }
@@ -103,7 +112,7 @@ impl NameServer {
     }
 
     fn rules(&self) -> Rules {
-        let config = self.config.load();
+        let config = self.kept.config.load();
         Rules {
             delete_topics_not_registered: config.delete_topic_with_broker_registration,
             acting_master: config.support_acting_master,
@@ -118,8 +127,9 @@ impl NameServer {
 
 impl RequestHandler for NameServer {
     fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
-        let response = processor::process(self, peer, &request);
-        replies.answer(&request, response);
+        if let Some(response) = processor::process(self, peer, &request) {
+            replies.answer(&request, response);
+        }
     }
 
     fn connected(&self, _: &Arc<Peer>) {}

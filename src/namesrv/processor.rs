@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The requests of a name server: decode, ask the tables, answer in the original's codes and words.
 //!
-//! Follows DefaultRequestProcessor.java and ClientRequestProcessor.java. Answers at once, always; knows no file and no port.
+//! Follows DefaultRequestProcessor.java and ClientRequestProcessor.java. Answers at once but for changes that are to last: those
+//! are answered when they are on the disk. Knows no file and no port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tracing::{info, warn};
 
 use super::kv_config::NotKept;
 use super::route_info::{Departure, MinIdChange, Registration};
-use super::{NameServer, kv_config};
+use super::{Kept, NameServer, kv_config};
 use crate::config::UpdateError;
 use crate::remoting::Peer;
 
@@ -58,11 +59,32 @@ pub fn serves(code: i32) -> bool {
     )
 }
 
-pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
-    let ext = &request.ext_fields;
+/// `None` when the answer comes later.
+pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> Option<RemotingCommand> {
     if let Some(field) = unreadable_route_field(request) {
-        return refused(response_code::SYSTEM_ERROR, format!("the field {field} is missing or no number"));
+        return Some(refused(response_code::SYSTEM_ERROR, format!("the field {field} is missing or no number")));
     }
+    let waits = match request.code {
+        request_code::PUT_KV_CONFIG | request_code::DELETE_KV_CONFIG | request_code::UPDATE_NAMESRV_CONFIG => true,
+        // Behind the changes that this connection has under way.
+        request_code::GET_KV_CONFIG | request_code::GET_KVLIST_BY_NAMESPACE | request_code::GET_NAMESRV_CONFIG => {
+            server.changes.has_of(peer)
+        }
+        _ => false,
+    };
+    if !waits {
+        return Some(answer(server, peer, request));
+    }
+    let (kept, completion, request) = (server.kept.clone(), peer.completion(request), request.clone());
+    server.changes.push(peer, move || {
+        let response = answer_kept(&kept, completion.peer(), &request);
+        completion.answer_now(response);
+    });
+    None
+}
+
+fn answer(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
+    let ext = &request.ext_fields;
     match request.code {
         request_code::GET_ROUTEINFO_BY_TOPIC => route(server, peer, request),
         request_code::REGISTER_BROKER => register_broker(server, peer, request),
@@ -109,15 +131,17 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             success()
         }
         request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => {
-            topics_if(server.config.load().enable_all_topic_list, || server.routes.all_topics())
+            topics_if(server.kept.config.load().enable_all_topic_list, || server.routes.all_topics())
         }
-        request_code::GET_TOPICS_BY_CLUSTER => topics_if(server.config.load().enable_topic_list, || {
+        request_code::GET_TOPICS_BY_CLUSTER => topics_if(server.kept.config.load().enable_topic_list, || {
             server.routes.topics_of_cluster(&GetTopicsByClusterRequestHeader::decode(ext).cluster)
         }),
-        request_code::GET_UNIT_TOPIC_LIST => topics_if(server.config.load().enable_topic_list, || server.routes.unit_topics()),
-        request_code::GET_HAS_UNIT_SUB_TOPIC_LIST => topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics()),
+        request_code::GET_UNIT_TOPIC_LIST => topics_if(server.kept.config.load().enable_topic_list, || server.routes.unit_topics()),
+        request_code::GET_HAS_UNIT_SUB_TOPIC_LIST => {
+            topics_if(server.kept.config.load().enable_topic_list, || server.routes.unit_sub_topics())
+        }
         request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
-            topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics_without_unit())
+            topics_if(server.kept.config.load().enable_topic_list, || server.routes.unit_sub_topics_without_unit())
         }
         request_code::GET_SYSTEM_TOPIC_LIST_FROM_NS => {
             let mut list = server.routes.system_topics();
@@ -126,17 +150,25 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             }
             success().with_body(fastjson::to_vec(&list))
         }
+        _ => answer_kept(&server.kept, peer, request),
+    }
+}
+
+/// What administrators leave here: the KV table and the configuration. Changes block on the disk.
+fn answer_kept(kept: &Kept, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    let ext = &request.ext_fields;
+    match request.code {
         request_code::PUT_KV_CONFIG => {
             let header = PutKvConfigRequestHeader::decode(ext);
             match header.namespace.zip(header.key) {
-                Some((namespace, key)) => kept(server.kv.put(&namespace, &key, header.value.as_deref())),
+                Some((namespace, key)) => written(kept.kv.put(&namespace, &key, header.value.as_deref())),
                 None => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
             }
         }
         request_code::GET_KV_CONFIG => {
             let header = GetKvConfigRequestHeader::decode(ext);
             let (namespace, key) = (header.namespace.as_deref(), header.key.as_deref());
-            match namespace.zip(key).and_then(|(namespace, key)| server.kv.get(namespace, key)) {
+            match namespace.zip(key).and_then(|(namespace, key)| kept.kv.get(namespace, key)) {
                 Some(value) => success_with(&GetKvConfigResponseHeader { value: Some(Str::from(value)) }),
                 None => {
                     let remark = format!("No config item, Namespace: {} Key: {}", namespace.unwrap_or("null"), key.unwrap_or("null"));
@@ -147,18 +179,18 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
         request_code::DELETE_KV_CONFIG => {
             let header = DeleteKvConfigRequestHeader::decode(ext);
             match header.namespace.zip(header.key) {
-                Some((namespace, key)) => kept(server.kv.delete(&namespace, &key)),
+                Some((namespace, key)) => written(kept.kv.delete(&namespace, &key)),
                 None => success(),
             }
         }
         request_code::GET_KVLIST_BY_NAMESPACE => {
             let namespace = GetKvListByNamespaceRequestHeader::decode(ext).namespace;
-            match server.kv.list(&namespace) {
+            match kept.kv.list(&namespace) {
                 Some(table) => success().with_body(fastjson::to_vec(&table)),
                 None => refused(response_code::QUERY_NOT_FOUND, format!("No config item, Namespace: {namespace}")),
             }
         }
-        request_code::UPDATE_NAMESRV_CONFIG => match server.config.update(&request.body, server.now_millis()) {
+        request_code::UPDATE_NAMESRV_CONFIG => match kept.config.update(&request.body, kept.clock.now_millis()) {
             Ok(()) => {
                 info!(%peer, "configuration changed by command");
                 success()
@@ -166,13 +198,13 @@ pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingC
             Err(error @ UpdateError::BlackListed) => refused(response_code::NO_PERMISSION, error.to_string()),
             Err(error) => refused(response_code::SYSTEM_ERROR, error.to_string()),
         },
-        request_code::GET_NAMESRV_CONFIG => success().with_body(server.config.to_properties()),
+        request_code::GET_NAMESRV_CONFIG => success().with_body(kept.config.to_properties()),
         code => refused(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported")),
     }
 }
 
 fn route(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
-    let config = server.config.load();
+    let config = server.kept.config.load();
     let header = GetRouteInfoRequestHeader::decode(&request.ext_fields);
     let topic = header.topic.as_str();
     if config.need_wait_for_service && server.now_millis() - server.started_millis < i64::from(config.wait_seconds_for_service) * 1000 {
@@ -183,7 +215,7 @@ fn route(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> Re
         return refused(response_code::TOPIC_NOT_EXIST, format!("No topic route info in name server for the topic: {topic}{FAQ}"));
     };
     if config.order_message_enable {
-        route.order_topic_conf = server.kv.get(kv_config::ORDER_TOPIC_CONFIG, topic);
+        route.order_topic_conf = server.kept.kv.get(kv_config::ORDER_TOPIC_CONFIG, topic);
     }
     let mut standard = request.version >= STANDARD_JSON_SINCE || header.accept_standard_json_only;
     let zone = header.zone_name.as_deref().filter(|zone| header.zone_mode && !zone.trim().is_empty());
@@ -263,7 +295,7 @@ fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingComm
         master_addr: registered.master_addr.map(Str::from),
     });
     let order_topics =
-        server.config.load().return_order_topic_config_to_broker.then(|| server.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
+        server.kept.config.load().return_order_topic_config_to_broker.then(|| server.kept.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
     match order_topics {
         Some(table) => response.with_body(fastjson::to_vec(&table)),
         None => response,
@@ -336,7 +368,7 @@ fn topics_if(enabled: bool, topics: impl FnOnce() -> TopicList) -> RemotingComma
     if enabled { success().with_body(fastjson::to_vec(&topics())) } else { refused(response_code::SYSTEM_ERROR, "disable") }
 }
 
-fn kept(change: Result<(), NotKept>) -> RemotingCommand {
+fn written(change: Result<(), NotKept>) -> RemotingCommand {
     match change {
         Ok(()) => success(),
         Err(why) => refused(response_code::SYSTEM_ERROR, why.to_string()),

@@ -3,7 +3,7 @@
 //!
 //! Order of checks follows ConsumerManageProcessor.java and AdminBrokerProcessor.java.
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use ferrocket_protocol::body::GetConsumerListByGroupResponseBody;
 use ferrocket_protocol::header::{
@@ -14,10 +14,9 @@ use ferrocket_protocol::header::{
 };
 use ferrocket_protocol::{Header, RemotingCommand, fastjson, response_code};
 
-use super::later::answer_blocking;
-use super::reply::{Refusal, Reply};
+use super::lane::Disk;
+use super::reply::{Cold, Refusal, Reply};
 use crate::broker::Broker;
-use crate::remoting::Peer;
 use crate::store::Boundary;
 
 /// GET_CONSUMER_LIST_BY_GROUP.
@@ -62,7 +61,7 @@ fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader)
 }
 
 /// QUERY_CONSUMER_OFFSET.
-pub(super) fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn query_offset(broker: &Broker, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     let header: QueryConsumerOffsetRequestHeader = request.header()?;
     let (group, topic, queue_id) = (&*header.consumer_group, &*header.topic, header.queue_id);
     if let Some(offset) = position_of(broker, group, topic, queue_id).filter(|offset| *offset >= 0) {
@@ -72,9 +71,12 @@ pub(super) fn query_offset(broker: &Broker, request: &RemotingCommand) -> Result
         let remark = "Not found, do not set to zero, maybe this group boot first";
         return Err(Refusal::new(response_code::QUERY_NOT_FOUND, remark).with_header());
     }
+    if disk == Disk::MustNotWait {
+        return Ok(Reply::WouldBlock(Cold::Read));
+    }
     // A queue of which nothing has been deleted or pushed out of memory yet is new, and so is this group: both begin at 0.
     let store = &broker.store;
-    if store.queue_offsets(topic, queue_id)?.start <= 0 && store.in_memory_by_consume_offset(topic, queue_id, 0, 1) {
+    if store.queue_offsets(topic, queue_id)?.start <= 0 && store.in_memory_by_consume_offset(topic, queue_id, 0, 1)? {
         return found(&QueryConsumerOffsetResponseHeader { offset: 0 });
     }
     let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
@@ -96,38 +98,42 @@ pub(super) fn all_offsets(broker: &Broker) -> Result<Reply, Refusal> {
 }
 
 /// GET_MAX_OFFSET.
-pub(super) fn max_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn max_offset(broker: &Broker, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     let header: GetMaxOffsetRequestHeader = request.header()?;
-    found(&GetMaxOffsetResponseHeader { offset: broker.store.queue_offsets(&header.topic, header.queue_id)?.end })
+    let Some(offsets) = queue_offsets(broker, &header.topic, header.queue_id, disk)? else { return Ok(Reply::WouldBlock(Cold::Read)) };
+    found(&GetMaxOffsetResponseHeader { offset: offsets.end })
 }
 
 /// GET_MIN_OFFSET.
-pub(super) fn min_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn min_offset(broker: &Broker, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     let header: GetMinOffsetRequestHeader = request.header()?;
+    let Some(offsets) = queue_offsets(broker, &header.topic, header.queue_id, disk)? else { return Ok(Reply::WouldBlock(Cold::Read)) };
     // A queue that nobody has written to begins at 0, as in the original, which makes it on the spot.
-    let offset = broker.store.queue_offsets(&header.topic, header.queue_id)?.start.max(0);
-    let response = RemotingCommand::response(response_code::SUCCESS).with_header(&GetMinOffsetResponseHeader { offset });
+    let header = GetMinOffsetResponseHeader { offset: offsets.start.max(0) };
+    let response = RemotingCommand::response(response_code::SUCCESS).with_header(&header);
     // The original answers this one with a remark, and an empty one.
     Ok(Reply::Now(response.with_remark("")))
 }
 
-/// SEARCH_OFFSET_BY_TIMESTAMP. Reads the log where the search leads it, so it goes to the pool for that.
-pub(super) fn search_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+/// `None` of a queue that the disk has to be asked for.
+fn queue_offsets(broker: &Broker, topic: &str, queue_id: i32, disk: Disk) -> Result<Option<Range<i64>>, Refusal> {
+    if disk == Disk::MustNotWait && !broker.store.is_loaded(topic, queue_id) {
+        return Ok(None);
+    }
+    Ok(Some(broker.store.queue_offsets(topic, queue_id)?))
+}
+
+/// SEARCH_OFFSET_BY_TIMESTAMP.
+pub(super) fn search_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: SearchOffsetRequestHeader = request.header()?;
     let boundary = if header.wants_upper_boundary() { Boundary::Upper } else { Boundary::Lower };
-    answer_blocking(broker, peer, request, "search offset", move |broker| {
-        let offset = broker.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)?;
-        Ok(RemotingCommand::response(response_code::SUCCESS).with_header(&SearchOffsetResponseHeader { offset }))
-    })
+    found(&SearchOffsetResponseHeader { offset: broker.store.offset_by_time(&header.topic, header.queue_id, header.timestamp, boundary)? })
 }
 
 /// GET_EARLIEST_MSG_STORETIME.
-pub(super) fn earliest_store_time(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn earliest_store_time(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetEarliestMsgStoretimeRequestHeader = request.header()?;
-    answer_blocking(broker, peer, request, "earliest store time", move |broker| {
-        let timestamp = broker.store.earliest_message_time(&header.topic, header.queue_id);
-        Ok(RemotingCommand::response(response_code::SUCCESS).with_header(&GetEarliestMsgStoretimeResponseHeader { timestamp }))
-    })
+    found(&GetEarliestMsgStoretimeResponseHeader { timestamp: broker.store.earliest_message_time(&header.topic, header.queue_id)? })
 }
 
 fn found(header: &impl Header) -> Result<Reply, Refusal> {

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ferrocket_protocol::header::{EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader};
 use ferrocket_protocol::message::{MessageView, id, property, sys_flag};
 use ferrocket_protocol::{RemotingCommand, response_code, topic_names};
 
+use super::lane::Disk;
 use super::put_refusal;
-use super::reply::{Refusal, Reply};
+use super::reply::{Cold, Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::transaction::{Ended, half};
 use crate::remoting::{Completion, Peer};
@@ -24,7 +24,7 @@ enum End {
     RollBack,
 }
 
-pub(super) fn end(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn end(broker: &Broker, peer: &Arc<Peer>, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     let header: EndTransactionRequestHeader = request.header()?;
     let end = match header.commit_or_rollback {
         sys_flag::TRANSACTION_COMMIT => End::Commit,
@@ -32,24 +32,26 @@ pub(super) fn end(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingComm
         // The producer does not know yet, and expects no answer.
         _ => return Ok(Reply::Silent),
     };
-    if broker.store.is_hot(header.commit_log_offset) {
-        let put = settle(broker, &header, end)?;
-        return match put.filter(PutResult::needs_wait) {
-            Some(put) => {
-                answer_when_durable(broker, peer.completion(request), &put);
-                Ok(Reply::Later)
-            }
-            None => Ok(Reply::success()),
-        };
+    if disk == Disk::MustNotWait && !broker.store.is_hot(header.commit_log_offset) {
+        return Ok(Reply::WouldBlock(Cold::Read));
     }
-    let completion = peer.completion(request);
-    let working = Arc::clone(broker);
-    broker.runtime.spawn_blocking("end transaction", move || match settle(&working, &header, end) {
-        Ok(Some(put)) if put.needs_wait() => answer_when_durable(&working, completion, &put),
-        Ok(_) => completion.answer_now(RemotingCommand::response(response_code::SUCCESS)),
-        Err(refusal) => completion.answer_now(refusal.into_response()),
-    });
-    Ok(Reply::Later)
+    match settle(broker, &header, end, disk)? {
+        Settled::Put(put) if put.needs_wait() => {
+            answer_when_durable(broker, peer.completion(request), &put);
+            Ok(Reply::Later)
+        }
+        Settled::Put(_) | Settled::Done => Ok(Reply::success()),
+        Settled::WouldBlock => Ok(Reply::WouldBlock(Cold::Read)),
+    }
+}
+
+/// What came of an end that was right.
+enum Settled {
+    /// A commit put the message there.
+    Put(PutResult),
+    Done,
+    /// Nothing was done: the message's own queue is not loaded.
+    WouldBlock,
 }
 
 /// The message is in the log, so the transaction is committed, however the disk fares.
@@ -57,15 +59,18 @@ fn answer_when_durable(broker: &Broker, completion: Completion, put: &PutResult)
     broker.store.when_durable(put, Box::new(move |_| completion.answer(RemotingCommand::response(response_code::SUCCESS))));
 }
 
-/// Where a commit put the message.
-fn settle(broker: &Broker, header: &EndTransactionRequestHeader, end: End) -> Result<Option<PutResult>, Refusal> {
-    let record = broker.store.look_message(header.commit_log_offset);
+fn settle(broker: &Broker, header: &EndTransactionRequestHeader, end: End, disk: Disk) -> Result<Settled, Refusal> {
+    let record = broker.store.look_message(header.commit_log_offset)?;
     let decoded = record.as_ref().and_then(|record| Some((record, MessageView::decode(record).ok()?)));
     let Some((record, view)) = decoded else {
         return Err(Refusal::system_error("Find prepared transaction message failed"));
     };
     require_in_time(broker, header, &view)?;
     require_the_half(header, &view)?;
+    let is_loaded = || half::destination(&view).is_none_or(|(topic, queue_id)| broker.store.is_loaded(topic, queue_id));
+    if end == End::Commit && disk == Disk::MustNotWait && !is_loaded() {
+        return Ok(Settled::WouldBlock);
+    }
     let ended = match end {
         End::Commit => broker.transactions.commit(record, &view, &broker.schedule),
         End::RollBack => broker.transactions.roll_back(&view),
@@ -74,9 +79,9 @@ fn settle(broker: &Broker, header: &EndTransactionRequestHeader, end: End) -> Re
         Ended::Committed(put) => {
             let topic = half::destination(&view).map_or("", |(topic, _)| topic);
             broker.count_put_to(topic, put.message_count as u64, put.record_bytes as u64);
-            Ok(Some(put))
+            Ok(Settled::Put(put))
         }
-        Ended::RolledBack | Ended::Before => Ok(None),
+        Ended::RolledBack | Ended::Before => Ok(Settled::Done),
         Ended::Refused(status) => Err(commit_refusal(status, broker)),
     }
 }
@@ -128,19 +133,19 @@ fn commit_refusal(status: PutMessageStatus, broker: &Broker) -> Refusal {
 }
 
 /// Takes up a half message again that was given up.
-pub(super) fn resume_check(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn resume_check(broker: &Broker, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ResumeCheckHalfMessageRequestHeader = request.header()?;
+    let put = resume(broker, header.msg_id.as_deref().unwrap_or_default())?;
     let completion = peer.completion(request);
-    let working = Arc::clone(broker);
-    broker.runtime.spawn_blocking("resume check", move || match resume(&working, header.msg_id.as_deref().unwrap_or_default()) {
-        Ok(put) => working.store.when_durable(&put, Box::new(move |status| completion.answer(resumed(status)))),
-        Err(refusal) => completion.answer_now(refusal.into_response()),
-    });
+    broker.store.when_durable(&put, Box::new(move |status| completion.answer(resumed(status))));
     Ok(Reply::Later)
 }
 
 fn resume(broker: &Broker, msg_id: &str) -> Result<PutResult, Refusal> {
-    let record: Option<Bytes> = id::parse_offset_id(msg_id).and_then(|(_, offset)| broker.store.look_message(offset));
+    let record = match id::parse_offset_id(msg_id) {
+        Some((_, offset)) => broker.store.look_message(offset)?,
+        None => None,
+    };
     let view = record.as_ref().and_then(|record| MessageView::decode(record).ok());
     // Any other message would become a half that can neither be asked about nor ended.
     let given_up = record.as_ref().zip(view).filter(|(_, view)| half::destination(view).is_some());

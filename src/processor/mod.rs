@@ -2,7 +2,7 @@
 //! Request families: decode, check in the original's order, ask a service or the store, reply.
 //!
 //! This file holds the table of the codes that the broker serves. A request runs to its end on the task of the connection that
-//! brought it; what must wait takes a `Completion`. Knows no file, no socket and no thread.
+//! brought it, or where `lane` says; what must wait takes a `Completion`. Knows no file, no socket and no thread.
 
 mod admin;
 mod checks;
@@ -10,7 +10,7 @@ mod client_manage;
 mod consumer_manage;
 pub mod coverage;
 mod end_transaction;
-mod later;
+mod lane;
 mod pull_message;
 mod query_message;
 mod reply;
@@ -26,19 +26,21 @@ use tracing::debug;
 use crate::broker::Broker;
 use crate::remoting::{Peer, Replies, RequestHandler};
 
+use lane::Lanes;
 use send_message::put_refusal;
 
+pub use lane::Disk;
 pub use reply::{Refusal, Reply, SentReply};
 
 /// THE TABLE. `coverage` says the same for the documents, and a test compares the two.
-pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     if let Some(field) = unreadable_field(request) {
         return Err(Refusal::system_error(format!("the field {field} is missing or no number")));
     }
     match request.code {
-        code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => send_message::process(broker, peer, request),
+        code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => send_message::process(broker, peer, request, disk),
 
-        code::END_TRANSACTION => end_transaction::end(broker, peer, request),
+        code::END_TRANSACTION => end_transaction::end(broker, peer, request, disk),
         code::RESUME_CHECK_HALF_MESSAGE => end_transaction::resume_check(broker, peer, request),
 
         code::QUERY_MESSAGE => query_message::query(broker, peer, request),
@@ -57,14 +59,14 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
         code::GET_ALL_DELAY_OFFSET => admin::broker::delay_offsets(broker),
 
         code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => pull_message::process(broker, peer, request),
-        code::CONSUMER_SEND_MSG_BACK => send_back::process(broker, peer, request),
+        code::CONSUMER_SEND_MSG_BACK => send_back::process(broker, request),
 
-        code::QUERY_CONSUMER_OFFSET => consumer_manage::query_offset(broker, request),
+        code::QUERY_CONSUMER_OFFSET => consumer_manage::query_offset(broker, request, disk),
         code::UPDATE_CONSUMER_OFFSET => consumer_manage::update_offset(broker, request),
-        code::SEARCH_OFFSET_BY_TIMESTAMP => consumer_manage::search_offset(broker, peer, request),
-        code::GET_MAX_OFFSET => consumer_manage::max_offset(broker, request),
-        code::GET_MIN_OFFSET => consumer_manage::min_offset(broker, request),
-        code::GET_EARLIEST_MSG_STORETIME => consumer_manage::earliest_store_time(broker, peer, request),
+        code::SEARCH_OFFSET_BY_TIMESTAMP => consumer_manage::search_offset(broker, request),
+        code::GET_MAX_OFFSET => consumer_manage::max_offset(broker, request, disk),
+        code::GET_MIN_OFFSET => consumer_manage::min_offset(broker, request, disk),
+        code::GET_EARLIEST_MSG_STORETIME => consumer_manage::earliest_store_time(broker, request),
         code::GET_CONSUMER_LIST_BY_GROUP => consumer_manage::list_consumers(broker, request),
         code::GET_ALL_CONSUMER_OFFSET => consumer_manage::all_offsets(broker),
 
@@ -83,8 +85,8 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
         code::GET_CONSUMER_CONNECTION_LIST => admin::consumer::connections(broker, request),
         code::GET_PRODUCER_CONNECTION_LIST => admin::consumer::producer_connections(broker, request),
         code::GET_ALL_PRODUCER_INFO => admin::consumer::producers(broker),
-        code::GET_CONSUME_STATS => admin::consumer::stats(broker, peer, request),
-        code::INVOKE_BROKER_TO_RESET_OFFSET => admin::consumer::reset_offset(broker, peer, request),
+        code::GET_CONSUME_STATS => admin::consumer::stats(broker, request),
+        code::INVOKE_BROKER_TO_RESET_OFFSET => admin::consumer::reset_offset(broker, request),
         code::CLONE_GROUP_OFFSET => admin::consumer::clone_offsets(broker, request),
         code::QUERY_TOPIC_CONSUME_BY_WHO => admin::consumer::groups_of_topic(broker, request),
         code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => admin::consumer::system_topics(broker),
@@ -138,11 +140,12 @@ fn waited_too_long(broker: &Broker, peer: &Peer, code: i32) -> Option<Refusal> {
 #[derive(Debug)]
 pub struct BrokerHandler {
     broker: Arc<Broker>,
+    lanes: Lanes,
 }
 
 impl BrokerHandler {
     pub fn new(broker: Arc<Broker>) -> Self {
-        Self { broker }
+        Self { lanes: Lanes::new(&broker), broker }
     }
 }
 
@@ -152,11 +155,16 @@ impl RequestHandler for BrokerHandler {
             replies.answer(&request, refusal.into_response());
             return;
         }
-        match process(&self.broker, peer, &request) {
+        if let Some(beside) = self.lanes.beside(peer, request.code) {
+            self.lanes.serve(beside, &self.broker, peer, request);
+            return;
+        }
+        match process(&self.broker, peer, &request, Disk::MustNotWait) {
             Ok(Reply::Now(response)) => replies.answer(&request, response),
             Ok(Reply::Sent(sent)) => sent.write(&self.broker.config.load(), request.serialize_type, request.opaque, replies),
             Ok(Reply::Pulled(pulled)) => pulled.write(&request, replies),
             Ok(Reply::Later | Reply::Silent) => {}
+            Ok(Reply::WouldBlock(cold)) => self.lanes.serve_again(cold, &self.broker, peer, request),
             Err(refusal) => {
                 debug!(code = request.code, peer = %peer, refusal = refusal.code, remark = ?refusal.remark, "refused");
                 replies.answer(&request, refusal.into_response());

@@ -13,6 +13,7 @@ use ferrocket_protocol::header::{FORBIDDEN_TYPE, PullMessageRequestHeader, PullM
 use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code};
 
 use super::checks::FAQ;
+use super::lane::Disk;
 use super::reply::{PulledReply, Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::consumer_offsets::Pulled;
@@ -100,7 +101,7 @@ fn go_on(broker: &Arc<Broker>, pull: Arc<Pull>, completion: Completion, run: Run
             let runtime = broker.runtime.clone();
             let broker = Arc::clone(broker);
             runtime.spawn_blocking("cold pull", move || {
-                let found = broker.store.get_message_blocking(&pull.position(), &*checked.subscription);
+                let found = pull.find(&broker, &checked, Disk::MayWait);
                 let outcome = pull.conclude(&broker, completion.peer(), run, checked, found);
                 go_on(&broker, pull, completion, run, outcome);
             });
@@ -137,25 +138,35 @@ impl Pull {
     /// The whole of a pull but waiting: checks, search, answer.
     fn run(&self, broker: &Arc<Broker>, peer: &Arc<Peer>, run: Run) -> Result<Outcome, Refusal> {
         let checked = self.check(broker, peer)?;
-        let header = &self.header;
-        let config = broker.config.load();
+        match self.find(broker, &checked, Disk::MustNotWait) {
+            Some(found) if found.would_block => Ok(Outcome::Cold(checked)),
+            found => Ok(self.conclude(broker, peer, run, checked, found)),
+        }
+    }
+
+    /// What the store has, or where an administrator sends the group.
+    fn find(&self, broker: &Broker, checked: &Checked, disk: Disk) -> Option<GetMessageResult> {
+        let (header, store) = (&self.header, &broker.store);
+        let get = |may_wait| match may_wait {
+            true => store.get_message_blocking(&self.position(), &*checked.subscription),
+            false => store.get_message(&self.position(), &*checked.subscription),
+        };
+        if disk == Disk::MustNotWait && !store.is_loaded(&header.topic, header.queue_id) {
+            return get(false);
+        }
         let reset = broker.consumer_offsets.take_pending_reset(&header.consumer_group, &header.topic, header.queue_id);
-        let found = match reset.filter(|_| config.use_server_side_reset_offset) {
+        match reset.filter(|_| broker.config.load().use_server_side_reset_offset) {
             Some(offset) => Some(GetMessageResult {
                 status: GetMessageStatus::OffsetReset,
                 next_begin_offset: offset,
-                min_offset: broker.store.min_offset(&header.topic, header.queue_id),
-                max_offset: broker.store.max_offset(&header.topic, header.queue_id),
+                min_offset: store.min_offset(&header.topic, header.queue_id),
+                max_offset: store.max_offset(&header.topic, header.queue_id),
                 body: Bytes::new(),
                 message_count: 0,
                 suggest_pulling_from_slave: false,
                 would_block: false,
             }),
-            None => broker.store.get_message(&self.position(), &*checked.subscription),
-        };
-        match found {
-            Some(found) if found.would_block => Ok(Outcome::Cold(checked)),
-            found => Ok(self.conclude(broker, peer, run, checked, found)),
+            None => get(disk == Disk::MayWait),
         }
     }
 

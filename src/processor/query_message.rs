@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! QUERY_MESSAGE (12) by key, tag or unique key, and VIEW_MESSAGE_BY_ID (33).
 //!
-//! Both may read far behind the end of the log, so they run where waiting for the disk hurts nobody. The stored host of each
-//! record is patched to the address by which the asking client can reach this broker: tools build message ids from it.
+//! The stored host of each record is patched to the address by which the asking client can reach this broker: tools build message
+//! ids from it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use ferrocket_protocol::header::query::{QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader};
@@ -17,7 +16,7 @@ use crate::broker::Broker;
 use crate::remoting::Peer;
 use crate::store::IndexType;
 
-pub(super) fn query(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn query(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let mut header: QueryMessageRequestHeader = request.header()?;
     let index_type = if header.unique_key_query {
         header.max_num = broker.config.load().default_query_max_num;
@@ -29,58 +28,41 @@ pub(super) fn query(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCo
             _ => IndexType::Key,
         }
     };
-    answer_on_pool(broker, peer, request, move |broker, peer| {
-        let found = broker.store.query_message(
-            &header.topic,
-            &header.key,
-            usize::try_from(header.max_num).unwrap_or(0),
-            header.begin_timestamp,
-            header.end_timestamp,
-            index_type,
-        );
-        let fields = QueryMessageResponseHeader {
-            index_last_update_timestamp: found.index_last_update_timestamp,
-            index_last_update_phyoffset: found.index_last_update_phyoffset,
-        };
-        if found.records.is_empty() {
-            let remark = "can not find message, maybe time range not correct";
-            return RemotingCommand::response(response_code::QUERY_NOT_FOUND).with_header(&fields).with_remark(remark);
-        }
-        let address = broker.address_for(peer);
-        let mut body = BytesMut::with_capacity(found.records.iter().map(Bytes::len).sum());
-        for record in &found.records {
-            let at = body.len();
-            body.put_slice(record);
-            patch_store_host(&mut body[at..], address);
-        }
-        RemotingCommand::response(response_code::SUCCESS).with_header(&fields).with_body(body.freeze())
-    })
+    let found = broker.store.query_message(
+        &header.topic,
+        &header.key,
+        usize::try_from(header.max_num).unwrap_or(0),
+        header.begin_timestamp,
+        header.end_timestamp,
+        index_type,
+    );
+    let fields = QueryMessageResponseHeader {
+        index_last_update_timestamp: found.index_last_update_timestamp,
+        index_last_update_phyoffset: found.index_last_update_phyoffset,
+    };
+    if found.records.is_empty() {
+        let remark = "can not find message, maybe time range not correct";
+        let response = RemotingCommand::response(response_code::QUERY_NOT_FOUND).with_header(&fields);
+        return Ok(Reply::Now(response.with_remark(remark)));
+    }
+    let address = broker.address_for(peer);
+    let mut body = BytesMut::with_capacity(found.records.iter().map(Bytes::len).sum());
+    for record in &found.records {
+        let at = body.len();
+        body.put_slice(record);
+        patch_store_host(&mut body[at..], address);
+    }
+    Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&fields).with_body(body.freeze())))
 }
 
-pub(super) fn view(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn view(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ViewMessageRequestHeader = request.header()?;
-    answer_on_pool(broker, peer, request, move |broker, peer| match broker.store.look_message(header.offset) {
-        Some(record) => {
-            let mut body = BytesMut::from(&record[..]);
-            patch_store_host(&mut body, broker.address_for(peer));
-            RemotingCommand::response(response_code::SUCCESS).with_body(body.freeze())
-        }
-        None => RemotingCommand::response(response_code::SYSTEM_ERROR)
-            .with_remark(format!("can not find message by the offset, {}", header.offset)),
-    })
-}
-
-fn answer_on_pool(
-    broker: &Arc<Broker>,
-    peer: &Arc<Peer>,
-    request: &RemotingCommand,
-    answer: impl FnOnce(&Broker, &Peer) -> RemotingCommand + Send + 'static,
-) -> Result<Reply, Refusal> {
-    let completion = peer.completion(request);
-    let (broker, peer) = (Arc::clone(broker), Arc::clone(peer));
-    let runtime = broker.runtime.clone();
-    runtime.spawn_blocking("query", move || completion.answer_now(answer(&broker, &peer)));
-    Ok(Reply::Later)
+    let Some(record) = broker.store.look_message(header.offset)? else {
+        return Err(Refusal::system_error(format!("can not find message by the offset, {}", header.offset)));
+    };
+    let mut body = BytesMut::from(&record[..]);
+    patch_store_host(&mut body, broker.address_for(peer));
+    Ok(Reply::body(body.freeze()))
 }
 
 /// Tells the client the address that it can reach, where the record has room for one of that kind.

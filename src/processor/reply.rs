@@ -10,10 +10,11 @@ use ferrocket_protocol::message::id::Id;
 use ferrocket_protocol::{HeaderError, RemotingCommand, SerializeType, Str, response_code};
 
 use crate::broker::attributes::AttributeError;
+use crate::broker::flow_control::InFlight;
 use crate::broker::persist::PersistError;
 use crate::config::BrokerConfig;
 use crate::remoting::{Completion, Replies};
-use crate::store::StoreError;
+use crate::store::{ColdPut, StoreError};
 
 /// A request that was served.
 #[derive(Debug)]
@@ -28,6 +29,16 @@ pub enum Reply {
     Later,
     /// Nothing is answered, whatever the request says.
     Silent,
+    /// Nothing was done: what is asked for is not in memory. The request is served again where it may wait for the disk.
+    WouldBlock(Cold),
+}
+
+/// What a request waits for that cannot be served from memory.
+#[derive(Debug)]
+pub enum Cold {
+    Read,
+    /// A queue that is not loaded; later sends to it keep behind this one.
+    Send(ColdPut, InFlight),
 }
 
 impl Reply {

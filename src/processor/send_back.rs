@@ -15,13 +15,12 @@ use super::checks::FAQ;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::retry::{self, FIRST_RETRY_LEVEL};
-use crate::remoting::{Completion, Peer};
 use crate::store::PutMessageStatus;
 
 /// Queues of a group's dead letter topic.
 const DLQ_QUEUES: i32 = 1;
 
-pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn process(broker: &Arc<Broker>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ConsumerSendMsgBackRequestHeader = request.header()?;
     let group_name = &*header.group;
     let Some(group) = broker.groups.find(group_name) else {
@@ -46,30 +45,19 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
     }
     let asked_max = header.max_reconsume_times.filter(|_| request.version >= version::V3_4_9);
     let max_reconsume_times = asked_max.unwrap_or(group.retry_max_times);
-    let retry_queue_nums = group.retry_queue_nums;
-
-    let completion = peer.completion(request);
-    let working = Arc::clone(broker);
-    // The message may lie far back in the log.
-    broker.runtime.spawn_blocking("send back", move || {
-        put_back(&working, completion, &header, &retry_name, retry_queue_nums, max_reconsume_times);
-    });
-    Ok(Reply::Later)
+    put_back(broker, &header, &retry_name, group.retry_queue_nums, max_reconsume_times)
 }
 
 fn put_back(
     broker: &Arc<Broker>,
-    completion: Completion,
     header: &ConsumerSendMsgBackRequestHeader,
     retry_name: &str,
     retry_queue_nums: i32,
     max_reconsume_times: i32,
-) {
-    let record = broker.store.look_message(header.offset);
+) -> Result<Reply, Refusal> {
+    let record = broker.store.look_message(header.offset)?;
     let Some(record) = record.as_ref().and_then(|record| MessageView::decode(record).ok()) else {
-        let refusal = Refusal::system_error(format!("look message by offset failed, {}", header.offset));
-        completion.answer_now(refusal.into_response());
-        return;
+        return Err(Refusal::system_error(format!("look message by offset failed, {}", header.offset)));
     };
     let is_dead = record.reconsume_times >= max_reconsume_times || header.delay_level < 0;
     let message = if is_dead {
@@ -92,10 +80,10 @@ fn put_back(
         broker.count_put(&topic, put.message_count as u64, put.record_bytes as u64);
     }
     // As in the original, the message bears WAIT=false: nobody waits for the disk.
-    completion.answer(match put.status {
-        PutMessageStatus::PutOk => RemotingCommand::response(response_code::SUCCESS),
-        other => Refusal::system_error(status_name(other)).into_response(),
-    });
+    match put.status {
+        PutMessageStatus::PutOk => Ok(Reply::success()),
+        other => Err(Refusal::system_error(status_name(other))),
+    }
 }
 
 /// The original's name of a status, which it answers as the remark.

@@ -16,26 +16,30 @@ use ferrocket_protocol::message::{MessageInner, id, properties, property, sys_fl
 use ferrocket_protocol::{RemotingCommand, Str, perm, response_code, topic_names, version};
 
 use super::checks;
-use super::reply::{Place, Refusal, Reply, SentReply, UniqueKey};
+use super::lane::Disk;
+use super::reply::{Cold, Place, Refusal, Reply, SentReply, UniqueKey};
 use crate::broker::Broker;
 use crate::broker::topics::{Found, Topic};
 use crate::broker::transaction::half;
 use crate::config::BrokerConfig;
 use crate::remoting::Peer;
 use crate::runtime::local_time;
-use crate::store::{PutMessageStatus, PutResult};
+use crate::store::{ColdPut, PutMessageStatus, PutResult};
 
 /// Queues of a dead letter topic; the original's DLQ_NUMS_PER_GROUP.
 const DLQ_QUEUES: i32 = 1;
 /// The longest topic that a batch may go to, in characters.
 const BATCH_TOPIC_CHARS_MAX: usize = 127;
 
-pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     let config = broker.config.load();
-    require_room(broker, &config)?;
+    if disk == Disk::MustNotWait {
+        // One that waited for the disk was let in before.
+        require_room(broker, &config)?;
+    }
     let header = SendMessageRequestHeader::from_request(request)?;
     require_body(request)?;
-    let send = Send { broker, config: &config, peer, request, header };
+    let send = Send { broker, config: &config, peer, request, header, disk };
     send.run().map_err(|refused| match refused {
         // 4.x clients decide by these two whether to trace, and fail on an answer without any field.
         Refused::InWords(refusal) => {
@@ -86,6 +90,7 @@ struct Send<'a> {
     peer: &'a Arc<Peer>,
     request: &'a RemotingCommand,
     header: SendMessageRequestHeader,
+    disk: Disk,
 }
 
 impl Send<'_> {
@@ -273,16 +278,23 @@ impl Send<'_> {
                 return Err(put_refusal(PutMessageStatus::WheelTimerNotEnable, self.broker, self.config).into());
             }
         }
-        let put = if is_half {
+        if is_half {
             half::prepare(&mut message, unique_key.text());
             if let Some(topic) = self.broker.topics.get(topic_names::TRANS_HALF) {
                 counted = topic;
             }
-            self.broker.transactions.put_half(&message)
-        } else {
-            self.broker.store.put_message(&message)
+        }
+        let Broker { store, transactions, .. } = &**self.broker;
+        let put = match self.disk {
+            // The half queue was loaded at the start.
+            _ if is_half => Ok(transactions.put_half(&message)),
+            Disk::MustNotWait => store.put_message_at_once(&message),
+            Disk::MayWait => Ok(store.put_message(&message)),
         };
-        self.settle(put, Stored { topic: counted, queue_id, unique_key, has_new_topic })
+        match put {
+            Ok(put) => self.settle(put, Stored { topic: counted, queue_id, unique_key, has_new_topic }),
+            Err(cold) => Ok(self.leave_to_disk(cold, has_new_topic)),
+        }
     }
 
     /// How long the properties become; exact where nothing is cut, so that the buffer needs no second home.
@@ -314,7 +326,15 @@ impl Send<'_> {
         let seen = Seen::scan(self.header.properties.as_bytes());
         let target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
         let message = self.message(target, self.header.properties.clone().into_bytes());
-        let put = self.broker.store.put_messages(&message);
+        let store = &self.broker.store;
+        let put = match self.disk {
+            Disk::MustNotWait => store.put_messages_at_once(&message),
+            Disk::MayWait => Ok(store.put_messages(&message)),
+        };
+        let put = match put {
+            Ok(put) => put,
+            Err(cold) => return Ok(self.leave_to_disk(cold, found.is_created())),
+        };
         if put.status == PutMessageStatus::UnknownError {
             // Too long as a whole, or not a batch.
             self.announce_if(found.is_created());
@@ -369,6 +389,10 @@ impl Send<'_> {
     fn settle(&self, put: PutResult, stored: Stored) -> Result<Reply, Refused> {
         if !put.status.is_stored() {
             self.announce_if(stored.has_new_topic);
+            if put.status == PutMessageStatus::ServiceNotAvailable && self.disk == Disk::MustNotWait {
+                // The remark says how full the disks are.
+                return Ok(Reply::WouldBlock(Cold::Read));
+            }
             return Err(put_refusal(put.status, self.broker, self.config).into());
         }
         self.broker.count_put(&stored.topic, put.message_count as u64, put.record_bytes as u64);
@@ -389,6 +413,13 @@ impl Send<'_> {
         }
         self.answer_later(put, reply, waits_for_disk, stored.has_new_topic);
         Ok(Reply::Later)
+    }
+
+    /// The queue has to be loaded first: the send is served again when the disk was asked.
+    fn leave_to_disk(&self, cold: ColdPut, has_new_topic: bool) -> Reply {
+        // The next time the topic is there.
+        self.announce_if(has_new_topic);
+        Reply::WouldBlock(Cold::Send(cold, self.broker.flow_control.enter(self.request.body.len())))
     }
 
     fn announce_if(&self, has_new_topic: bool) {

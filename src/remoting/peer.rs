@@ -329,6 +329,12 @@ impl Completion {
         });
     }
 
+    /// Ends without an answer: another completion of the same request gives it, or nobody does.
+    pub fn pass_on(mut self) {
+        self.answered = true;
+        self.peer.outbound.push(Urgency::WithOthers, true, |_| ());
+    }
+
     fn finish(mut self, urgency: Urgency, response: RemotingCommand) {
         self.answered = true;
         self.push(urgency, response);

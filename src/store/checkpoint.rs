@@ -109,6 +109,15 @@ impl Default for Mark {
     }
 }
 
+/// A mark up to which every record has its unit in its ConsumeQueue's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Indexed {
+    pub(super) mark: Mark,
+    /// The last record's topic was deleted, so its unit cannot tell whether the ConsumeQueues are still the same: so many of them
+    /// were left.
+    pub(super) queues_left: Option<u32>,
+}
+
 /// What `ferrocket.position` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
@@ -117,9 +126,9 @@ pub(super) struct Position {
     pub(super) clean: bool,
     /// Hash of the boot under which `written` holds; another boot may have lost what was not synced.
     pub(super) boot: u64,
-    pub(super) written: Mark,
+    pub(super) written: Indexed,
     /// As `written`, but durable.
-    pub(super) synced: Mark,
+    pub(super) synced: Indexed,
 }
 
 const SLOT_BYTES: usize = 128;
@@ -133,12 +142,14 @@ impl Position {
             self.sequence,
             u64::from(self.clean),
             self.boot,
-            self.written.position as u64,
-            self.written.last_record as u64,
-            u64::from(self.written.last_record_crc),
-            self.synced.position as u64,
-            self.synced.last_record as u64,
-            u64::from(self.synced.last_record_crc),
+            self.written.mark.position as u64,
+            self.written.mark.last_record as u64,
+            u64::from(self.written.mark.last_record_crc),
+            self.synced.mark.position as u64,
+            self.synced.mark.last_record as u64,
+            u64::from(self.synced.mark.last_record_crc),
+            self.written.queues_left.map_or(0, |count| u64::from(count) + 1),
+            self.synced.queues_left.map_or(0, |count| u64::from(count) + 1),
         ];
         for (long, place) in longs.iter().zip(bytes.chunks_exact_mut(8)) {
             place.copy_from_slice(&long.to_be_bytes());
@@ -154,17 +165,16 @@ impl Position {
             return None;
         }
         let long = |index: usize| u64::from_be_bytes(content[index * 8..index * 8 + 8].try_into().expect("eight bytes"));
-        let mark = |first: usize| Mark {
-            position: long(first) as i64,
-            last_record: long(first + 1) as i64,
-            last_record_crc: long(first + 2) as u32,
+        let indexed = |first: usize, left: usize| Indexed {
+            mark: Mark { position: long(first) as i64, last_record: long(first + 1) as i64, last_record_crc: long(first + 2) as u32 },
+            queues_left: long(left).checked_sub(1).map(|count| count as u32),
         };
         (long(0) == POSITION_MAGIC).then(|| Self {
             sequence: long(1),
             clean: long(2) == 1,
             boot: long(3),
-            written: mark(4),
-            synced: mark(7),
+            written: indexed(4, 10),
+            synced: indexed(7, 11),
         })
     }
 }
@@ -224,7 +234,7 @@ mod tests {
             sequence: 7,
             clean: true,
             boot: 9,
-            written: Mark { position: 100, last_record: 50, last_record_crc: 1 },
+            written: Indexed { mark: Mark { position: 100, last_record: 50, last_record_crc: 1 }, queues_left: Some(0) },
             ..Position::default()
         };
         let mut bytes = position.encode();

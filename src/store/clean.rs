@@ -83,6 +83,8 @@ impl MessageStore {
     pub(super) fn expire_indexes(&self) {
         let min = self.log.min_offset();
         for queue in self.queues.all() {
+            // Its topic must not be deleted meanwhile: a queue that takes its place has files of the same names.
+            let _no_deletion = self.keeper.lock();
             let expired = queue.ensure_loaded(&self.queues.files, &self.log).map_err(|error| error.to_string());
             if let Err(error) = expired.and_then(|()| queue.expire(&self.queues.files, min).map_err(|error| error.to_string())) {
                 error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot expire a ConsumeQueue");

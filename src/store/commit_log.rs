@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::BytesMut;
-use ferrocket_protocol::message::layout;
+use ferrocket_protocol::message::MessageView;
 use parking_lot::Mutex;
 
+use super::GET_BYTES_MAX;
 use super::mapped_file::{AppendBy, MappedFile};
 use super::mapped_file_queue::MappedFileQueue;
-use super::record::{self, BLANK_HEAD_BYTES, Found};
+use super::record::{self, BLANK_HEAD_BYTES, Found, Head};
 
 /// Disk space reserved ahead of the end of the log; less where the disk is small.
 const RESERVE_AHEAD_BYTES: usize = 64 * 1024 * 1024;
@@ -215,34 +216,58 @@ impl CommitLog {
         }
     }
 
-    /// Published bytes from an offset on, to the end of their file at most.
-    pub(super) fn with_bytes<R>(&self, offset: i64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let file = self.files.find(offset)?;
+    /// Calls `read` with up to `len` published bytes from an offset on, of one file; `None` outside the log. The newest part is read
+    /// through the mapping, everything older through the file: what the disk cannot read is then an error, and no signal.
+    fn with_bytes<R>(&self, offset: i64, len: usize, read: impl FnOnce(&[u8]) -> R) -> io::Result<Option<R>> {
+        let Some(file) = self.files.find(offset) else { return Ok(None) };
         let at = (offset - file.start_offset()) as usize;
-        let bytes = file.read(at, file.file_bytes());
-        (!bytes.is_empty()).then(|| read(bytes))
+        let len = len.min(file.published().saturating_sub(at));
+        if len == 0 {
+            return Ok(None);
+        }
+        if self.is_hot(offset) {
+            return Ok(Some(read(file.read(at, len))));
+        }
+        let mut bytes = vec![0; len];
+        file.read_file(&mut bytes, at, true)?;
+        Ok(Some(read(&bytes)))
+    }
+
+    /// What the record at this place says of itself; `None` when no record is there.
+    pub(super) fn head(&self, offset: i64) -> io::Result<Option<Head>> {
+        Ok(self.with_bytes(offset, record::HEAD_BYTES_MAX, |bytes| record::head(bytes, offset))?.flatten())
+    }
+
+    /// Calls `read` with the record at this place, checked but for its CRC; `None` when no whole record is there.
+    pub(super) fn with_record<R>(&self, offset: i64, read: impl FnOnce(&MessageView<'_>) -> R) -> io::Result<Option<R>> {
+        // A length that lies costs no more than a get may.
+        let Some(head) = self.head(offset)?.filter(|head| head.total_bytes <= GET_BYTES_MAX) else { return Ok(None) };
+        let read = |bytes: &[u8]| match record::check(bytes, offset, false) {
+            Found::Record(record) => Some(read(&record)),
+            _ => None,
+        };
+        Ok(self.with_bytes(offset, head.total_bytes, read)?.flatten())
     }
 
     /// Whether the record at this place is that message.
-    pub(super) fn has_message(&self, offset: i64, size: i32, topic: &str, queue_id: i32, queue_offset: i64) -> bool {
-        let same = |bytes: &[u8]| match record::check(bytes, offset, false) {
-            Found::Record(record) => {
-                record.total_bytes() == size as usize
-                    && record.topic == topic
-                    && record.queue_id == queue_id
-                    && record.queue_offset == queue_offset
-            }
-            _ => false,
+    pub(super) fn has_message(&self, offset: i64, size: i32, topic: &str, queue_id: i32, queue_offset: i64) -> io::Result<bool> {
+        let same = |record: &MessageView<'_>| {
+            record.total_bytes() == size as usize
+                && record.topic == topic
+                && record.queue_id == queue_id
+                && record.queue_offset == queue_offset
         };
-        self.with_bytes(offset, same).unwrap_or(false)
+        Ok(self.with_record(offset, same)?.unwrap_or(false))
     }
 
     /// When the message at this place was stored; `None` outside the log.
-    pub(super) fn store_timestamp(&self, offset: i64) -> Option<i64> {
-        self.with_bytes(offset, |bytes| match record::check(bytes, offset, false) {
-            Found::Record(record) => Some(record.store_timestamp),
-            _ => None,
-        })?
+    pub(super) fn store_timestamp(&self, offset: i64) -> io::Result<Option<i64>> {
+        Ok(self.head(offset)?.map(|head| head.store_timestamp))
+    }
+
+    /// CRC-32 of the bytes between two places of one file; `None` outside the log.
+    pub(super) fn crc(&self, from: i64, to: i64) -> io::Result<Option<u32>> {
+        self.with_bytes(from, usize::try_from(to - from).unwrap_or(0), crc32fast::hash)
     }
 
     pub(super) fn is_hot(&self, offset: i64) -> bool {
@@ -274,14 +299,5 @@ impl CommitLog {
             return Err(error);
         }
         Ok(true)
-    }
-
-    /// How long the record at this place says it is.
-    pub(super) fn record_bytes_at(&self, offset: i64) -> Option<usize> {
-        let head = self.with_bytes(offset, |bytes| bytes.get(..layout::MAGIC_AT + 4).map(|head| head.to_vec()))??;
-        let magic = u32::from_be_bytes(head[layout::MAGIC_AT..].try_into().ok()?);
-        let total = i32::from_be_bytes(head[..4].try_into().ok()?);
-        let is_record = magic == layout::MAGIC_V1 || magic == layout::MAGIC_V2;
-        (is_record && total > 0).then_some(total as usize)
     }
 }

@@ -4,10 +4,12 @@
 //! Units reach the files in batches by `write_pending`; nothing is mapped and no file stays open here. A queue is loaded when
 //! it is first used. It believes a unit on the disk only if the log has that very message there.
 
+use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{info, warn};
@@ -79,6 +81,8 @@ pub(super) struct ConsumeQueue {
     visible: AtomicI64,
     min: AtomicI64,
     loaded: AtomicBool,
+    /// Puts that wait for the queue to be loaded.
+    cold_puts: AtomicU32,
     /// On the append lock's list of queues with unwritten units; changed only under that lock.
     pub(super) dirty: AtomicBool,
     inner: Mutex<Inner>,
@@ -115,6 +119,7 @@ impl ConsumeQueue {
             visible: AtomicI64::new(0),
             min: AtomicI64::new(0),
             loaded: AtomicBool::new(false),
+            cold_puts: AtomicU32::new(0),
             dirty: AtomicBool::new(false),
             inner: Mutex::new(Inner::default()),
         }
@@ -139,6 +144,16 @@ impl ConsumeQueue {
 
     pub(super) fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Whether a start would find it in the directory.
+    pub(super) fn has_files(&self) -> bool {
+        !self.is_loaded() || !self.inner.lock().files.is_empty()
+    }
+
+    /// Whether a put would find it in memory, with no put before it that did not.
+    pub(super) fn is_hot(&self) -> bool {
+        self.is_loaded() && self.cold_puts.load(Ordering::Acquire) == 0
     }
 
     /// Finds out what the files hold, once.
@@ -187,7 +202,7 @@ impl ConsumeQueue {
         let mut next = end;
         while next > floor {
             let unit = self.unit_on_disk(files, next - 1).map_err(at_path("read", &self.dir))?;
-            if unit.is_blank() || self.log_agrees(log, next - 1, &unit) {
+            if unit.is_blank() || self.log_agrees(log, next - 1, &unit).map_err(at_path("read the log for", &self.dir))? {
                 break;
             }
             next -= 1;
@@ -203,17 +218,18 @@ impl ConsumeQueue {
             let last = self.unit_on_disk(files, next - 1).map_err(at_path("read", &self.dir))?;
             inner.max_physical_end = if last.is_blank() { 0 } else { last.end_offset() };
         }
-        let min = self.first_at_or_after(files, inner, floor, log.min_offset()).map_err(at_path("read", &self.dir))?;
+        let min = first_at_or_after(floor..inner.next, log.min_offset(), |offset| self.unit(inner, files, offset));
+        let min = min.map_err(at_path("read", &self.dir))?;
         self.min.store(min, Ordering::Release);
         Ok(())
     }
 
     /// The unit's message is in the log, or its part of the log has expired.
-    fn log_agrees(&self, log: &CommitLog, offset: i64, unit: &Unit) -> bool {
+    fn log_agrees(&self, log: &CommitLog, offset: i64, unit: &Unit) -> io::Result<bool> {
         if unit.physical_offset < log.min_offset() {
-            return true;
+            return Ok(true);
         }
-        unit.end_offset() <= log.max_offset() && log.has_message(unit.physical_offset, unit.size, &self.topic, self.queue_id, offset)
+        Ok(unit.end_offset() <= log.max_offset() && log.has_message(unit.physical_offset, unit.size, &self.topic, self.queue_id, offset)?)
     }
 
     fn list(&self, files: &QueueFiles) -> Result<Vec<i64>, StoreError> {
@@ -271,7 +287,7 @@ impl ConsumeQueue {
         let mut bytes = [0; UNIT_BYTES];
         let at = offset * UNIT_BYTES as i64;
         let file_start = at - at % files.file_bytes as i64;
-        let read = files.open(self, file_start)?.read_at(&mut bytes, (at - file_start) as u64)?;
+        let read = files.open(self, file_start, true)?.read_at(&mut bytes, (at - file_start) as u64)?;
         if read < UNIT_BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -288,7 +304,7 @@ impl ConsumeQueue {
             let part = (end - at).min(file_start + file_bytes - at);
             if inner.files.contains(&file_start) {
                 let path = self.path_of(file_start);
-                let file = files.open(self, file_start).map_err(at_path("open", &path))?;
+                let file = files.open(self, file_start, true).map_err(at_path("open", &path))?;
                 file.write_at(&vec![0; part as usize], (at - file_start) as u64).map_err(at_path("write", &path))?;
                 if !inner.unsynced.contains(&file_start) {
                     inner.unsynced.push(file_start);
@@ -310,39 +326,16 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// The first offset from `from` on whose message is at `physical` in the log or behind it.
-    fn first_at_or_after(&self, files: &QueueFiles, inner: &Inner, from: i64, physical: i64) -> io::Result<i64> {
-        let (mut low, mut high, mut found) = (from, inner.next, inner.next);
-        let mut middle = low;
-        while low < high {
-            // A blank says nothing of what lies before it: the next message does.
-            let mut probe = middle;
-            let unit = loop {
-                if probe == high {
-                    break None;
-                }
-                let unit = self.unit(inner, files, probe)?;
-                if !unit.is_blank() {
-                    break Some(unit);
-                }
-                probe += 1;
-            };
-            match unit {
-                Some(unit) if unit.physical_offset < physical => low = probe + 1,
-                Some(_) => (found, high) = (probe, middle),
-                None => high = middle,
-            }
-            middle = low + (high - low) / 2;
+    fn unit(&self, inner: &Inner, files: &QueueFiles, offset: i64) -> io::Result<Unit> {
+        match self.unit_in_memory(inner, offset) {
+            Some(unit) => Ok(unit),
+            None => self.unit_on_disk(files, offset),
         }
-        Ok(found)
     }
 
-    fn unit(&self, inner: &Inner, files: &QueueFiles, offset: i64) -> io::Result<Unit> {
-        if offset >= inner.tail_base && offset < inner.next {
-            let at = (offset - inner.tail_base) as usize * UNIT_BYTES;
-            return Ok(Unit::decode(inner.tail[at..at + UNIT_BYTES].try_into().expect("a whole unit")));
-        }
-        self.unit_on_disk(files, offset)
+    fn unit_in_memory(&self, inner: &Inner, offset: i64) -> Option<Unit> {
+        let at = usize::try_from(offset - inner.tail_base).ok()? * UNIT_BYTES;
+        Some(Unit::decode(inner.tail.get(at..at + UNIT_BYTES)?.try_into().ok()?))
     }
 
     /// The offset that the next message gets. The caller holds the append lock and has loaded the queue.
@@ -357,16 +350,16 @@ impl ConsumeQueue {
 
     /// One unit of the readable part, `None` outside it.
     pub(super) fn get(&self, files: &QueueFiles, offset: i64) -> io::Result<Option<Unit>> {
-        if offset < self.min_offset() || offset >= self.max_offset() {
-            return Ok(None);
+        let mut units = Vec::with_capacity(1);
+        if offset >= self.min_offset() {
+            self.read(files, offset, 1, true, &mut units)?;
         }
-        let inner = self.inner.lock();
-        let unit = self.unit(&inner, files, offset)?;
-        Ok((!unit.is_blank() && unit.is_valid()).then_some(unit))
+        Ok(units.pop().filter(|unit| !unit.is_blank() && unit.is_valid()))
     }
 
     /// Appends up to `count` units from `from` on, not beyond the file that holds `from`. Empty when that file is not there.
-    pub(super) fn read(&self, files: &QueueFiles, from: i64, count: usize, units: &mut Vec<Unit>) -> io::Result<()> {
+    /// `WouldBlock` when they are not in memory and `waiting` is false.
+    pub(super) fn read(&self, files: &QueueFiles, from: i64, count: usize, waiting: bool, units: &mut Vec<Unit>) -> io::Result<()> {
         let units_per_file = files.file_bytes as i64 / UNIT_BYTES as i64;
         let file_end = from - from % units_per_file + units_per_file;
         let end = (from + count as i64).min(self.max_offset()).min(file_end);
@@ -389,12 +382,13 @@ impl ConsumeQueue {
         };
         let mut bytes = vec![0; from_disk as usize * UNIT_BYTES];
         let at = from * UNIT_BYTES as i64 - file_start;
-        let file = match files.open(self, file_start) {
+        let file = match files.open(self, file_start, waiting) {
             // Expired between the look at the list and now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
-        let read = file.read_at(&mut bytes, at as u64)?;
+        let at = at as u64;
+        let read = if waiting { file.read_at(&mut bytes, at)? } else { file.read_at_without_waiting(&mut bytes, at)? };
         units.extend(bytes[..read].as_chunks().0.iter().map(Unit::decode));
         Ok(())
     }
@@ -415,7 +409,7 @@ impl ConsumeQueue {
             let file_start = at - at % file_bytes;
             let part = rest.len().min((file_start + file_bytes - at) as usize);
             self.create_missing(files, file_start)?;
-            files.open(self, file_start)?.write_at(&rest[..part], (at - file_start) as u64)?;
+            files.open(self, file_start, true)?.write_at(&rest[..part], (at - file_start) as u64)?;
             let mut inner = self.inner.lock();
             if !inner.unsynced.contains(&file_start) {
                 inner.unsynced.push(file_start);
@@ -472,7 +466,7 @@ impl ConsumeQueue {
             (std::mem::take(&mut inner.unsynced), std::mem::take(&mut inner.unsynced_dir))
         };
         for start in starts {
-            match files.open(self, start) {
+            match files.open(self, start, true) {
                 Ok(file) => file.sync_data()?,
                 // Expired meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -557,7 +551,7 @@ impl ConsumeQueue {
         }
         let floor = inner.files.first().map_or(inner.tail_base, |start| start / UNIT_BYTES as i64);
         let failed = at_path("read", &self.dir);
-        let next = self.first_at_or_after(files, &inner, floor, log_end).map_err(&failed)?;
+        let next = first_at_or_after(floor..inner.next, log_end, |offset| self.unit(&inner, files, offset)).map_err(&failed)?;
         let end = inner.next;
         self.erase(&mut inner, files, next, end)?;
         let in_tail = (next - inner.tail_base).max(0) as usize * UNIT_BYTES;
@@ -578,38 +572,54 @@ impl ConsumeQueue {
     }
 
     /// After the log lost its oldest files: removes files that hold nothing of it any more (never the last) and moves the minimum.
+    /// One caller at a time, and none while the queue is destroyed. Puts and gets do not wait for it.
     pub(super) fn expire(&self, files: &QueueFiles, min_physical: i64) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        if inner.destroyed {
-            return Ok(());
-        }
         let units_per_file = files.file_bytes as i64 / UNIT_BYTES as i64;
-        while inner.files.len() > 1 {
-            let first = inner.files[0];
+        loop {
+            let (first, written) = {
+                let inner = self.inner.lock();
+                match inner.files[..] {
+                    [first, _, ..] if !inner.destroyed => (first, inner.written),
+                    _ => break,
+                }
+            };
             let last_unit = first / UNIT_BYTES as i64 + units_per_file - 1;
-            if last_unit >= inner.written || self.unit_on_disk(files, last_unit)?.physical_offset >= min_physical {
+            if last_unit >= written || self.unit_on_disk(files, last_unit)?.physical_offset >= min_physical {
                 break;
             }
             files.forget(self, first);
             files.fs.remove_file(&self.path_of(first))?;
-            inner.files.remove(0);
+            let mut inner = self.inner.lock();
+            inner.files.retain(|start| *start != first);
             inner.unsynced.retain(|start| *start != first);
         }
-        let floor = inner.files.first().map_or(inner.tail_base, |start| start / UNIT_BYTES as i64).max(self.min_offset());
-        let min = self.first_at_or_after(files, &inner, floor.min(inner.next), min_physical)?;
+        let (floor, next) = {
+            let inner = self.inner.lock();
+            if inner.destroyed {
+                return Ok(());
+            }
+            (inner.files.first().map_or(inner.tail_base, |start| start / UNIT_BYTES as i64), inner.next)
+        };
+        let floor = floor.max(self.min_offset()).min(next);
+        let min = first_at_or_after(floor..next, min_physical, |offset| match self.unit_in_memory(&self.inner.lock(), offset) {
+            Some(unit) => Ok(unit),
+            None => self.unit_on_disk(files, offset),
+        })?;
         self.min.fetch_max(min, Ordering::AcqRel);
         Ok(())
     }
 
-    /// Removes the queue's files and directory.
+    /// Removes the queue's files and directory. Puts and gets do not wait for it.
     pub(super) fn destroy(&self, files: &QueueFiles) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        inner.destroyed = true;
-        inner.tail = Vec::new();
-        inner.tail_base = inner.next;
-        inner.written = inner.next;
-        inner.unsynced.clear();
-        inner.files.clear();
+        {
+            let mut inner = self.inner.lock();
+            inner.destroyed = true;
+            inner.tail = Vec::new();
+            inner.tail_base = inner.next;
+            inner.written = inner.next;
+            inner.unsynced.clear();
+            inner.files.clear();
+        }
         files.forget_queue(self);
         if !files.fs.exists(&self.dir) {
             return Ok(());
@@ -620,6 +630,57 @@ impl ConsumeQueue {
             }
         }
         files.fs.remove_dir(&self.dir)
+    }
+}
+
+/// The first of these offsets whose message is at `physical` in the log or behind it; their end without one.
+fn first_at_or_after(offsets: Range<i64>, physical: i64, unit: impl Fn(i64) -> io::Result<Unit>) -> io::Result<i64> {
+    let (mut low, mut high, mut found) = (offsets.start, offsets.end, offsets.end);
+    let mut middle = low;
+    while low < high {
+        // A blank says nothing of what lies before it: the next message does.
+        let mut probe = middle;
+        let unit = loop {
+            if probe == high {
+                break None;
+            }
+            let unit = unit(probe)?;
+            if !unit.is_blank() {
+                break Some(unit);
+            }
+            probe += 1;
+        };
+        match unit {
+            Some(unit) if unit.physical_offset < physical => low = probe + 1,
+            Some(_) => (found, high) = (probe, middle),
+            None => high = middle,
+        }
+        middle = low + (high - low) / 2;
+    }
+    Ok(found)
+}
+
+/// A put that found its queue not loaded. Until it is dropped later puts of that queue wait behind it, so that they keep their order.
+pub struct ColdPut {
+    queue: Arc<ConsumeQueue>,
+}
+
+impl ColdPut {
+    pub(super) fn new(queue: Arc<ConsumeQueue>) -> Self {
+        queue.cold_puts.fetch_add(1, Ordering::AcqRel);
+        Self { queue }
+    }
+}
+
+impl Drop for ColdPut {
+    fn drop(&mut self) {
+        self.queue.cold_puts.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for ColdPut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ColdPut({} {})", self.queue.topic, self.queue.queue_id)
     }
 }
 

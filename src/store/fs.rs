@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, ResolveFlags};
 
 use super::mapped_file::Mapping;
 
@@ -60,6 +60,8 @@ pub trait Fs: Send + Sync + 'static {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// An existing file, for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
+    /// As `open`, but `WouldBlock` when the disk would have to be asked for it.
+    fn open_without_waiting(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
     /// An existing file on a path that may not be writable.
     fn open_read_only(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
     /// The file, created empty when it does not exist; never truncated.
@@ -138,6 +140,16 @@ impl Fs for RealFs {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         Ok(Arc::new(RealFile { file: OpenOptions::new().read(true).write(true).open(path)? }))
+    }
+
+    fn open_without_waiting(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+            Ok(file) => Ok(Arc::new(RealFile { file: file.into() })),
+            Err(rustix::io::Errno::NOENT) => Err(io::ErrorKind::NotFound.into()),
+            // Not in memory, or a kernel (before 5.12) or sandbox that knows no such call: `open` says what is wrong, if anything is.
+            Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn open_read_only(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {

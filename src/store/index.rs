@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{NaiveDateTime, TimeDelta};
 use ferrocket_protocol::java_hash::{self, string_hash};
 use ferrocket_protocol::message::{MessageView, properties, property, sys_flag};
 use parking_lot::Mutex;
@@ -93,13 +94,15 @@ impl Index {
             return Ok(index(fs, state));
         }
         fs.create_dir_all(&dir).map_err(at_path("create directory", &dir))?;
-        let mut names: Vec<String> = fs
-            .read_dir(&dir)
-            .map_err(at_path("list", &dir))?
-            .into_iter()
-            .filter(|entry| !entry.is_dir && entry.name.parse::<u64>().is_ok())
-            .map(|entry| entry.name)
-            .collect();
+        let mut names: Vec<String> =
+            fs.read_dir(&dir).map_err(at_path("list", &dir))?.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).collect();
+        names.retain(|name| {
+            let is_ours = name.len() == FILE_NAME_DIGITS && name.parse::<u64>().is_ok();
+            if !is_ours {
+                warn!(path = %dir.join(name).display(), "not an index file: left alone");
+            }
+            is_ours
+        });
         names.sort();
         let count = names.len();
         let mut all_later = false;
@@ -120,22 +123,17 @@ impl Index {
         }
         if let Some(last) = state.files.last().map(|file| file.header.end_offset) {
             // The message at that place has its entries; the next one is the first without.
-            let after = log.record_bytes_at(last).map_or(last, |size| last + size as i64);
+            let after = end_of_record(log, last).map_err(at_path("read the log for", &dir))?;
             state.position = after.max(log.min_offset());
         }
         Ok(index(fs, state))
     }
 
     fn roll<'a>(&self, state: &'a mut State, now_millis: i64) -> io::Result<&'a mut IndexFile> {
-        let name = |millis: i64| local_time(millis).format("%Y%m%d%H%M%S%3f").to_string();
-        let newest = state.files.last().and_then(|file| file.path.file_name()?.to_str().map(str::to_owned)).unwrap_or_default();
-        // Names must rise even when the clock (or the zone's) goes back.
-        let mut millis = now_millis;
-        while name(millis) <= newest {
-            millis += 1_000;
-        }
+        let newest = state.files.last().and_then(|file| file.path.file_name()?.to_str()).unwrap_or_default();
+        let name = file_name_after(newest, now_millis);
         let previous = state.files.last().map(|file| file.header);
-        let file = IndexFile::create(self.fs.as_ref(), &self.dir.join(name(millis)), self.slot_count, self.entry_count, previous.as_ref())?;
+        let file = IndexFile::create(self.fs.as_ref(), &self.dir.join(name), self.slot_count, self.entry_count, previous.as_ref())?;
         file.write_header()?;
         self.fs.sync_dir(&self.dir)?;
         state.files.push(file);
@@ -176,7 +174,7 @@ impl Index {
             }
             state.files.last_mut().expect("has room").add(&rest[..fits])?;
             let last = rest[fits - 1].physical_offset;
-            state.position = log.record_bytes_at(last).map_or(last, |size| last + size as i64);
+            state.position = end_of_record(log, last)?;
             rest = &rest[fits..];
         }
         Ok(completed)
@@ -214,6 +212,29 @@ impl Index {
     fn position(&self) -> i64 {
         self.state.lock().position
     }
+}
+
+/// Year to millisecond of the local time at which the file was made.
+const FILE_NAME_FORMAT: &str = "%Y%m%d%H%M%S%3f";
+const FILE_NAME_DIGITS: usize = 17;
+
+/// The name of a file made now. Names rise, also when the clock (or the zone's) was set back, however far.
+fn file_name_after(newest: &str, now_millis: i64) -> String {
+    let name = local_time(now_millis).format(FILE_NAME_FORMAT).to_string();
+    if *name > *newest {
+        return name;
+    }
+    let moment = NaiveDateTime::parse_from_str(newest, FILE_NAME_FORMAT).ok();
+    let next =
+        moment.and_then(|moment| moment.checked_add_signed(TimeDelta::seconds(1))).map(|next| next.format(FILE_NAME_FORMAT).to_string());
+    // A name that is no time is only a number.
+    let number = newest.parse::<u64>().unwrap_or(0) + 1;
+    next.filter(|next| **next > *newest).unwrap_or_else(|| format!("{number:017}"))
+}
+
+/// Where the record at this place ends; the place itself when none is there.
+fn end_of_record(log: &CommitLog, offset: i64) -> io::Result<i64> {
+    Ok(log.head(offset)?.map_or(offset, |head| offset + head.total_bytes as i64))
 }
 
 /// The keys of one message, as hashes of `topic#key`, in the order in which Java adds them.
@@ -364,14 +385,37 @@ impl MessageStore {
             found.offsets.sort_unstable();
             result.index_last_update_timestamp = found.last_timestamp;
             result.index_last_update_phyoffset = found.last_offset;
-            if let Some(timestamp) = self.log.store_timestamp(found.offsets[0]) {
-                until = timestamp;
+            match self.log.store_timestamp(found.offsets[0]) {
+                Ok(Some(timestamp)) => until = timestamp,
+                Ok(None) => {}
+                Err(error) => error!(%error, "reading the log failed"),
             }
-            result.records.extend(found.offsets.iter().filter_map(|offset| self.look_message(*offset)));
+            for offset in &found.offsets {
+                match self.look_message(*offset) {
+                    Ok(record) => result.records.extend(record),
+                    // The others may be all that is asked for.
+                    Err(error) => error!(offset, %error, "reading a message that the index names failed"),
+                }
+            }
             if !result.records.is_empty() || until < begin {
                 break;
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_index_files_rise_whatever_the_clock_does() {
+        let now = 1_700_000_000_000;
+        let name = file_name_after("", now);
+        assert_eq!(name.len(), FILE_NAME_DIGITS);
+        assert_eq!(name, local_time(now).format(FILE_NAME_FORMAT).to_string());
+        assert_eq!(file_name_after("99981231235959999", now), "99990101000000999", "a clock that was far ahead");
+        assert_eq!(file_name_after("20261399000000000", now), "20261399000000001", "no time at all");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::checkpoint::Mark;
+use super::checkpoint::Indexed;
 use super::consume_queue::ConsumeQueue;
 use super::message_store::MessageStore;
 use crate::runtime::Shutdown;
@@ -47,7 +47,7 @@ pub(super) struct Keeper {
     /// Queues written to since the last sync, by number.
     unsynced: HashMap<u32, Arc<ConsumeQueue>>,
     /// The log up to here has its units in the ConsumeQueues' files.
-    written: Mark,
+    written: Indexed,
     written_store_timestamp: i64,
     next_queue_write_nanos: u64,
     writeback_from: i64,
@@ -63,6 +63,11 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(sync_everything: bool) -> Self {
         Self { sync_everything, ..Self::default() }
+    }
+
+    /// A topic's queues go: the next mark is made anew, even when the log did not grow.
+    pub(super) fn forget_mark(&mut self) {
+        self.written = Indexed::default();
     }
 }
 
@@ -129,7 +134,7 @@ impl MessageStore {
             if keeper.next_queue_sync_nanos == 0 {
                 keeper.next_queue_sync_nanos = now + interval;
             }
-            let unsynced_bytes = keeper.written.position - self.checkpoint.lock().position.synced.position;
+            let unsynced_bytes = keeper.written.mark.position - self.checkpoint.lock().position.synced.mark.position;
             let due = (now >= keeper.next_queue_sync_nanos && unsynced_bytes > 0) || unsynced_bytes >= UNSYNCED_LOG_BYTES_MAX;
             if due {
                 keeper.next_queue_sync_nanos = now + interval;
@@ -189,8 +194,9 @@ impl MessageStore {
             (appender.dirty.len(), appender.tail.position)
         };
         let mut keeper = self.keeper.lock();
-        let due =
-            count <= QUEUES_PER_PASS || now >= keeper.next_queue_write_nanos || position - keeper.written.position >= QUEUES_WAIT_LOG_BYTES;
+        let due = count <= QUEUES_PER_PASS
+            || now >= keeper.next_queue_write_nanos
+            || position - keeper.written.mark.position >= QUEUES_WAIT_LOG_BYTES;
         if due {
             keeper.next_queue_write_nanos = now + QUEUES_WAIT_NANOS;
         }
@@ -233,9 +239,12 @@ impl MessageStore {
         }
         let all_written = failed.is_empty();
         if all_written {
-            if position != keeper.written.position {
-                keeper.written = Mark::at(&self.log, position, last_record);
-                keeper.written_store_timestamp = store_timestamp;
+            if position != keeper.written.mark.position {
+                match Indexed::at(&self.log, &self.queues, position, last_record) {
+                    Ok(written) => (keeper.written, keeper.written_store_timestamp) = (written, store_timestamp),
+                    // The mark before it is as true.
+                    Err(error) => warn!(%error, position, "cannot read the end of the log"),
+                }
             }
             self.health.queue_error.store(false, Ordering::SeqCst);
         } else {
@@ -252,15 +261,16 @@ impl MessageStore {
 
     /// Makes the written units durable, after the log that they point into.
     pub(super) fn sync_queues(&self) -> io::Result<()> {
-        let (unsynced, mark, store_timestamp, everything) = {
+        let _one_at_a_time = self.syncing_queues.lock();
+        let (unsynced, written, store_timestamp, everything) = {
             let mut keeper = self.keeper.lock();
             let everything = std::mem::take(&mut keeper.sync_everything);
             (std::mem::take(&mut keeper.unsynced), keeper.written, keeper.written_store_timestamp, everything)
         };
-        if self.flushed_offset() < mark.position {
+        if self.flushed_offset() < written.mark.position {
             self.flush_log();
         }
-        if self.flushed_offset() < mark.position {
+        if self.flushed_offset() < written.mark.position {
             return Err(io::Error::other("the log could not be synced"));
         }
         if everything || unsynced.len() > SYNCED_ONE_BY_ONE_MAX {
@@ -276,12 +286,12 @@ impl MessageStore {
             return Err(io::Error::other("a sync failed before"));
         }
         let mut checkpoint = self.checkpoint.lock();
-        checkpoint.position.synced = mark;
+        checkpoint.position.synced = written;
         if store_timestamp > 0 {
             checkpoint.values.logics_msg_timestamp = store_timestamp;
         }
-        if mark.last_record > 0 {
-            checkpoint.values.logics_physical_offset = mark.last_record;
+        if written.mark.last_record > 0 {
+            checkpoint.values.logics_physical_offset = written.mark.last_record;
         }
         Ok(())
     }
@@ -290,7 +300,7 @@ impl MessageStore {
     pub(super) fn write_checkpoints(&self) -> io::Result<()> {
         // After a failed sync the kernel may have dropped what was written, on this boot too.
         let poisoned = self.health.poisoned.load(Ordering::Acquire);
-        let written = if poisoned { Mark::default() } else { self.keeper.lock().written };
+        let written = if poisoned { Indexed::default() } else { self.keeper.lock().written };
         let mut checkpoint = self.checkpoint.lock();
         checkpoint.position.written = written;
         let position = checkpoint.position.clone();

@@ -155,20 +155,30 @@ impl MappedFileQueue {
         self.files.store(Arc::new(files));
     }
 
-    /// Takes a file out of the log and off the disk. Readers that have it keep it until they let go.
+    /// Takes a file off the disk and out of the log; one that cannot be taken off the disk stays, to be tried again. Readers that
+    /// have it keep it until they let go.
     pub(super) fn remove(&self, file: &Arc<MappedFile>) -> io::Result<()> {
+        match self.fs.remove_file(file.path()) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         {
             let _changing = self.changing.lock();
             let mut files = Vec::clone(&self.files.load());
             files.retain(|other| !Arc::ptr_eq(other, file));
             self.files.store(Arc::new(files));
         }
-        self.discard(file)
+        self.sync_dir_of(file)
     }
 
     /// Takes a created file off the disk that never became part of the log.
     pub(super) fn discard(&self, file: &MappedFile) -> io::Result<()> {
         self.fs.remove_file(file.path())?;
+        self.sync_dir_of(file)
+    }
+
+    fn sync_dir_of(&self, file: &MappedFile) -> io::Result<()> {
         match file.path().parent() {
             Some(dir) => self.fs.sync_dir(dir),
             None => Ok(()),

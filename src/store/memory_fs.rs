@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use super::fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata};
 use super::mapped_file::Mapping;
@@ -22,6 +22,8 @@ const PAGE_BYTES: u64 = 4096;
 pub enum Operation {
     /// Of a file that is there. Changes nothing, so it does not count as a place to crash at.
     Open,
+    /// As `Open`.
+    Read,
     CreateDir,
     Create,
     SetLen,
@@ -46,7 +48,77 @@ pub enum Crash {
 }
 
 #[derive(Clone)]
-pub struct MemoryFs(Arc<Mutex<State>>);
+pub struct MemoryFs(Arc<Mutex<State>>, Arc<Gate>);
+
+/// Where operations wait while the disk does not answer.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    opened: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    /// Files whose path contains one of these do not answer.
+    stalled: Vec<(String, Stalled)>,
+    waiting: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stalled {
+    Everything,
+    Syncs,
+}
+
+impl Gate {
+    fn pass(&self, path: &Path) {
+        self.pass_for(path, Stalled::Everything);
+    }
+
+    fn pass_for(&self, path: &Path, what: Stalled) {
+        let mut state = self.state.lock();
+        while state.is_closed(path, what) {
+            state.waiting += 1;
+            self.opened.wait(&mut state);
+            state.waiting -= 1;
+        }
+    }
+
+    fn would_block(&self, path: &Path) -> bool {
+        self.state.lock().is_closed(path, Stalled::Everything)
+    }
+}
+
+impl GateState {
+    fn is_closed(&self, path: &Path, what: Stalled) -> bool {
+        let path = path.to_string_lossy();
+        self.stalled.iter().any(|(part, stalled)| (*stalled == Stalled::Everything || *stalled == what) && path.contains(part))
+    }
+}
+
+/// While it lives, the disk does not answer for some files: whoever reads or writes them waits.
+#[must_use = "the disk answers again when this is dropped"]
+pub struct Stall {
+    gate: Arc<Gate>,
+    path_part: String,
+}
+
+impl Stall {
+    /// Operations that wait now.
+    pub fn waiting_count(&self) -> usize {
+        self.gate.state.lock().waiting
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        let mut state = self.gate.state.lock();
+        if let Some(at) = state.stalled.iter().position(|stalled| *stalled == (self.path_part.clone(), Stalled::Everything)) {
+            state.stalled.swap_remove(at);
+        }
+        self.gate.opened.notify_all();
+    }
+}
 
 struct State {
     live: BTreeMap<PathBuf, Node>,
@@ -56,9 +128,6 @@ struct State {
     /// From this operation on nothing happens any more.
     off_at: Option<u64>,
     faults: Vec<Fault>,
-    /// Syncs of files whose path contains this do not return.
-    hangs: Option<String>,
-    healed: Arc<Condvar>,
     disk_bytes: u64,
     now_millis: i64,
     boot: u64,
@@ -104,19 +173,20 @@ impl Default for MemoryFs {
 impl MemoryFs {
     pub fn new() -> Self {
         let root = BTreeMap::from([(PathBuf::from("/"), Node::Dir)]);
-        Self(Arc::new(Mutex::new(State {
-            live: root.clone(),
-            durable: root,
-            locked: BTreeSet::new(),
-            operations: 0,
-            off_at: None,
-            faults: Vec::new(),
-            hangs: None,
-            healed: Arc::default(),
-            disk_bytes: 1 << 40,
-            now_millis: 0,
-            boot: 1,
-        })))
+        Self(
+            Arc::new(Mutex::new(State {
+                live: root.clone(),
+                durable: root,
+                locked: BTreeSet::new(),
+                operations: 0,
+                off_at: None,
+                faults: Vec::new(),
+                disk_bytes: 1 << 40,
+                now_millis: 0,
+                boot: 1,
+            })),
+            Arc::default(),
+        )
     }
 
     pub fn shared(&self) -> Arc<dyn Fs> {
@@ -138,27 +208,21 @@ impl MemoryFs {
         self.0.lock().faults.push(Fault { operation, path_part: path_part.to_owned(), error, times });
     }
 
+    /// From now on the disk does not answer for files whose path contains `path_part`. Stores into a mapping go on: they are in memory.
+    pub fn stall(&self, path_part: &str) -> Stall {
+        self.1.state.lock().stalled.push((path_part.to_owned(), Stalled::Everything));
+        Stall { gate: Arc::clone(&self.1), path_part: path_part.to_owned() }
+    }
+
     /// From now on a sync of a file whose path contains `path_part` does not return before `heal`: a disk that is gone, or far too slow.
     pub fn hang_syncs(&self, path_part: &str) {
-        self.0.lock().hangs = Some(path_part.to_owned());
+        self.1.state.lock().stalled.push((path_part.to_owned(), Stalled::Syncs));
     }
 
     pub fn heal(&self) {
-        let mut state = self.0.lock();
-        state.faults.clear();
-        state.hangs = None;
-        state.healed.notify_all();
-    }
-
-    /// The state, once an operation on this path may go on.
-    fn awake(&self, operation: Operation, path: &Path) -> MutexGuard<'_, State> {
-        let mut state = self.0.lock();
-        let hangs = |state: &State| state.hangs.as_ref().is_some_and(|part| path.to_string_lossy().contains(part.as_str()));
-        while operation == Operation::SyncData && hangs(&state) {
-            let healed = Arc::clone(&state.healed);
-            healed.wait(&mut state);
-        }
-        state
+        self.0.lock().faults.clear();
+        self.1.state.lock().stalled.clear();
+        self.1.opened.notify_all();
     }
 
     pub fn set_disk_bytes(&self, bytes: u64) {
@@ -201,19 +265,20 @@ impl MemoryFs {
             };
             nodes.insert(path.clone(), node);
         }
-        Self(Arc::new(Mutex::new(State {
-            live: nodes.clone(),
-            durable: nodes,
-            locked: BTreeSet::new(),
-            operations: 0,
-            off_at: None,
-            faults: Vec::new(),
-            hangs: None,
-            healed: Arc::default(),
-            disk_bytes: state.disk_bytes,
-            now_millis: state.now_millis,
-            boot,
-        })))
+        Self(
+            Arc::new(Mutex::new(State {
+                live: nodes.clone(),
+                durable: nodes,
+                locked: BTreeSet::new(),
+                operations: 0,
+                off_at: None,
+                faults: Vec::new(),
+                disk_bytes: state.disk_bytes,
+                now_millis: state.now_millis,
+                boot,
+            })),
+            Arc::default(),
+        )
     }
 }
 
@@ -315,6 +380,7 @@ impl Inode {
 
 impl Fs for MemoryFs {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.1.pass(path);
         let mut state = self.0.lock();
         let mut missing: Vec<&Path> = path.ancestors().filter(|dir| !state.live.contains_key(*dir)).collect();
         if missing.is_empty() {
@@ -329,10 +395,18 @@ impl Fs for MemoryFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        self.1.pass(path);
         let mut state = self.0.lock();
         state.fault(Operation::Open, path)?;
         let inode = state.file(path)?;
         Ok(Arc::new(MemoryFile { fs: self.clone(), inode }))
+    }
+
+    fn open_without_waiting(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        if self.1.would_block(path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.open(path)
     }
 
     fn open_read_only(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
@@ -340,6 +414,7 @@ impl Fs for MemoryFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        self.1.pass(path);
         if let Ok(inode) = self.0.lock().file(path) {
             return Ok(Arc::new(MemoryFile { fs: self.clone(), inode }));
         }
@@ -366,6 +441,7 @@ impl Fs for MemoryFs {
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.1.pass(path);
         let state = self.0.lock();
         if !matches!(state.live.get(path), Some(Node::Dir)) {
             return Err(io::ErrorKind::NotFound.into());
@@ -377,6 +453,7 @@ impl Fs for MemoryFs {
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.1.pass(path);
         let state = self.0.lock();
         match state.live.get(path) {
             Some(Node::Dir) => Ok(Metadata { len: 0, is_dir: true, modified_millis: 0 }),
@@ -389,6 +466,7 @@ impl Fs for MemoryFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.1.pass(from);
         let mut state = self.0.lock();
         state.file(from)?;
         state.step(Operation::Rename, from)?;
@@ -399,6 +477,7 @@ impl Fs for MemoryFs {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.1.pass(path);
         let mut state = self.0.lock();
         state.file(path)?;
         state.step(Operation::Remove, path)?;
@@ -407,6 +486,7 @@ impl Fs for MemoryFs {
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.1.pass(path);
         let mut state = self.0.lock();
         if state.live.keys().any(|child| child.parent() == Some(path)) {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
@@ -416,6 +496,7 @@ impl Fs for MemoryFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.1.pass(path);
         let mut state = self.0.lock();
         state.step(Operation::SyncDir, path)?;
         // The directory itself lasts with its first sync: what it lies in is created before anything is acknowledged.
@@ -428,6 +509,7 @@ impl Fs for MemoryFs {
     }
 
     fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        self.1.pass(path);
         let mut state = self.0.lock();
         state.step(Operation::SyncFileSystem, path)?;
         for node in state.live.values() {
@@ -439,7 +521,8 @@ impl Fs for MemoryFs {
         Ok(())
     }
 
-    fn disk_usage(&self, _path: &Path) -> io::Result<DiskUsage> {
+    fn disk_usage(&self, path: &Path) -> io::Result<DiskUsage> {
+        self.1.pass(path);
         let state = self.0.lock();
         let free = state.disk_bytes.saturating_sub(state.used_bytes());
         Ok(DiskUsage { total: state.disk_bytes, free, usable: free })
@@ -486,7 +569,13 @@ impl MemoryFile {
         takes_space: bool,
         then: impl FnOnce(&mut Content) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut state = self.fs.awake(operation, &self.inode.path);
+        match operation {
+            // In memory.
+            Operation::Store => {}
+            Operation::SyncData => self.fs.1.pass_for(&self.inode.path, Stalled::Syncs),
+            _ => self.fs.1.pass(&self.inode.path),
+        }
+        let mut state = self.fs.0.lock();
         state.step(operation, &self.inode.path)?;
         let free = state.disk_bytes.saturating_sub(if state.disk_bytes < 1 << 40 { state.used_bytes() } else { 0 });
         let mut content = self.inode.content.lock();
@@ -531,6 +620,7 @@ impl Content {
 
 impl FsFile for MemoryFile {
     fn len(&self) -> io::Result<u64> {
+        self.fs.1.pass(&self.inode.path);
         Ok(self.inode.content.lock().len)
     }
 
@@ -547,6 +637,8 @@ impl FsFile for MemoryFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.fs.1.pass(&self.inode.path);
+        self.fs.0.lock().fault(Operation::Read, &self.inode.path)?;
         let content = self.inode.content.lock();
         let count = (content.len.saturating_sub(offset) as usize).min(bytes.len());
         content.bytes.copy_out(offset as usize, &mut bytes[..count]);
@@ -554,6 +646,9 @@ impl FsFile for MemoryFile {
     }
 
     fn read_at_without_waiting(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.fs.1.would_block(&self.inode.path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.read_at(bytes, offset)
     }
 
@@ -632,6 +727,26 @@ mod tests {
         fs.remove_file(&dir.join("f")).unwrap();
         assert!(fs.crashed(Crash::PowerCut(0)).exists(&dir.join("f")));
         assert!(!fs.crashed(Crash::Killed).exists(&dir.join("f")));
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_is_waited_for() {
+        let fs = MemoryFs::new();
+        let file = fs.create(Path::new("/slow")).unwrap();
+        file.write_at(b"x", 0).unwrap();
+        let stall = fs.stall("slow");
+        let would_block = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        assert!(file.read_at_without_waiting(&mut [0], 0).is_err_and(would_block));
+        assert!(fs.open_without_waiting(Path::new("/slow")).is_err_and(would_block));
+        fs.create(Path::new("/fast")).unwrap().write_at(b"y", 0).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| file.read_at(&mut [0], 0).unwrap());
+            while stall.waiting_count() == 0 {
+                std::thread::yield_now();
+            }
+            drop(stall);
+            assert_eq!(reader.join().unwrap(), 1);
+        });
     }
 
     #[test]

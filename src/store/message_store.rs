@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ferrocket_protocol::message::{
-    MessageInner, batch, encode_record, layout, patch_record, properties, property, record_bytes, tags_code_of,
+    MessageInner, MessageView, batch, encode_record, layout, patch_record, properties, property, record_bytes, tags_code_of,
 };
 use ferrocket_protocol::topic_names;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
-use super::checkpoint::{self, Checkpoint, CheckpointFile, Mark, Position, PositionFile};
+use super::checkpoint::{self, Checkpoint, CheckpointFile, Indexed, Mark, Position, PositionFile};
 use super::commit_log::{AppendError, CommitLog, LogTail};
-use super::consume_queue::{ConsumeQueue, Unit};
+use super::consume_queue::{ColdPut, ConsumeQueue, Unit};
 use super::flush::Waiters;
 use super::fs::{DiskUsage, Fs, FsLock};
 use super::index::Index;
@@ -65,6 +65,8 @@ pub struct MessageStore {
     /// One flush at a time.
     pub(super) flushing: Mutex<()>,
     pub(super) keeper: Mutex<Keeper>,
+    /// One sync of the ConsumeQueues at a time: each speaks for all that were written before it.
+    pub(super) syncing_queues: Mutex<()>,
     pub(super) index: Index,
     pub(super) checkpoint: Mutex<CheckpointState>,
     pub(super) health: Health,
@@ -160,11 +162,12 @@ impl MessageStore {
             appender: Mutex::new(appender),
             sync_flush,
             // Recovered bytes may still be only in the page cache: the first flush covers their file.
-            flushed: AtomicI64::new(synced.position.clamp(0, end)),
+            flushed: AtomicI64::new(synced.mark.position.clamp(0, end)),
             waiters: Waiters::default(),
             unseen: Mutex::default(),
             flushing: Mutex::new(()),
             keeper: Mutex::new(Keeper::new(!orderly || rebuilt)),
+            syncing_queues: Mutex::new(()),
             index,
             checkpoint: Mutex::new(CheckpointState { file: checkpoint_file, values, position_file, position }),
             health: Health::default(),
@@ -287,46 +290,69 @@ impl MessageStore {
 
     /// One message into the log and its queue. Readable when this returns, or with SYNC_FLUSH when it is on the disk.
     pub fn put_message(&self, message: &MessageInner) -> PutResult {
-        if let Err(status) = self.check(message, message.body.len()) {
-            return self.refuse(status);
+        self.answered(self.put_one(message, true)).expect("a put that may wait")
+    }
+
+    /// As `put_message`, but `Err` when the queue is not in memory: then nothing was done.
+    pub fn put_message_at_once(&self, message: &MessageInner) -> Result<PutResult, ColdPut> {
+        self.answered(self.put_one(message, false))
+    }
+
+    /// A batch: `message.body` holds its items, which all go to one place of one queue, or nowhere.
+    pub fn put_messages(&self, message: &MessageInner) -> PutResult {
+        self.answered(self.put_batch(message, true)).expect("a put that may wait")
+    }
+
+    /// As `put_messages`, but `Err` when the queue is not in memory: then nothing was done.
+    pub fn put_messages_at_once(&self, message: &MessageInner) -> Result<PutResult, ColdPut> {
+        self.answered(self.put_batch(message, false))
+    }
+
+    fn answered(&self, put: Result<PutResult, NotPut>) -> Result<PutResult, ColdPut> {
+        match put {
+            Ok(put) => Ok(put),
+            Err(NotPut::Refused(status)) => Ok(self.refuse(status)),
+            Err(NotPut::Cold(cold)) => Err(cold),
         }
+    }
+
+    fn put_one(&self, message: &MessageInner, waiting: bool) -> Result<PutResult, NotPut> {
+        self.check(message, message.body.len())?;
+        let queue = self.queue_for(message, waiting)?;
         let units = [PendingUnit { start: 0, len: 0, tags_code: message.tags_code }];
         ENCODE_BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             encode_record(message, buffer);
             let [mut unit] = units;
             unit.len = buffer.len();
-            let result = self.append(message, buffer, &[unit]);
+            let result = self.append(message, queue, buffer, &[unit]);
             if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
                 *buffer = Vec::new();
             }
-            result
+            Ok(result)
         })
     }
 
-    /// A batch: `message.body` holds its items, which all go to one place of one queue, or nowhere.
-    pub fn put_messages(&self, message: &MessageInner) -> PutResult {
+    fn put_batch(&self, message: &MessageInner, waiting: bool) -> Result<PutResult, NotPut> {
         // Java answers a batch over the limit with an exception, not with MESSAGE_ILLEGAL.
         if message.body.len() > self.config.load().max_message_size {
-            return self.refuse(PutMessageStatus::UnknownError);
+            return Err(PutMessageStatus::UnknownError.into());
         }
-        if let Err(status) = self.check(message, message.body.len()) {
-            return self.refuse(status);
-        }
+        self.check(message, message.body.len())?;
         let delayed = properties::find_str(&message.properties, property::DELAY)
             .and_then(|level| level.parse::<i32>().ok())
             .is_some_and(|level| level > 0);
         if delayed || !record::is_dispatched(message.sys_flag) {
-            return self.refuse(PutMessageStatus::MessageIllegal);
+            return Err(PutMessageStatus::MessageIllegal.into());
         }
         ENCODE_BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             let mut units = Vec::new();
             for item in batch::items(&message.body) {
                 // As for a batch that is too long.
-                let Ok(item) = item else { return self.refuse(PutMessageStatus::UnknownError) };
+                let Ok(item) = item else { return Err(PutMessageStatus::UnknownError.into()) };
                 if item.properties.len() > layout::PROPERTIES_BYTES_MAX {
-                    return self.refuse(PutMessageStatus::PropertiesSizeExceeded);
+                    return Err(PutMessageStatus::PropertiesSizeExceeded.into());
                 }
                 let tags_code = tags_code_of(&item.properties);
                 let one = MessageInner {
@@ -341,13 +367,14 @@ impl MessageStore {
                 units.push(PendingUnit { start, len: buffer.len() - start, tags_code });
             }
             if units.is_empty() {
-                return self.refuse(PutMessageStatus::MessageIllegal);
+                return Err(PutMessageStatus::MessageIllegal.into());
             }
-            let result = self.append(message, buffer, &units);
+            let queue = self.queue_for(message, waiting)?;
+            let result = self.append(message, queue, buffer, &units);
             if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
                 *buffer = Vec::new();
             }
-            result
+            Ok(result)
         })
     }
 
@@ -375,24 +402,24 @@ impl MessageStore {
         Ok(())
     }
 
-    fn queue_for(&self, topic: &str, queue_id: i32) -> Result<Arc<ConsumeQueue>, StoreError> {
+    fn queue_for(&self, message: &MessageInner, waiting: bool) -> Result<Arc<ConsumeQueue>, NotPut> {
+        let (topic, queue_id) = (&*message.topic, message.queue_id);
         let queue = self.queues.get_or_create(topic, queue_id, true);
-        queue.ensure_loaded(&self.queues.files, &self.log)?;
+        if !waiting && !queue.is_hot() {
+            return Err(NotPut::Cold(ColdPut::new(queue)));
+        }
+        queue.ensure_loaded(&self.queues.files, &self.log).map_err(|error| {
+            error!(topic, queue_id, %error, "cannot load a ConsumeQueue");
+            PutMessageStatus::ServiceNotAvailable
+        })?;
         Ok(queue)
     }
 
-    fn append(&self, message: &MessageInner, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
+    fn append(&self, message: &MessageInner, mut queue: Arc<ConsumeQueue>, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
         let dispatched = record::is_dispatched(message.sys_flag);
         let delay_level = if message.topic == *topic_names::SCHEDULE { record::delay_level(&message.properties) } else { None };
         let waits =
             self.sync_flush && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
-        let mut queue = match self.queue_for(&message.topic, message.queue_id) {
-            Ok(queue) => queue,
-            Err(error) => {
-                error!(topic = %message.topic, queue_id = message.queue_id, %error, "cannot load a ConsumeQueue");
-                return self.refuse(PutMessageStatus::ServiceNotAvailable);
-            }
-        };
         let timed = self.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
         let began = if timed { self.clock.nanos() } else { 0 };
         let mut appender = self.appender.lock();
@@ -577,8 +604,21 @@ impl MessageStore {
 
     /// Forgets a topic's queues and removes their files. Its messages stay in the log until they expire.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        self.destroy_queues(topic)?;
+        // A recovery that met the topic's old messages would take them for those of a topic of the same name made since.
+        self.write_queues();
+        let failed = || at_path("checkpoint", &self.root);
+        if let Err(error) = self.sync_queues() {
+            self.poison(&error);
+            return Err(failed()(error));
+        }
+        self.write_checkpoints().and_then(|()| self.checkpoint.lock().position_file.sync()).map_err(failed())
+    }
+
+    fn destroy_queues(&self, topic: &str) -> Result<(), StoreError> {
         // The keeper must not write a queue's file back while its directory goes.
-        let _no_writes = self.keeper.lock();
+        let mut keeper = self.keeper.lock();
+        keeper.forget_mark();
         for queue in self.queues.of_topic(topic) {
             queue.destroy(&self.queues.files).map_err(at_path("remove", queue.dir()))?;
             self.queues.remove_queue(&queue);
@@ -666,6 +706,18 @@ fn fatal_when_it_panics(work: impl FnOnce()) {
     work();
 }
 
+/// Why nothing was put.
+enum NotPut {
+    Refused(PutMessageStatus),
+    Cold(ColdPut),
+}
+
+impl From<PutMessageStatus> for NotPut {
+    fn from(status: PutMessageStatus) -> Self {
+        Self::Refused(status)
+    }
+}
+
 /// A record in the encode buffer.
 struct PendingUnit {
     start: usize,
@@ -685,14 +737,20 @@ pub(super) fn hash_of(text: &str) -> u64 {
 
 impl Mark {
     /// The mark after the record that starts at `last_record` and ends at `position`.
-    pub(super) fn at(log: &CommitLog, position: i64, last_record: i64) -> Self {
-        let crc = log.with_bytes(last_record, |bytes| {
-            let len = (position - last_record).clamp(0, bytes.len() as i64) as usize;
-            crc32fast::hash(&bytes[..len])
-        });
-        match crc {
+    pub(super) fn at(log: &CommitLog, position: i64, last_record: i64) -> io::Result<Self> {
+        Ok(match log.crc(last_record, position)? {
             Some(last_record_crc) if last_record >= 0 => Self { position, last_record, last_record_crc },
-            _ => Self { position, last_record: -1, last_record_crc: 0 },
-        }
+            _ => Self { position, ..Self::default() },
+        })
+    }
+}
+
+impl Indexed {
+    pub(super) fn at(log: &CommitLog, queues: &QueueTable, position: i64, last_record: i64) -> io::Result<Self> {
+        let is_deleted =
+            |record: &MessageView<'_>| record::is_dispatched(record.sys_flag) && queues.get(record.topic, record.queue_id).is_none();
+        let is_deleted = log.with_record(last_record, is_deleted)?.unwrap_or(false);
+        let left = || queues.all().iter().filter(|queue| queue.has_files()).count() as u32;
+        Ok(Self { mark: Mark::at(log, position, last_record)?, queues_left: is_deleted.then(left) })
     }
 }

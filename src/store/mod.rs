@@ -35,12 +35,12 @@ use ferrocket_protocol::message::MessageView;
 
 pub use checkpoint::Mark;
 pub use config::{FlushDiskType, StoreConfig};
-pub use consume_queue::Unit;
+pub use consume_queue::{ColdPut, Unit};
 pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, with_suffix};
 pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
 pub use index::{IndexType, QueryResult};
 pub use mapped_file::{AppendBy, MappedFile, Mapping};
-pub use memory_fs::{Crash, MemoryFs, Operation};
+pub use memory_fs::{Crash, MemoryFs, Operation, Stall};
 pub use message_store::{DiskUse, MessageStore};
 pub use put::{PutMessageStatus, PutResult};
 pub use read::Boundary;

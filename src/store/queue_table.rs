@@ -35,8 +35,9 @@ struct OpenFiles {
 }
 
 impl QueueFiles {
-    /// The file of a queue that starts at this byte; it must exist.
-    pub(super) fn open(&self, queue: &ConsumeQueue, file_start: i64) -> io::Result<Arc<dyn FsFile>> {
+    /// The file of a queue that starts at this byte; it must exist. `WouldBlock` when the disk would have to be asked for it and
+    /// `waiting` is false.
+    pub(super) fn open(&self, queue: &ConsumeQueue, file_start: i64, waiting: bool) -> io::Result<Arc<dyn FsFile>> {
         let key = (queue.number, file_start);
         {
             let mut open = self.open.lock();
@@ -47,7 +48,8 @@ impl QueueFiles {
                 return Ok(Arc::clone(file));
             }
         }
-        let file = self.fs.open(&queue.path_of(file_start))?;
+        let path = queue.path_of(file_start);
+        let file = if waiting { self.fs.open(&path)? } else { self.fs.open_without_waiting(&path)? };
         let mut open = self.open.lock();
         if open.files.len() >= OPEN_FILES_MAX {
             // The least recently used half goes at once: a search per open would cost more than a few openings again.

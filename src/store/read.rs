@@ -14,7 +14,6 @@ use tracing::error;
 
 use super::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
 use super::message_store::MessageStore;
-use super::record::{self, Found};
 use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter, StoreError, at_path};
 
 /// Units fetched at a time; most gets need fewer.
@@ -56,6 +55,10 @@ impl MessageStore {
             suggest_pulling_from_slave: false,
             would_block: false,
         };
+        if !waiting && !self.is_loaded(request.topic, request.queue_id) {
+            result.would_block = true;
+            return Some(result);
+        }
         // Of a queue that cannot be loaded nothing is known: an answer like that of an empty one would send consumers to its start.
         let Some(queue) = self.loaded_queue(request.topic, request.queue_id).ok()? else { return Some(self.counted(result)) };
         let (min, max) = (queue.min_offset(), queue.max_offset());
@@ -125,7 +128,7 @@ impl MessageStore {
         'fetching: loop {
             units.clear();
             let wanted = UNITS_PER_READ.min(scan_units.saturating_sub((next - request.offset) as usize)).max(1);
-            queue.read(&self.queues.files, next, wanted, &mut units)?;
+            queue.read(&self.queues.files, next, wanted, waiting, &mut units)?;
             if units.is_empty() {
                 if next == request.offset {
                     status = GetMessageStatus::OffsetFoundNull;
@@ -227,36 +230,37 @@ impl MessageStore {
         self.queue_offsets(topic, queue_id).map_or(0, |offsets| offsets.start)
     }
 
-    pub fn consume_queue_unit(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Unit> {
-        let queue = self.loaded_queue(topic, queue_id).ok()??;
-        match queue.get(&self.queues.files, offset) {
-            Ok(unit) => unit,
-            Err(error) => {
-                error!(topic, queue_id, offset, %error, "reading a ConsumeQueue failed");
-                None
-            }
-        }
+    /// Whether a look at the queue's offsets needs no disk; true also of a queue that is not there.
+    pub fn is_loaded(&self, topic: &str, queue_id: i32) -> bool {
+        self.queues.get(topic, queue_id).is_none_or(|queue| queue.is_loaded())
+    }
+
+    /// `None` outside the queue and where a unit is blank.
+    pub fn consume_queue_unit(&self, topic: &str, queue_id: i32, offset: i64) -> Result<Option<Unit>, StoreError> {
+        let Some(queue) = self.loaded_queue(topic, queue_id)? else { return Ok(None) };
+        queue.get(&self.queues.files, offset).map_err(at_path("read", queue.dir()))
     }
 
     /// When the message with this offset was stored; -1 without one.
-    pub fn message_store_time(&self, topic: &str, queue_id: i32, offset: i64) -> i64 {
-        self.consume_queue_unit(topic, queue_id, offset).and_then(|unit| self.log.store_timestamp(unit.physical_offset)).unwrap_or(-1)
+    pub fn message_store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Result<i64, StoreError> {
+        match self.consume_queue_unit(topic, queue_id, offset)? {
+            Some(unit) => self.store_time_at(unit.physical_offset),
+            None => Ok(-1),
+        }
     }
 
     /// When a queue's first message was stored; -1 without one.
-    pub fn earliest_message_time(&self, topic: &str, queue_id: i32) -> i64 {
-        self.message_store_time(topic, queue_id, self.min_offset(topic, queue_id))
+    pub fn earliest_message_time(&self, topic: &str, queue_id: i32) -> Result<i64, StoreError> {
+        self.message_store_time(topic, queue_id, self.queue_offsets(topic, queue_id)?.start)
     }
 
     /// When the first message of the log was stored; -1 without one.
-    pub fn earliest_store_time(&self) -> i64 {
-        self.log.store_timestamp(self.log.min_offset()).unwrap_or(-1)
+    pub fn earliest_store_time(&self) -> Result<i64, StoreError> {
+        self.store_time_at(self.log.min_offset())
     }
 
-    /// The record at this place of the log.
-    pub fn look_message(&self, physical_offset: i64) -> Option<Bytes> {
-        let size = self.log.record_bytes_at(physical_offset)?;
-        self.look_message_sized(physical_offset, size)
+    fn store_time_at(&self, physical_offset: i64) -> Result<i64, StoreError> {
+        Ok(self.log.store_timestamp(physical_offset).map_err(at_path("read the log of", &self.root))?.unwrap_or(-1))
     }
 
     /// Whether this place of the log was written moments ago, so that looking at it does not wait for the disk.
@@ -264,21 +268,18 @@ impl MessageStore {
         self.log.is_hot(physical_offset)
     }
 
-    /// As `look_message`, for one whose length is known.
-    pub fn look_message_sized(&self, physical_offset: i64, size: usize) -> Option<Bytes> {
-        let copy = |bytes: &[u8]| match record::check(bytes.get(..size)?, physical_offset, false) {
-            Found::Record(record) => Some(Bytes::copy_from_slice(record.record)),
-            _ => None,
-        };
-        self.log.with_bytes(physical_offset, copy).flatten()
+    /// The record at this place of the log; `None` when it has expired, or none begins there.
+    pub fn look_message(&self, physical_offset: i64) -> Result<Option<Bytes>, StoreError> {
+        let copy = |record: &MessageView<'_>| Bytes::copy_from_slice(record.record);
+        self.log.with_record(physical_offset, copy).map_err(at_path("read the log of", &self.root))
     }
 
     /// Whether the next `batch` messages of a consumer at `offset` would come from memory; Java's estimate for flow control.
-    pub fn in_memory_by_consume_offset(&self, topic: &str, queue_id: i32, offset: i64, batch: i32) -> bool {
-        let Some(unit) = self.consume_queue_unit(topic, queue_id, offset) else { return false };
-        let last = self.consume_queue_unit(topic, queue_id, offset + i64::from(batch)).unwrap_or(unit);
+    pub fn in_memory_by_consume_offset(&self, topic: &str, queue_id: i32, offset: i64, batch: i32) -> Result<bool, StoreError> {
+        let Some(unit) = self.consume_queue_unit(topic, queue_id, offset)? else { return Ok(false) };
+        let last = self.consume_queue_unit(topic, queue_id, offset + i64::from(batch))?.unwrap_or(unit);
         let ratio = self.config.load().access_message_in_memory_max_ratio;
-        self.log.max_offset() - last.physical_offset <= super::physical_memory_bytes() / 100 * i64::from(ratio)
+        Ok(self.log.max_offset() - last.physical_offset <= super::physical_memory_bytes() / 100 * i64::from(ratio))
     }
 
     /// The offset of a queue at a time; between its minimum and maximum.
@@ -289,8 +290,11 @@ impl MessageStore {
             return Ok(min.min(max));
         }
         let stored_at = |offset: i64| {
-            let unit = queue.get(&self.queues.files, offset).map_err(at_path("read", queue.dir()))?;
-            Ok::<_, StoreError>(unit.and_then(|unit| self.log.store_timestamp(unit.physical_offset)))
+            let failed = at_path("read", queue.dir());
+            match queue.get(&self.queues.files, offset).map_err(&failed)? {
+                Some(unit) => self.log.store_timestamp(unit.physical_offset).map_err(failed),
+                None => Ok(None),
+            }
         };
         // The first offset stored later than (or, for the lower boundary, at) the time. Expired units count as earlier.
         let (mut low, mut high) = (min, max);

@@ -31,6 +31,29 @@ pub(super) fn check(bytes: &[u8], expected_offset: i64, check_crc: bool) -> Foun
     Found::Record(record)
 }
 
+/// What a record says of itself before its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) total_bytes: usize,
+    pub(super) store_timestamp: i64,
+}
+
+/// Enough bytes for `head`, whatever kind of address the record bears.
+pub(super) const HEAD_BYTES_MAX: usize = layout::store_host_at(true);
+
+/// The head of the record that `bytes` begin with; `None` when they begin with none that belongs at `expected_offset`.
+pub(super) fn head(bytes: &[u8], expected_offset: i64) -> Option<Head> {
+    let int = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let long = |at: usize| Some(i64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let is_record = matches!(int(layout::MAGIC_AT)?, layout::MAGIC_V1 | layout::MAGIC_V2);
+    if !is_record || long(layout::PHYSICAL_OFFSET_AT)? != expected_offset {
+        return None;
+    }
+    let born_host_is_v6 = sys_flag::has(int(layout::SYS_FLAG_AT)? as i32, sys_flag::BORN_HOST_V6);
+    let total_bytes = i32::try_from(int(layout::TOTAL_BYTES_AT)?).ok().filter(|total| *total > 0)?;
+    Some(Head { total_bytes: total_bytes as usize, store_timestamp: long(layout::store_timestamp_at(born_host_is_v6))? })
+}
+
 /// The end-of-file blank: only its head is written.
 pub(super) fn blank_head(blank_bytes: usize) -> [u8; BLANK_HEAD_BYTES] {
     let mut head = [0; BLANK_HEAD_BYTES];

@@ -12,7 +12,7 @@ use ferrocket_protocol::message::tags_code_of;
 use ferrocket_protocol::topic_names;
 use tracing::{error, info, warn};
 
-use super::checkpoint::{Checkpoint, Mark, Position};
+use super::checkpoint::{Checkpoint, Indexed, Mark, Position};
 use super::commit_log::CommitLog;
 use super::consume_queue::{ConsumeQueue, Unit};
 use super::fs::Fs;
@@ -33,7 +33,7 @@ pub(super) struct Recovered {
     /// Queues with units that were not in their files.
     pub(super) redispatched: Vec<Arc<ConsumeQueue>>,
     /// What our position file says is durable, as far as it is believed.
-    pub(super) synced: Mark,
+    pub(super) synced: Indexed,
 }
 
 struct Start {
@@ -59,14 +59,13 @@ pub(super) fn recover(
     log.set_readable_end(last_file.end_offset());
     let boot_id = fs.boot_id();
     let same_boot = |position: &&Position| !boot_id.is_empty() && position.boot == hash_of(&boot_id);
-    let synced = position.map(|position| position.synced).filter(|mark| fits(log, queues, mark)).unwrap_or_default();
-    let written = position
-        .filter(|position| same_boot(position) || (position.clean && orderly))
-        .map(|position| position.written)
-        .filter(|mark| fits(log, queues, mark));
-    let trusted = written.is_some() || synced.position >= 0;
-    let start = match written.or((synced.position >= 0).then_some(synced)) {
-        Some(mark) => Start { offset: mark.position, dispatch_from: mark.position, last_record: mark.last_record },
+    let fitting = |indexed: Indexed| Ok::<_, StoreError>(fits(log, queues, &indexed)?.then_some(indexed));
+    let synced = position.map(|position| fitting(position.synced)).transpose()?.flatten().unwrap_or_default();
+    let written = position.filter(|position| same_boot(position) || (position.clean && orderly));
+    let written = written.map(|position| fitting(position.written)).transpose()?.flatten();
+    let trusted = written.is_some() || synced.mark.position >= 0;
+    let start = match written.or((synced.mark.position >= 0).then_some(synced)) {
+        Some(Indexed { mark, .. }) => Start { offset: mark.position, dispatch_from: mark.position, last_record: mark.last_record },
         None if orderly => start_after_orderly_stop(config, log, queues, &files)?,
         None => start_after_crash(config, checkpoint, &files),
     };
@@ -93,27 +92,31 @@ fn without_log(log: &CommitLog, queues: &QueueTable) -> Result<Recovered, StoreE
         queues.remove_queue(&queue);
     }
     log.set_readable_end(0);
-    Ok(Recovered { end: 0, last_record: -1, last_store_timestamp: 0, redispatched: Vec::new(), synced: Mark::default() })
+    Ok(Recovered { end: 0, last_record: -1, last_store_timestamp: 0, redispatched: Vec::new(), synced: Indexed::default() })
 }
 
 /// The log and the ConsumeQueues still are what they were when the mark was made.
-fn fits(log: &CommitLog, queues: &QueueTable, mark: &Mark) -> bool {
+fn fits(log: &CommitLog, queues: &QueueTable, indexed: &Indexed) -> Result<bool, StoreError> {
+    let mark = &indexed.mark;
     if mark.position < log.min_offset() || mark.position > log.max_offset() || mark.last_record < log.min_offset() {
-        return false;
+        return Ok(false);
     }
-    if Mark::at(log, mark.position, mark.last_record) != *mark {
-        return false;
+    let failed = || at_path("read the log of", &queues.files.root);
+    if Mark::at(log, mark.position, mark.last_record).map_err(failed())? != *mark {
+        return Ok(false);
     }
-    let unit_of_last = log.with_bytes(mark.last_record, |bytes| match record::check(bytes, mark.last_record, false) {
-        Found::Record(record) if !record::is_dispatched(record.sys_flag) => Some(true),
-        Found::Record(record) => {
-            let queue = queues.get(record.topic, record.queue_id)?;
-            let unit = queue.unit_before_loading(&queues.files, record.queue_offset)?;
-            Some(unit.physical_offset == mark.last_record)
+    if let Some(count) = indexed.queues_left {
+        return Ok(queues.all().len() >= count as usize);
+    }
+    let unit_of_last = log.with_record(mark.last_record, |record| {
+        if !record::is_dispatched(record.sys_flag) {
+            return true;
         }
-        _ => None,
+        let queue = queues.get(record.topic, record.queue_id);
+        let unit = queue.and_then(|queue| queue.unit_before_loading(&queues.files, record.queue_offset));
+        unit.is_some_and(|unit| unit.physical_offset == mark.last_record)
     });
-    unit_of_last.flatten().unwrap_or(false)
+    Ok(unit_of_last.map_err(failed())?.unwrap_or(false))
 }
 
 /// Java's: the last file whose first record the ConsumeQueues reach.
@@ -160,7 +163,7 @@ struct Scan {
 
 fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc<MappedFile>], start: &Start) -> Result<Scan, StoreError> {
     let mut scan = Scan { end: start.offset, last_record: start.last_record, last_store_timestamp: 0, redispatched: Vec::new() };
-    if let Some(timestamp) = log.store_timestamp(start.last_record) {
+    if let Some(timestamp) = log.store_timestamp(start.last_record).map_err(at_path("read the log of", &queues.files.root))? {
         scan.last_store_timestamp = timestamp;
     }
     let mut pending_units = 0;

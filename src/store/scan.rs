@@ -8,23 +8,27 @@ use ferrocket_protocol::message::MessageView;
 use super::checkpoint::Mark;
 use super::message_store::MessageStore;
 use super::record::{self, Found};
+use super::{StoreError, at_path};
 
 impl MessageStore {
     /// The end of the log as it is now, with the record before it.
-    pub fn log_mark(&self) -> Mark {
+    pub fn log_mark(&self) -> Result<Mark, StoreError> {
         let (position, last_record) = {
             let appender = self.appender.lock();
             (self.log.max_offset(), appender.last_record)
         };
-        Mark::at(&self.log, position, last_record)
+        Mark::at(&self.log, position, last_record).map_err(at_path("read the log of", &self.root))
     }
 
     /// Whether this is the log that the mark was made of, at that length or longer.
-    pub fn holds(&self, mark: &Mark) -> bool {
-        mark.last_record >= self.log.min_offset()
-            && mark.last_record < mark.position
-            && mark.position <= self.log.max_offset()
-            && Mark::at(&self.log, mark.position, mark.last_record) == *mark
+    pub fn holds(&self, mark: &Mark) -> Result<bool, StoreError> {
+        let is_inside =
+            mark.last_record >= self.log.min_offset() && mark.last_record < mark.position && mark.position <= self.log.max_offset();
+        if !is_inside {
+            return Ok(false);
+        }
+        let found = Mark::at(&self.log, mark.position, mark.last_record).map_err(at_path("read the log of", &self.root))?;
+        Ok(found == *mark)
     }
 
     /// Every record from `position`, where one starts or a file ends, to the end of the log, or until `each` breaks; where it stopped.
@@ -33,20 +37,17 @@ impl MessageStore {
         let end = self.log.max_offset();
         let mut at = position;
         while at < end {
-            let step = self.log.with_bytes(at, |bytes| match record::check(bytes, at, false) {
-                Found::Record(view) => Some((view.total_bytes() as i64, each(&view))),
-                Found::Blank => Some((0, ControlFlow::Continue(()))),
-                Found::Nothing => None,
-            });
-            match step.flatten() {
-                Some((_, ControlFlow::Break(()))) => break,
+            let Some(file) = self.log.files.find(at) else { break };
+            match record::check(file.read((at - file.start_offset()) as usize, file.file_bytes()), at, false) {
+                Found::Record(view) => {
+                    if each(&view).is_break() {
+                        break;
+                    }
+                    at += view.total_bytes() as i64;
+                }
                 // The rest of the file is blank.
-                Some((0, ControlFlow::Continue(()))) => match self.log.files.find(at) {
-                    Some(file) => at = file.end_offset(),
-                    None => break,
-                },
-                Some((bytes, ControlFlow::Continue(()))) => at += bytes,
-                None => break,
+                Found::Blank => at = file.end_offset(),
+                Found::Nothing => break,
             }
         }
         at

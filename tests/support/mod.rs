@@ -18,7 +18,7 @@ use ferrocket::config::{AdvertiseRules, BrokerConfig, ConfigCell};
 use ferrocket::processor::BrokerHandler;
 use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime, SharedClock, SystemClock};
-use ferrocket::store::{FlushDiskType, Fs, RealFs, StoreConfig};
+use ferrocket::store::{FlushDiskType, Fs, MemoryFs, RealFs, StoreConfig};
 use ferrocket_protocol::body::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData, SubscriptionData, TopicConfig,
 };
@@ -49,6 +49,7 @@ pub struct TestBroker {
     pub addr: SocketAddr,
     pub runtime: Runtime,
     listener: Listener,
+    fs: Arc<dyn Fs>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -100,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// The store lies in this file system instead of the machine's.
+    pub fn on(mut self, fs: &MemoryFs) -> Self {
+        self.fs = fs.shared();
+        self
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -118,7 +125,7 @@ impl Setup {
         let broker = Broker::open(Parts {
             config: Arc::new(ConfigCell::new(self.config)),
             store_config,
-            fs: self.fs,
+            fs: Arc::clone(&self.fs),
             clock: self.clock,
             runtime: runtime.clone(),
             location: Location {
@@ -136,7 +143,7 @@ impl Setup {
         let addr = listener.local_addr();
         broker.listening_on(addr.port());
         broker.start(&[]).unwrap();
-        TestBroker { broker, addr, runtime, listener, folder: self.folder }
+        TestBroker { broker, addr, runtime, listener, fs: self.fs, folder: self.folder }
     }
 }
 
@@ -161,7 +168,7 @@ impl TestBroker {
         self.listener.close_all("the story ends");
         self.broker.stop().unwrap();
         assert!(self.runtime.stop(Duration::from_secs(10)).await, "everything that was started has ended");
-        Setup { folder: self.folder, ..Setup::new() }
+        Setup { folder: self.folder, fs: self.fs, ..Setup::new() }
     }
 
     pub fn create_topic(&self, name: &str, queues: i32) {

@@ -111,7 +111,14 @@ impl Transactions {
     fn check(&self, queue_offset: i64, open: OpenHalf, now_millis: i64, ask: &mut impl FnMut(Question) -> Asked) -> bool {
         let config = self.config.load();
         let again_millis = now_millis + config.transaction_check_interval.max(1);
-        let record = self.store.look_message(open.physical_offset);
+        let record = match self.store.look_message(open.physical_offset) {
+            Ok(record) => record,
+            Err(error) => {
+                warn!(queue_offset, %error, "a half message could not be read, trying again");
+                self.set_moment(queue_offset, open.check_times, now_millis + RETRY_MILLIS);
+                return false;
+            }
+        };
         let view = record.as_ref().and_then(|record| MessageView::decode(record).ok());
         let Some((record, view)) = record.as_ref().zip(view).filter(|(_, view)| half::is_half(view)) else {
             warn!(queue_offset, physical_offset = open.physical_offset, "an open half message is no longer in the log");

@@ -365,7 +365,13 @@ impl Transactions {
 
     fn take_snapshot(&self, now_millis: i64) {
         let _alone = self.in_step.write();
-        let mark = self.store.log_mark();
+        let mark = match self.store.log_mark() {
+            Ok(mark) => mark,
+            Err(error) => {
+                error!(%error, "the open transactions could not be taken down, trying again");
+                return;
+            }
+        };
         let mut tables = self.tables.lock();
         let half_offset = tables.open.first();
         let op_offset = tables.ops.needed_from(half_offset);

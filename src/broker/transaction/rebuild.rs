@@ -31,12 +31,11 @@ pub(super) struct Left<'a> {
 pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedClock) -> Result<(OpenHalves, Vec<i64>), StoreError> {
     let queue = store.queue_offsets(topic_names::TRANS_HALF, 0)?;
     let first = left.committed_half.unwrap_or(0).clamp(queue.start, queue.end.max(queue.start));
-    let snapshot = left.snapshot.and_then(snapshot::decode).filter(|(mark, _)| store.holds(mark));
-    let (position, mut open) = match snapshot {
-        Some((mark, open)) => (mark.position, open),
-        None if first == queue.end => (store.max_phy_offset(), OpenHalves::default()),
-        None => {
-            let unit = store.consume_queue_unit(topic_names::TRANS_HALF, 0, first);
+    let (position, mut open) = match left.snapshot.and_then(snapshot::decode) {
+        Some((mark, open)) if store.holds(&mark)? => (mark.position, open),
+        _ if first == queue.end => (store.max_phy_offset(), OpenHalves::default()),
+        _ => {
+            let unit = store.consume_queue_unit(topic_names::TRANS_HALF, 0, first)?;
             (unit.map_or_else(|| store.min_phy_offset(), |unit| unit.physical_offset), OpenHalves::default())
         }
     };
@@ -45,10 +44,12 @@ pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedC
     if !(open.is_empty() && open.next() == queue.end) {
         let began = clock.nanos();
         let position = position.max(store.min_phy_offset());
+        let mut applied = Ok(());
         let end = store.read_forward(position, |view| {
-            apply(store, &mut open, &mut copies, view, left.transaction_timeout_millis);
-            ControlFlow::Continue(())
+            applied = apply(store, &mut open, &mut copies, view, left.transaction_timeout_millis);
+            if applied.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
+        applied?;
         let millis = Duration::from_nanos(clock.nanos() - began).as_millis() as u64;
         info!(position, end, open = open.len(), millis, "open transactions recovered");
     }
@@ -83,32 +84,47 @@ impl Likeness {
 
 impl Copies {
     /// Takes the half out of which this one is a copy.
-    fn follow(&mut self, store: &MessageStore, open: &mut OpenHalves, view: &MessageView<'_>) {
+    fn follow(&mut self, store: &MessageStore, open: &mut OpenHalves, view: &MessageView<'_>) -> Result<(), StoreError> {
         let marks = [property::TRANSACTION_CHECK_TIMES, property::TRAN_PREPARED_QUEUE_OFFSET];
         let is_copy = marks.into_iter().any(|name| properties::find(view.properties, name).is_some());
         if self.newest.is_none() && !is_copy {
-            return;
+            return Ok(());
         }
-        let newest = self.newest.get_or_insert_with(|| {
-            let likeness = |(queue_offset, half): (i64, OpenHalf)| {
-                let record = store.look_message(half.physical_offset)?;
-                Some((Likeness::of(&MessageView::decode(&record).ok()?)?, queue_offset))
-            };
-            open.iter().filter_map(likeness).collect()
-        });
-        let Some(likeness) = Likeness::of(view) else { return };
+        let newest = match &mut self.newest {
+            Some(newest) => newest,
+            None => self.newest.insert(likenesses(store, open)?),
+        };
+        let Some(likeness) = Likeness::of(view) else { return Ok(()) };
         let older = newest.insert(likeness, view.queue_offset).filter(|older| is_copy && *older < view.queue_offset);
         if let Some(older) = older
             && open.remove(older).is_some()
         {
             self.left_behind.push(older);
         }
+        Ok(())
     }
 }
 
-fn apply(store: &MessageStore, open: &mut OpenHalves, copies: &mut Copies, view: &MessageView<'_>, timeout_millis: i64) {
+/// Of all open halves.
+fn likenesses(store: &MessageStore, open: &OpenHalves) -> Result<HashMap<Likeness, i64>, StoreError> {
+    let mut likenesses = HashMap::new();
+    for (queue_offset, half) in open.iter() {
+        let record = store.look_message(half.physical_offset)?;
+        let likeness = record.and_then(|record| Likeness::of(&MessageView::decode(&record).ok()?));
+        likenesses.extend(likeness.map(|likeness| (likeness, queue_offset)));
+    }
+    Ok(likenesses)
+}
+
+fn apply(
+    store: &MessageStore,
+    open: &mut OpenHalves,
+    copies: &mut Copies,
+    view: &MessageView<'_>,
+    timeout_millis: i64,
+) -> Result<(), StoreError> {
     if half::is_half(view) {
-        copies.follow(store, open, view);
+        copies.follow(store, open, view)?;
         let check_times = view.property(property::TRANSACTION_CHECK_TIMES).and_then(|text| text.parse().ok()).unwrap_or(0);
         let due_millis = view.store_timestamp.saturating_add(half::immunity_millis(view.properties, timeout_millis));
         open.insert(view.queue_offset, OpenHalf { physical_offset: view.physical_offset, check_times, due_millis });
@@ -118,11 +134,12 @@ fn apply(store: &MessageStore, open: &mut OpenHalves, copies: &mut Copies, view:
         });
     } else if sys_flag::transaction_type(view.sys_flag) == sys_flag::TRANSACTION_COMMIT && !open.is_empty() {
         // Messages that were delayed or retried keep the flag, but no longer name a half: position 0, and rarely its key.
-        let record = store.look_message(view.prepared_transaction_offset);
-        let Some(prepared) = record.as_ref().and_then(|record| MessageView::decode(record).ok()) else { return };
+        let record = store.look_message(view.prepared_transaction_offset)?;
+        let Some(prepared) = record.as_ref().and_then(|record| MessageView::decode(record).ok()) else { return Ok(()) };
         let unique_key = |view: &MessageView<'_>| properties::find(view.properties, property::UNIQ_KEY).map(<[u8]>::to_vec);
         if half::is_half(&prepared) && unique_key(&prepared) == unique_key(view) {
             open.take(prepared.queue_offset, prepared.physical_offset);
         }
     }
+    Ok(())
 }

@@ -22,29 +22,21 @@ pub(in crate::processor) fn update_config(broker: &Arc<Broker>, peer: &Arc<Peer>
     if request.body.is_empty() {
         return Ok(Reply::success());
     }
-    let completion = peer.completion(request);
-    let body = request.body.clone();
-    let broker = Arc::clone(broker);
-    let runtime = broker.runtime.clone();
     // The file is written before the answer.
-    runtime.spawn_blocking("update configuration", move || {
-        let success = RemotingCommand::response(response_code::SUCCESS);
-        match broker.config.update(&body, broker.clock.now_millis()) {
-            Ok(()) if body.windows(PERMISSION_KEY.len()).any(|part| part == PERMISSION_KEY) => {
-                broker.topics.step_version();
-                // The key is in its file; that of the topics only got a new version.
-                broker.announce_then(move |_| completion.answer_now(success));
-            }
-            Ok(()) => completion.answer_now(success),
-            Err(error) => {
-                let code = match error {
-                    UpdateError::BlackListed => response_code::NO_PERMISSION,
-                    _ => response_code::SYSTEM_ERROR,
-                };
-                completion.answer_now(RemotingCommand::response(code).with_remark(error.to_string()));
-            }
-        }
-    });
+    broker.config.update(&request.body, broker.clock.now_millis()).map_err(|error| {
+        let code = match error {
+            UpdateError::BlackListed => response_code::NO_PERMISSION,
+            _ => response_code::SYSTEM_ERROR,
+        };
+        Refusal::new(code, error.to_string())
+    })?;
+    if !request.body.windows(PERMISSION_KEY.len()).any(|part| part == PERMISSION_KEY) {
+        return Ok(Reply::success());
+    }
+    broker.topics.step_version();
+    let completion = peer.completion(request);
+    // The key is in its file; that of the topics only got a new version.
+    broker.announce_then(move |_| completion.answer_now(RemotingCommand::response(response_code::SUCCESS)));
     Ok(Reply::Later)
 }
 
@@ -84,7 +76,7 @@ pub(in crate::processor) fn runtime_info(broker: &Broker) -> Result<Reply, Refus
     set("msgGetTotalTodayNow", broker.stats.get_total().to_string());
     set("dispatchBehindBytes", broker.store.dispatch_behind_bytes().to_string());
     set("pageCacheLockTimeMills", broker.store.append_lock_millis().to_string());
-    set("earliestMessageTimeStamp", broker.store.earliest_store_time().to_string());
+    set("earliestMessageTimeStamp", broker.store.earliest_store_time()?.to_string());
     set("startAcceptSendRequestTimeStamp", config.start_accept_send_request_time_stamp.to_string());
     for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
         set(key, "0".to_owned());

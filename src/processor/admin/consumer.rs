@@ -24,7 +24,6 @@ use crate::broker::Broker;
 use crate::broker::consumers::Client;
 use crate::broker::to_client;
 use crate::processor::consumer_manage::position_of;
-use crate::processor::later::answer_blocking;
 use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::{CallError, Peer};
 use crate::store::Boundary;
@@ -97,22 +96,19 @@ pub(in crate::processor) fn system_topics(broker: &Broker) -> Result<Reply, Refu
 }
 
 /// GET_CONSUME_STATS: how far a group is, queue by queue.
-pub(in crate::processor) fn stats(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn stats(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetConsumeStatsRequestHeader = request.header()?;
-    // The times of the last consumed messages are in the log, wherever the group stands.
-    answer_blocking(broker, peer, request, "consume stats", move |broker| {
-        let group = &*header.consumer_group;
-        let mut stats = ConsumeStats::default();
-        for name in topics_for_stats(broker, &header) {
-            let Some(topic) = broker.topics.get(&name) else { continue };
-            for queue_id in 0..topic.read_queue_nums {
-                let queue = queue_of(broker, &name, queue_id);
-                stats.offset_table.insert(queue, progress(broker, group, &name, queue_id)?);
-            }
-            stats.consume_tps += broker.consumer_offsets.read_rate(group, &name);
+    let group = &*header.consumer_group;
+    let mut stats = ConsumeStats::default();
+    for name in topics_for_stats(broker, &header) {
+        let Some(topic) = broker.topics.get(&name) else { continue };
+        for queue_id in 0..topic.read_queue_nums {
+            let queue = queue_of(broker, &name, queue_id);
+            stats.offset_table.insert(queue, progress(broker, group, &name, queue_id)?);
         }
-        Ok(RemotingCommand::response(response_code::SUCCESS).with_body(fastjson::to_vec(&stats)))
-    })
+        stats.consume_tps += broker.consumer_offsets.read_rate(group, &name);
+    }
+    Ok(Reply::body(fastjson::to_vec(&stats)))
 }
 
 fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> Result<OffsetWrapper, Refusal> {
@@ -120,7 +116,7 @@ fn progress(broker: &Broker, group: &str, topic: &str, queue_id: i32) -> Result<
     let consumer_offset = position.unwrap_or(-1).max(0);
     let pulled = broker.consumer_offsets.pulled(group, topic, queue_id).or(position).unwrap_or(-1);
     let last_timestamp = match consumer_offset - 1 {
-        last if last >= 0 => broker.store.message_store_time(topic, queue_id, last).max(0),
+        last if last >= 0 => broker.store.message_store_time(topic, queue_id, last)?.max(0),
         _ => 0,
     };
     Ok(OffsetWrapper {
@@ -149,22 +145,18 @@ fn topics_for_stats(broker: &Broker, header: &GetConsumeStatsRequestHeader) -> B
 }
 
 /// INVOKE_BROKER_TO_RESET_OFFSET.
-pub(in crate::processor) fn reset_offset(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn reset_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ResetOffsetRequestHeader = request.header()?;
-    let asker_is_c = request.language == LanguageCode::Cpp;
-    // A search by time reads the log.
-    answer_blocking(broker, peer, request, "reset offset", move |broker| {
-        tracing::info!(group = %header.group, topic = %header.topic, timestamp = header.timestamp, "offsets are to be reset");
-        if broker.config.load().use_server_side_reset_offset {
-            reset_here(broker, &header)
-        } else {
-            reset_in_clients(broker, &header, asker_is_c)
-        }
-    })
+    tracing::info!(group = %header.group, topic = %header.topic, timestamp = header.timestamp, "offsets are to be reset");
+    if broker.config.load().use_server_side_reset_offset {
+        reset_here(broker, &header)
+    } else {
+        reset_in_clients(broker, &header, request.language == LanguageCode::Cpp)
+    }
 }
 
 /// The broker keeps the new offsets; each queue's next pull is sent there.
-fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<RemotingCommand, Refusal> {
+fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<Reply, Refusal> {
     let (group, name) = (&*header.group, &*header.topic);
     let Some(topic) = broker.topics.get(name) else {
         return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, format!("Topic {name} does not exist")));
@@ -201,11 +193,11 @@ fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<Remo
         broker.consumer_offsets.assign_reset(group, name, *queue_id, *offset);
     }
     let offset_table = offsets.into_iter().map(|(queue_id, offset)| (queue_of(broker, name, queue_id), offset)).collect();
-    Ok(RemotingCommand::response(response_code::SUCCESS).with_body(fastjson::to_vec(&ResetOffsetBody { offset_table })))
+    Ok(Reply::body(fastjson::to_vec(&ResetOffsetBody { offset_table })))
 }
 
 /// The way of brokers before 5.0: the group's clients are told.
-fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is_c: bool) -> Result<RemotingCommand, Refusal> {
+fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is_c: bool) -> Result<Reply, Refusal> {
     let (group, name) = (&*header.group, &*header.topic);
     let Some(topic) = broker.topics.get(name) else {
         let remark = format!("[reset-offset] reset offset failed, no topic in this broker. topic={name}");
@@ -252,7 +244,7 @@ fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is
         ..ResetOffsetRequestHeader::default()
     };
     to_client::reset_offset(&members, &told_header, &Bytes::from(told));
-    Ok(RemotingCommand::response(response_code::SUCCESS).with_body(body))
+    Ok(Reply::body(body))
 }
 
 /// Where the queue was at a time; a time before all times is now.

@@ -13,7 +13,6 @@ use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};
 
 use crate::broker::{Broker, membership};
 use crate::processor::checks::body_of;
-use crate::processor::later::answer_blocking;
 use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::Peer;
 
@@ -88,9 +87,15 @@ pub(in crate::processor) fn all(broker: &Broker, request: &RemotingCommand) -> R
     Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&header).with_body(page.body)))
 }
 
+/// The change is made; the answer comes when it is on the disk.
 fn persisted(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
-    answer_blocking(broker, peer, request, "persist groups", |broker| {
-        membership::persist_all(broker).map_err(|why| Refusal::unwritten(&why))?;
-        Ok(RemotingCommand::response(response_code::SUCCESS))
-    })
+    let completion = peer.completion(request);
+    let working = Arc::clone(broker);
+    broker.runtime.spawn_blocking("persist groups", move || {
+        completion.answer_now(match membership::persist_all(&working) {
+            Ok(()) => RemotingCommand::response(response_code::SUCCESS),
+            Err(why) => Refusal::unwritten(&why).into_response(),
+        });
+    });
+    Ok(Reply::Later)
 }

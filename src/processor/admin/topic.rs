@@ -83,15 +83,8 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
         return Err(Refusal::new(response_code::INVALID_PARAMETER, "The specified topic is blank."));
     }
     checks::require_not_a_system_topic(broker, &header.topic)?;
-    let completion = peer.completion(request);
-    let broker = Arc::clone(broker);
-    let topic = header.topic.to_string();
-    let runtime = broker.runtime.clone();
-    runtime.spawn_blocking("delete topic", move || match broker.delete_topic(&topic) {
-        Ok(()) => broker.announce_then(move |written| completion.answer_now(answer(written))),
-        Err(error) => completion.answer_now(Refusal::system_error(error.to_string()).into_response()),
-    });
-    Ok(Reply::Later)
+    broker.delete_topic(&header.topic)?;
+    Ok(answer_announced(broker, peer, request))
 }
 
 /// The whole table, or a page of it for those who ask with a position.
@@ -146,7 +139,7 @@ pub(in crate::processor) fn stats(broker: &Broker, request: &RemotingCommand) ->
             max_offset,
             last_update_timestamp: match max_offset {
                 0 => 0,
-                _ => broker.store.message_store_time(&header.topic, queue_id, max_offset - 1),
+                _ => broker.store.message_store_time(&header.topic, queue_id, max_offset - 1)?,
             },
         };
         let queue = MessageQueue::new(header.topic.to_string(), broker_name.clone(), queue_id);

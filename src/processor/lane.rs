@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lanes: where each request is served, what Java calls its executor. A connection's task never waits for the disk.
+//!
+//! Beside THE TABLE in `mod.rs`, which is the same for every lane; knows no request's meaning.
+
+use std::sync::Arc;
+
+use ferrocket_protocol::{RemotingCommand, request_code as code};
+use tracing::debug;
+
+use super::process;
+use super::reply::{Cold, Refusal, Reply};
+use crate::broker::Broker;
+use crate::remoting::{Completion, Line, Peer};
+
+/// Whether a request may wait for the disk where it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    MustNotWait,
+    MayWait,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// The connection's task. What is not in memory answers `Reply::WouldBlock`, and is asked for again on the pool.
+    Connection,
+    /// The connection's task, but behind the changes that this connection has under way: administrators read what they wrote.
+    Tables,
+    /// As `Tables`, for changes that are made in memory and behind everybody's changes under way.
+    Changes,
+    /// The pool: it reads the disk.
+    Disk,
+    /// The pool, one after the other in the order in which they came: changes that need the disk.
+    DiskChanges,
+}
+
+fn lane_of(request_code: i32) -> Lane {
+    match request_code {
+        code::GET_ALL_TOPIC_CONFIG
+        | code::GET_TOPIC_CONFIG
+        | code::GET_BROKER_CONFIG
+        | code::GET_ALL_DELAY_OFFSET
+        | code::GET_ALL_CONSUMER_OFFSET
+        | code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG
+        | code::GET_SUBSCRIPTIONGROUP_CONFIG
+        | code::GET_CONSUMER_CONNECTION_LIST
+        | code::GET_PRODUCER_CONNECTION_LIST
+        | code::GET_ALL_PRODUCER_INFO
+        | code::QUERY_TOPIC_CONSUME_BY_WHO
+        | code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Lane::Tables,
+
+        code::UPDATE_AND_CREATE_TOPIC
+        | code::UPDATE_AND_CREATE_TOPIC_LIST
+        | code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+        | code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
+        | code::DELETE_SUBSCRIPTIONGROUP
+        | code::CLONE_GROUP_OFFSET => Lane::Changes,
+
+        code::QUERY_MESSAGE
+        | code::VIEW_MESSAGE_BY_ID
+        | code::GET_TOPIC_STATS_INFO
+        | code::GET_BROKER_RUNTIME_INFO
+        | code::SEARCH_OFFSET_BY_TIMESTAMP
+        | code::GET_EARLIEST_MSG_STORETIME
+        | code::GET_CONSUME_STATS
+        | code::CONSUMER_SEND_MSG_BACK
+        | code::RESUME_CHECK_HALF_MESSAGE => Lane::Disk,
+
+        code::DELETE_TOPIC_IN_BROKER | code::UPDATE_BROKER_CONFIG | code::INVOKE_BROKER_TO_RESET_OFFSET => Lane::DiskChanges,
+
+        _ => Lane::Connection,
+    }
+}
+
+/// The lanes beside the connections' tasks.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    changes: Line,
+    /// Sends to queues that are not loaded, in their order.
+    cold_sends: Line,
+}
+
+impl Lanes {
+    pub(super) fn new(broker: &Broker) -> Self {
+        Self { changes: Line::new("change", &broker.runtime), cold_sends: Line::new("cold send", &broker.runtime) }
+    }
+
+    /// Where a request goes that the connection's task does not serve itself.
+    pub(super) fn beside(&self, peer: &Peer, request_code: i32) -> Option<Beside> {
+        let in_line = match lane_of(request_code) {
+            Lane::Connection => return None,
+            Lane::Tables => self.changes.has_of(peer).then_some(true)?,
+            Lane::Changes => (!self.changes.is_idle()).then_some(true)?,
+            Lane::Disk => self.changes.has_of(peer),
+            Lane::DiskChanges => true,
+        };
+        Some(if in_line { Beside::Changes } else { Beside::Pool })
+    }
+
+    pub(super) fn serve(&self, beside: Beside, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
+        let work = work(broker, peer, request);
+        match beside {
+            Beside::Changes => self.changes.push(peer, work),
+            Beside::Pool => drop(broker.runtime.spawn_blocking("request", work)),
+        }
+    }
+
+    /// Serves a request again that was answered `Reply::WouldBlock`.
+    pub(super) fn serve_again(&self, cold: Cold, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
+        let work = work(broker, peer, request);
+        match cold {
+            Cold::Read => drop(broker.runtime.spawn_blocking("cold read", work)),
+            Cold::Send(put, in_flight) => self.cold_sends.push(peer, move || {
+                work();
+                drop((put, in_flight));
+            }),
+        }
+    }
+}
+
+/// Beside the connection's task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    Pool,
+    Changes,
+}
+
+/// What is done on the pool.
+fn work(broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) -> impl FnOnce() + Send + 'static {
+    let completion = peer.completion(&request);
+    let (broker, peer) = (Arc::clone(broker), Arc::clone(peer));
+    move || {
+        let outcome = process(&broker, &peer, &request, Disk::MayWait);
+        answer(&broker, completion, outcome);
+    }
+}
+
+fn answer(broker: &Broker, completion: Completion, outcome: Result<Reply, Refusal>) {
+    match outcome {
+        Ok(Reply::Now(response)) => completion.answer_now(response),
+        Ok(Reply::Pulled(pulled)) => pulled.answer(completion),
+        Ok(Reply::Sent(sent)) => {
+            let (form, opaque) = (completion.serialize_type(), completion.opaque());
+            completion.answer_with(|replies| sent.write(&broker.config.load(), form, opaque, replies));
+        }
+        Ok(Reply::Later | Reply::Silent) => completion.pass_on(),
+        Ok(Reply::WouldBlock(_)) => unreachable!("a request that may wait does"),
+        Err(refusal) => {
+            debug!(peer = %completion.peer(), refusal = refusal.code, remark = ?refusal.remark, "refused");
+            completion.answer_now(refusal.into_response());
+        }
+    }
+}
