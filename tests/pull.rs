@@ -304,7 +304,8 @@ async fn a_reset_by_an_administrator_ends_in_the_next_pull() {
 async fn a_connection_holds_pulls_while_heartbeats_and_flushed_sends_go_through() {
     const PULLS: usize = 32;
     const SENDS: usize = 1_000;
-    let broker = Setup::new().sync_flush().start().await;
+    // A busy machine may take longer over a thousand sends than a broker would let them wait.
+    let broker = Setup::new().config(|config| config.wait_time_mills_in_send_queue = 60_000).sync_flush().start().await;
     broker.create_topic("QUIET", PULLS as i32);
     broker.create_topic("BUSY", 4);
     let mut client = broker.connect().await;
