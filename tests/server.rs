@@ -212,7 +212,7 @@ async fn idle_connections_leave_descriptors_to_the_store() {
     // More than there are descriptors: those that are not accepted wait in the backlog.
     let mut idle = Vec::new();
     for _ in 0..OPEN_FILES {
-        match tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(broker)).await {
+        match tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(broker)).await {
             Ok(connected) => idle.push(connected.unwrap()),
             Err(_) => break,
         }
