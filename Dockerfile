@@ -7,6 +7,7 @@ WORKDIR /build
 # The dependencies first: they are built again only when they change.
 COPY Cargo.toml Cargo.lock ./
 COPY protocol/Cargo.toml protocol/
+COPY benches/counters benches/counters
 COPY protocol/benches protocol/benches
 COPY compat-tests/Cargo.toml compat-tests/
 RUN mkdir -p src protocol/src compat-tests/src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs protocol/src/lib.rs && echo 'fn main() {}' > compat-tests/src/main.rs \
