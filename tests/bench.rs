@@ -102,6 +102,19 @@ fn many_topics_are_made_sent_to_and_consumed() {
     }
 }
 
+#[test]
+fn transactions_are_committed_or_stay_open_and_are_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, addr) = server_with(folder.path(), "transactionTimeOut=100");
+    let pid = server.child.id();
+    let set =
+        report(&run(folder.path(), addr, "transactions", &format!("--connections 2 --in-flight 8 --messages 300 --server-pid {pid}")));
+    assert_eq!((&set["messages"], &set["workload"]), (&300.into(), &"transactions".into()));
+    let asked = report(&run(folder.path(), addr, "transactions", &format!("--open 50 --asked-seconds 2 --server-pid {pid}")));
+    assert_eq!((&asked["workload"], &asked["figures"]["open_halves"]), (&"questions".into(), &50.0.into()));
+    assert_eq!(asked["messages"], 50, "each is asked about once in the first interval");
+}
+
 /// Message i is due at t0 + i/R: a run of 500 messages at 1,000 per second takes half a second however fast the server is.
 #[test]
 fn an_open_loop_keeps_to_its_rate() {

@@ -18,7 +18,7 @@ use ferrocket_protocol::header::{
     GetTopicConfigRequestHeader, SendMessageRequestHeader,
 };
 use ferrocket_protocol::message::id::parse_offset_id;
-use ferrocket_protocol::message::{properties, property};
+use ferrocket_protocol::message::{properties, property, sys_flag};
 use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code};
 use support::process::{Server, failed_start, with_any_ports, write};
 use support::{Client, pull_header, pull_request, pulled, send_request};
@@ -210,24 +210,43 @@ async fn a_send_that_waited_longer_than_it_may_is_refused() {
         let story = with(settings);
         let mut client = story.client().await;
         client.call(send_request("T", 0, "", "first")).await;
-        let opaques = client.begin_all((0..50).map(|_| send_request("T", 0, "", "x"))).await;
-        let mut busy = 0;
-        for opaque in opaques {
-            let response = client.response(opaque).await;
-            if response.code == response_code::SYSTEM_BUSY {
-                assert!(
-                    support::remark(&response)
-                        .starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: ")
-                );
-                busy += 1;
-            }
-        }
+        let busy = busy_of_fifty(&mut client, &send_request("T", 0, "", "x")).await;
         story.end();
         busy
     };
     assert!(busy_of(&["waitTimeMillsInSendQueue=0"]).await > 0);
     assert_eq!(busy_of(&["waitTimeMillsInSendQueue=10000"]).await, 0);
     assert_eq!(busy_of(&["waitTimeMillsInSendQueue=0", "brokerFastFailureEnable=false"]).await, 0);
+}
+
+/// How many of fifty in one read are told that they waited too long.
+async fn busy_of_fifty(client: &mut Client, request: &RemotingCommand) -> usize {
+    let mut busy = 0;
+    for opaque in client.begin_all((0..50).map(|_| request.clone())).await {
+        let response = client.response(opaque).await;
+        if response.code == response_code::SYSTEM_BUSY {
+            let remark = support::remark(&response);
+            assert!(remark.starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: "), "{remark}");
+            busy += 1;
+        }
+    }
+    busy
+}
+
+#[tokio::test]
+async fn an_end_of_a_transaction_that_waited_longer_than_it_may_is_refused() {
+    let header = EndTransactionRequestHeader {
+        producer_group: "P".into(),
+        commit_or_rollback: sys_flag::TRANSACTION_COMMIT,
+        ..EndTransactionRequestHeader::default()
+    };
+    let request = RemotingCommand::request_with(request_code::END_TRANSACTION, &header);
+    for (setting, is_refused) in [("waitTimeMillsInTransactionQueue=0", true), ("waitTimeMillsInTransactionQueue=10000", false)] {
+        let story = with(&[setting, "waitTimeMillsInSendQueue=0"]);
+        let busy = busy_of_fifty(&mut story.client().await, &request).await;
+        assert_eq!(busy > 0, is_refused, "{setting}: {busy}");
+        story.end();
+    }
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
+use ferrocket::store::{MemoryFs, Operation};
 use ferrocket_protocol::header::send::SendMessageResponseHeader;
 use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader};
 use ferrocket_protocol::message::id::parse_offset_id;
@@ -483,4 +485,33 @@ async fn a_commit_waits_for_the_disk_like_a_send() {
     end(&mut client, place, COMMIT).await;
     assert!(broker.broker.store.flushed_offset() >= place.physical_offset);
     assert_eq!((max(&broker, "orders", 3), broker.broker.store.flushed_offset()), (1, broker.broker.store.max_phy_offset()));
+}
+
+/// The commit is refused, the half stays open, and the same commit comes through when there is room again.
+#[tokio::test]
+async fn a_disk_that_is_full_in_the_middle_of_a_commit_leaves_the_half_open() {
+    let fs = MemoryFs::new();
+    let (setup, clock) = Setup::new().on(&fs).manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("orders", 4);
+    let mut client = broker.connect().await;
+    let body = "m".repeat(2 << 20);
+    let place = prepare(&mut client, "half").await;
+    for operation in [Operation::Create, Operation::Reserve] {
+        fs.fail(operation, "commitlog", ErrorKind::StorageFull, usize::MAX);
+    }
+    let filling = || support::send_request("orders", 0, "", &body);
+    let mut sent = 0;
+    while client.call(filling()).await.code == response_code::SUCCESS {
+        sent += 1;
+        assert!(sent < 100, "a full disk took {sent} messages");
+    }
+    let refused = ask_end(&mut client, &end_header(place, COMMIT)).await;
+    assert_eq!((refused.code, max(&broker, "orders", 3)), (response_code::SERVICE_NOT_AVAILABLE, 0), "{:?}", refused.remark);
+
+    fs.heal();
+    pass(&broker, &clock, 61_000).await;
+    broker.wait_until(|broker| broker.store.is_writable()).await;
+    end(&mut client, place, COMMIT).await;
+    assert_eq!(max(&broker, "orders", 3), 1);
 }

@@ -39,6 +39,9 @@ pub(in crate::cli) struct TransactionArgs {
     /// Prepare so many half messages and leave them open; nothing is committed
     #[arg(long, conflicts_with_all = ["messages", "seconds"])]
     open: Option<u64>,
+    /// Then stay connected for so long without deciding: the report is of the questions that come
+    #[arg(long, requires = "open", value_name = "SECONDS")]
+    asked_seconds: Option<f64>,
 }
 
 /// Opaques of half messages count from here; those of their ends follow `END_DISTANCE` behind.
@@ -85,7 +88,9 @@ pub(super) async fn run(args: &TransactionArgs, runtime: &Runtime) -> Result<(),
     }
     let mut done = 0;
     let mut latency_nanos = latency_histogram();
-    for (count, latency) in join_all(tasks, &progress, clock).await? {
+    let mut producers = Vec::new();
+    for (producer, count, latency) in join_all(tasks, &progress, clock).await? {
+        producers.push(producer);
         done += count;
         latency_nanos += latency;
     }
@@ -98,7 +103,42 @@ pub(super) async fn run(args: &TransactionArgs, runtime: &Runtime) -> Result<(),
     report.took(done, seconds);
     report.latency_micros = Some(Latency::of(&latency_nanos));
     prove(&control, clock, args, done, before, halves_before).await?;
+    if let Some(seconds) = args.asked_seconds {
+        report = be_asked(args, producers, done, seconds, runtime).await?;
+    }
     report.print(common.json)
+}
+
+/// What the questions about `open` halves cost while nobody answers them.
+async fn be_asked(
+    args: &TransactionArgs,
+    producers: Vec<Producer>,
+    open: u64,
+    seconds: f64,
+    runtime: &Runtime,
+) -> Result<Report, BenchError> {
+    let (common, clock) = (&args.common, runtime.clock());
+    let progress = Progress::start("questions", Goal::Seconds(seconds), runtime);
+    let window = Window::open(common.server_pid, common.count_syscalls)?;
+    let started = clock.nanos();
+    let listen = |producer: Producer| runtime.spawn("transactions", producer.be_asked(seconds, progress.counter()));
+    let tasks: Vec<_> = producers.into_iter().map(listen).collect();
+    let mut questions = 0;
+    for task in tasks {
+        questions += task.join().await.ok_or(BenchError::Worker)??;
+    }
+    let seconds = (clock.nanos() - started) as f64 / 1e9;
+    drop(progress);
+    let mut report = Report::new("questions", common);
+    report.cost = window.close(questions, seconds, common.threads)?;
+    report.depth = args.in_flight as usize;
+    report.body_bytes = args.body_bytes;
+    report.took(questions, seconds);
+    report.figure("open_halves", open as f64);
+    if questions == 0 {
+        return Err(BenchError::NotProven(format!("nobody asked about {open} open transactions in {seconds:.0} s")));
+    }
+    Ok(report)
 }
 
 /// As many half messages were stored, and as many messages are seen, as were acknowledged. The original may store a half message
@@ -161,7 +201,7 @@ struct Producer {
 }
 
 impl Producer {
-    async fn run(mut self, depth: usize) -> Result<(u64, Histogram<u64>), BenchError> {
+    async fn run(mut self, depth: usize) -> Result<(Self, u64, Histogram<u64>), BenchError> {
         let mut latency_nanos = latency_histogram();
         let mut done = 0;
         self.in_flight = vec![0; depth];
@@ -195,7 +235,29 @@ impl Producer {
                 self.prepare(slot);
             }
         }
-        Ok((done, latency_nanos))
+        Ok((self, done, latency_nanos))
+    }
+
+    /// Counts the questions that come in so many seconds.
+    async fn be_asked(mut self, seconds: f64, progress: Arc<AtomicU64>) -> Result<u64, BenchError> {
+        let mut questions = 0;
+        let clock = self.clock.clone();
+        let counting = async {
+            loop {
+                self.connection.read().await?;
+                while let Some(frame) = self.connection.next_frame()? {
+                    let request = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what: "question", error })?;
+                    if request.code == request_code::CHECK_TRANSACTION_STATE && !request.is_response() {
+                        questions += 1;
+                        progress.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            failed = counting => failed,
+            () = clock.sleep(std::time::Duration::from_secs_f64(seconds)) => Ok(questions),
+        }
     }
 
     /// So that there is somebody to be asked; the questions are not answered.
