@@ -24,7 +24,8 @@ quickstart: ; cargo run -q --locked -p compat-tests --bin quickstart
 compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests --bin compat-tests -- --server oracle --fresh
 # Each decoder for a minute; skipped aloud without a nightly toolchain and cargo-fuzz.
 fuzz:   ; scripts/fuzz.sh
-# Beside the original, into BENCHMARKS.md. Both need a JDK and Maven. quick: the short list against the original's leanest, under ten minutes.
+# Beside the original, into BENCHMARKS.md. Both need a JDK and Maven. quick: the short list against the original's leanest, starts on 1 GB,
+# under ten minutes.
 BENCH = target/release/ferrocket bench compare --dir $${BENCH_DIR:-/tmp/ferrocket-bench} --page BENCHMARKS.md
-bench-quick: release ; $(BENCH) --quick --seconds 4 --warmup-java-seconds 8 --java "$$(scripts/oracle.sh $${ORACLE_VERSION:-4.9.7})"
+bench-quick: release ; $(BENCH) --quick --seconds 3 --warmup-java-seconds 6 --fill-messages 800000 --retry-minutes 6 --java "$$(scripts/oracle.sh $${ORACLE_VERSION:-4.9.7})"
 bench:  release ; $(BENCH) --heaps lean,shipped --java "$$(scripts/oracle.sh 4.9.7)" --java "$$(scripts/oracle.sh 5.5.0)"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The meter: each workload on a small load, and that a run against a server that lies gives no figures.
-#![allow(clippy::unwrap_used, reason = "a story that cannot go on ends")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 mod support;
 
@@ -60,8 +60,10 @@ fn every_way_to_send_is_acknowledged_counted_and_read_back() {
         ("--connections 2 --depth 2 --messages 1280 --batch 32", 1280),
         ("--connections 2 --messages 1280 --oneway", 1280),
         ("--connections 4 --messages 500 --rate 5000", 500),
+        ("--connections 2 --depth 4 --messages 1000 --topic many --topics 20 --queues 2", 1000),
     ] {
-        let report = report(&run(folder.path(), addr, "send", &format!("{shape} --read-back --server-pid {pid}")));
+        let read_back = if shape.contains("--topics") { "" } else { "--read-back" };
+        let report = report(&run(folder.path(), addr, "send", &format!("{shape} {read_back} --server-pid {pid}")));
         assert_eq!(report["messages"], messages, "{shape}");
         assert!(report["bodies_checked"].as_u64().unwrap() > 8, "{shape}: {report}");
         assert!(report["latency_micros"]["p50"].as_f64().unwrap() > 0.0, "{shape}");
@@ -113,6 +115,50 @@ fn transactions_are_committed_or_stay_open_and_are_asked_about() {
     let asked = report(&run(folder.path(), addr, "transactions", &format!("--open 50 --asked-seconds 2 --server-pid {pid}")));
     assert_eq!((&asked["workload"], &asked["figures"]["open_halves"]), (&"questions".into(), &50.0.into()));
     assert_eq!(asked["messages"], 50, "each is asked about once in the first interval");
+}
+
+#[test]
+fn connections_that_hold_are_counted_and_each_gets_its_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, addr) = server(folder.path());
+    let pid = server.child.id();
+    let shape = format!("--connections 40 --queues 3 --rate 500 --producers 2 --seconds 0.4 --server-pid {pid}");
+    let report = report(&run(folder.path(), addr, "hold", &shape));
+    let figure = |name: &str| report["figures"][name].as_f64().unwrap_or_else(|| panic!("{name}: {report}"));
+    assert_eq!((figure("held_pulls_count"), &report["messages"]), (40.0, &200.into()));
+    assert!(figure("alone_ack_p99_micros") > 0.0 && figure("beside_ack_p99_micros") > 0.0);
+    assert!(figure("wake_all_millis") >= figure("wake_p50_millis"));
+    assert!(report["server"]["descriptors"].as_u64().unwrap() > 40, "{report}");
+}
+
+#[test]
+fn a_group_joins_lives_and_hears_that_one_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, addr) = server(folder.path());
+    let pid = server.child.id();
+    let shape = format!("--connections 30 --heartbeats 2 --lists 3 --server-pid {pid}");
+    let report = report(&run(folder.path(), addr, "group", &shape));
+    assert_eq!((&report["messages"], &report["figures"]["members_count"]), (&60.into(), &30.0.into()));
+    // {"consumerIdList":["127.0.0.1@bench-00000",...]}
+    assert_eq!(report["figures"]["list_bytes"].as_f64(), Some(21.0 + 30.0 * 24.0 - 1.0));
+    assert!(report["figures"]["join_news_count"].as_f64().unwrap() >= 29.0, "{report}");
+    assert!(report["figures"]["leave_all_listed_millis"].as_f64() >= report["figures"]["leave_all_told_millis"].as_f64());
+    assert!(refusal(&run(folder.path(), addr, "group", "--connections 1")).contains("at least two"));
+}
+
+#[test]
+fn a_backlog_is_filled_once_and_read_beside_live_sends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, addr) = server(folder.path());
+    let pid = server.child.id();
+    let shape = format!("--connections 2 --backlog-messages 3000 --rate 500 --producers 2 --seconds 0.4 --server-pid {pid}");
+    for _ in 0..2 {
+        let report = report(&run(folder.path(), addr, "drain", &shape));
+        let figure = |name: &str| report["figures"][name].as_f64().unwrap_or_else(|| panic!("{name}: {report}"));
+        assert_eq!(figure("backlog_messages"), 3000.0, "the second run finds it");
+        assert_eq!(report["messages"].as_u64().unwrap() % 3000, 0, "only whole rounds are counted: {report}");
+        assert!(figure("alone_ack_p50_micros") > 0.0 && figure("beside_ack_p99_9_micros") > 0.0);
+    }
 }
 
 /// Message i is due at t0 + i/R: a run of 500 messages at 1,000 per second takes half a second however fast the server is.
@@ -189,9 +235,12 @@ fn start(folder: &Path, args: &str, shell: &str) -> Output {
 
 #[test]
 fn a_start_is_measured_from_every_state_of_the_store() {
-    for case in
-        ["empty --idle-seconds 0.2", "clean --fill-messages 2000", "killed --fill-messages 2000", "derived-deleted --fill-messages 2000"]
-    {
+    for case in [
+        "empty --idle-seconds 0.2",
+        "clean --fill-messages 2000",
+        "killed --fill-messages 2000 --fill-topics 30 --queues 4",
+        "derived-deleted --fill-messages 2000",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let report = report(&start(folder.path(), &format!("--case {case}"), ""));
         let figure = |name: &str| report["figures"][name].as_f64();
@@ -208,6 +257,59 @@ fn a_start_that_loses_what_was_acknowledged_gets_no_figures() {
     let forgets = format!("rm -rf {};", folder.path().join("data").display());
     let said = refusal(&start(folder.path(), "--case clean --fill-messages 100 --patience-seconds 2", &forgets));
     assert!(said.contains("was acknowledged and is not found"), "{said}");
+}
+
+/// A program that stands before the machine's own.
+fn program(folder: &Path, name: &str, script: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// One turn of a start, with a directory of results for each.
+fn compare(folder: &Path, java: &str, results: &str) -> Output {
+    let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let (addr, dir) = (format!("127.0.0.1:{port}"), folder.join("dir").display().to_string());
+    let line = ["bench", "compare", "--java", java, "--only", "R1", "--turns", "1", "--addr", &addr, "--dir", &dir, "--results", results];
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    command(folder, &line).env("PATH", path).output().unwrap()
+}
+
+#[test]
+fn what_is_lacking_to_run_the_original_is_told_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    program(folder.path(), "docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1");
+    let said = refusal(&compare(folder.path(), "apache/rocketmq:5.3.2", "results"));
+    assert!(said.contains("no directory of jars") && said.contains("Cannot connect to the Docker daemon"), "{said}");
+    let said = refusal(&compare(folder.path(), &folder.path().display().to_string(), "results"));
+    assert!(said.contains("holds no rocketmq-broker-*.jar"), "{said}");
+    assert!(!folder.path().join("results").exists());
+}
+
+/// A server that never gets up is enough to see that the jars of the image are those that are run.
+#[test]
+fn the_jars_of_an_image_are_copied_out_once_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("image/rocketmq-9.9.9/lib");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("rocketmq-broker-9.9.9.jar"), "").unwrap();
+    let log = folder.path().join("docker.log").display().to_string();
+    let image = folder.path().join("image").display().to_string();
+    let docker = format!("echo \"$@\" >>{log}; case $1 in create) echo c0;; cp) cp -r {image} \"$3\";; esac");
+    program(folder.path(), "docker", &docker);
+    program(folder.path(), "java", "echo \"$@\" >>java.log; exit 3");
+    for results in ["first", "second"] {
+        let output = compare(folder.path(), "apache/rocketmq:9.9.9", results);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let table = String::from_utf8(output.stdout).unwrap();
+        assert!(table.contains("R1 9.9.9 lean: bench start") && table.contains("| R1 start, empty |"), "{table}");
+    }
+    let to = folder.path().join("dir/images/apache_rocketmq_9.9.9");
+    let asked = std::fs::read_to_string(log).unwrap();
+    assert_eq!(asked, format!("create apache/rocketmq:9.9.9\ncp c0:/home/rocketmq {}\nrm c0\n", to.display()));
+    let run = std::fs::read_to_string(folder.path().join("java.log")).unwrap();
+    assert!(run.contains(&format!("{}/rocketmq-9.9.9/lib/*", to.display())), "{run}");
 }
 
 /// What stands between the generator and an honest server.

@@ -8,19 +8,25 @@
 //! `Report`. `frames` makes its requests, `pace` its due times, `control` asks what proves it. A row in `workload` makes it part of
 //! `suite` and `compare`.
 
+mod ask;
 mod compare;
 mod connection;
 mod control;
+mod drain;
 mod e2e;
 mod echo;
 mod flow;
 mod flush;
 mod frames;
+mod group;
+mod hold;
+mod image;
 mod meter;
 mod original;
 mod pace;
 mod progress;
 mod pull;
+mod pull_frame;
 mod report;
 mod send;
 mod server;
@@ -64,6 +70,12 @@ pub(super) enum Bench {
     E2e(e2e::E2eArgs),
     /// Send to and consume from many topics at full speed
     Topics(topics::TopicsArgs),
+    /// Read a backlog while producers send at a fixed rate: what these notice
+    Drain(drain::DrainArgs),
+    /// Keep many connections with held pulls: what they cost, and what producers beside them notice
+    Hold(hold::HoldArgs),
+    /// Join many consumers to one group: heartbeats, lists of members, and the news when one leaves
+    Group(group::GroupArgs),
     /// Start a server on a store in some state and measure until it serves, and what it uses when idle
     Start(start::StartArgs),
     /// Put the load of `send` on a server that only answers: the limit of this machine today
@@ -195,6 +207,9 @@ impl Bench {
             Self::Pull(args) => args.common.threads,
             Self::E2e(args) => args.common.threads,
             Self::Topics(args) => args.common.threads,
+            Self::Drain(args) => args.common.threads,
+            Self::Hold(args) => args.common.threads,
+            Self::Group(args) => args.common.threads,
             Self::Flush(args) => args.send.common.threads,
             Self::Echo(args) => args.common.threads,
             Self::Start(_) | Self::Suite(_) | Self::Compare(_) | Self::Table(_) => 1,
@@ -212,6 +227,9 @@ impl Bench {
                 Self::Pull(args) => pull::run(args, &runtime).await,
                 Self::E2e(args) => e2e::run(args, &runtime).await,
                 Self::Topics(args) => topics::run(args, &runtime).await,
+                Self::Drain(args) => drain::run(args, &runtime).await,
+                Self::Hold(args) => hold::run(args, &runtime).await,
+                Self::Group(args) => group::run(args, &runtime).await,
                 Self::Flush(args) => flush::run(args, &runtime).await,
                 Self::Start(args) => start::run(args, &runtime).await,
                 Self::Echo(args) => echo::run(args, &runtime).await,

@@ -37,7 +37,7 @@ const FILES_RESERVE: u64 = 1_024;
 
 /// Lets this process open as many files as the machine allows: each connection is one, and shells give 1,024 by default.
 /// How many connections there may be at the same time.
-pub(super) fn raise_open_files() -> usize {
+pub(crate) fn raise_open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

@@ -20,6 +20,7 @@ use tracing::{error, info};
 
 pub use files::Fs;
 pub use machine::Machine;
+pub(crate) use machine::raise_open_files;
 pub use plan::{ConfigFile, Plan, Wanted};
 
 use crate::config::{Report, Unreadable};
@@ -42,7 +43,7 @@ pub enum StartError {
 
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
 pub fn run(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
-    let connections = ConnectionLimit::new(machine::raise_open_files());
+    let connections = ConnectionLimit::new(raise_open_files());
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("reactor").build();
     let threads = threads.map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
     let outcome = threads.block_on(serve(plan, connections, say));

@@ -15,13 +15,13 @@ use super::server::Server;
 use super::suite::{Choice, measured, on_echo, on_server};
 use super::workload::{Needs, WORKLOADS, Workload};
 use super::{BenchError, table};
-use crate::runtime::{Runtime, local_time};
+use crate::runtime::{Runtime, SharedClock, local_time};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CompareArgs {
-    /// A directory of the original's jars (scripts/oracle.sh prints one); may be given several times
-    #[arg(long, value_name = "DIRECTORY", required = true)]
-    java: Vec<PathBuf>,
+    /// A directory of the original's jars (scripts/oracle.sh prints one), or an image whose jars are taken; may be given several times
+    #[arg(long, value_name = "DIRECTORY_OR_IMAGE", required = true)]
+    java: Vec<String>,
     /// Each version runs with each of these
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Heap::Lean])]
     heaps: Vec<Heap>,
@@ -40,12 +40,18 @@ pub(in crate::cli) struct CompareArgs {
     warmup_ours_seconds: f64,
     #[arg(long, default_value_t = 20.0)]
     warmup_java_seconds: f64,
-    /// Times the order A B B A is gone through
-    #[arg(long, default_value_t = 1)]
-    rounds: u32,
+    /// Turns of each server; every second one in reverse order: A B B A
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    turns: u32,
     /// Void runs are tried again so often
     #[arg(long, default_value_t = 1)]
     retries: u32,
+    /// Nothing is tried again once so many minutes have passed
+    #[arg(long, default_value_t = f64::INFINITY)]
+    retry_minutes: f64,
+    /// Messages in the store of the workloads that start on one, instead of 3.5 millions (4 GB)
+    #[arg(long)]
+    fill_messages: Option<u64>,
     /// The lines go into a new file there
     #[arg(long, value_name = "DIRECTORY", default_value = "benches/results")]
     results: PathBuf,
@@ -77,24 +83,24 @@ impl Contender {
 pub(super) async fn run(args: &CompareArgs, runtime: &Runtime) -> Result<(), BenchError> {
     let dir = std::path::absolute(&args.dir).map_err(|error| BenchError::Process { file: args.dir.clone(), error: error.to_string() })?;
     let mut contenders = vec![Contender::Ours];
-    for lib in &args.java {
+    for source in &args.java {
         for heap in &args.heaps {
-            contenders.push(Contender::Java(Original::new(lib, *heap)?));
+            contenders.push(Contender::Java(Original::new(source, *heap, &dir)?));
         }
     }
     let mut lines = Lines::create(args, runtime)?;
     lines.add(json!({"machine": machine(), "contenders": contenders.iter().map(Contender::name).collect::<Vec<_>>()}))?;
-    for round in 0..args.rounds {
-        for turn in 0..2 {
-            let mut order: Vec<&Contender> = contenders.iter().collect();
-            if turn == 1 {
-                limits(args, &mut lines)?;
-                order.reverse();
-            }
-            for contender in order {
-                let visit = Visit { args, dir: &dir, contender, number: round * 2 + turn, runtime };
-                visit.run(&mut lines).await?;
-            }
+    for turn in 0..args.turns {
+        if turn == args.turns / 2 {
+            limits(args, &mut lines)?;
+        }
+        let mut order: Vec<&Contender> = contenders.iter().collect();
+        if turn % 2 == 1 {
+            order.reverse();
+        }
+        for contender in order {
+            let visit = Visit { args, dir: &dir, contender, number: turn, runtime };
+            visit.run(&mut lines).await?;
         }
     }
     let page = table::of(&lines.lines, &lines.path.display().to_string());
@@ -155,7 +161,7 @@ impl Visit<'_> {
         if self.number == 0 {
             for workload in self.args.choice.of(Needs::Start) {
                 let command = self.fresh("ASYNC_FLUSH")?;
-                let mut line = on_server_to_start(workload, self.args.addr, &self.store(), &self.log());
+                let mut line = self.on_server_to_start(workload);
                 line.push("--".to_owned());
                 line.extend(command);
                 lines.measure(workload, &line, self.contender.name(), self.number, 0)?;
@@ -213,15 +219,18 @@ impl Visit<'_> {
             Contender::Java(_) => self.args.warmup_java_seconds,
         };
         let warmup = WORKLOADS.iter().find(|workload| workload.id == "W5").expect("it stands in the table");
-        measured(warmup, &on_server(warmup, self.args.addr, seconds)).map(|_| ())
+        measured(warmup.id, &on_server(warmup, self.args.addr, seconds)).map(|_| ())
     }
-}
 
-fn on_server_to_start(workload: &Workload, addr: SocketAddr, store: &Path, log: &Path) -> Vec<String> {
-    let mut line: Vec<String> = workload.line.iter().map(|word| (*word).to_owned()).collect();
-    let (addr, store, log) = (addr.to_string(), store.display().to_string(), log.display().to_string());
-    line.extend(["--addr", &addr, "--data", &store, "--server-log", &log].iter().map(|word| (*word).to_owned()));
-    line
+    fn on_server_to_start(&self, workload: &Workload) -> Vec<String> {
+        let mut line: Vec<String> = workload.line.iter().map(|word| (*word).to_owned()).collect();
+        if let (Some(messages), Some(at)) = (self.args.fill_messages, line.iter().position(|word| word == "--fill-messages")) {
+            line[at + 1] = messages.to_string();
+        }
+        let (addr, store, log) = (self.args.addr.to_string(), self.store().display().to_string(), self.log().display().to_string());
+        line.extend(["--addr", &addr, "--data", &store, "--server-log", &log].iter().map(|word| (*word).to_owned()));
+        line
+    }
 }
 
 /// What was measured, on the disk as soon as it is known.
@@ -229,6 +238,8 @@ struct Lines {
     path: PathBuf,
     file: File,
     lines: Vec<Value>,
+    clock: SharedClock,
+    retry_until_nanos: f64,
 }
 
 impl Lines {
@@ -239,7 +250,9 @@ impl Lines {
         }
         let path = args.results.join(format!("{}.jsonl", local_time(runtime.clock().now_millis()).format("%Y%m%d-%H%M%S")));
         let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(io)?;
-        Ok(Self { path, file, lines: Vec::new() })
+        let clock = runtime.clock().clone();
+        let retry_until_nanos = clock.nanos() as f64 + args.retry_minutes * 60e9;
+        Ok(Self { path, file, lines: Vec::new(), clock, retry_until_nanos })
     }
 
     fn add(&mut self, line: Value) -> Result<(), BenchError> {
@@ -254,7 +267,7 @@ impl Lines {
     fn measure(&mut self, workload: &Workload, line: &[String], contender: &str, round: u32, retries: u32) -> Result<(), BenchError> {
         for tried in 0..=retries {
             super::say(&format!("{} {contender}: bench {}", workload.id, line.join(" ")))?;
-            let mut result = match measured(workload, line) {
+            let mut result = match measured(workload.id, line) {
                 Ok(result) => result,
                 Err(error) => json!({"id": workload.id, "failed": error.to_string()}),
             };
@@ -263,7 +276,7 @@ impl Lines {
             result["round"] = round.into();
             result["void"] = void.clone().into();
             self.add(result)?;
-            if void.is_none() || tried == retries {
+            if void.is_none() || tried == retries || self.clock.nanos() as f64 > self.retry_until_nanos {
                 break;
             }
         }

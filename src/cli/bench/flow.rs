@@ -5,10 +5,8 @@
 //! says when it was due, so that its way from there to the consumer is one latency. Nothing counts unless every group got every
 //! acknowledged message once and in order.
 
-mod ask;
 mod consume;
 mod produce;
-mod pull_frame;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +17,11 @@ use hdrhistogram::Histogram;
 use self::consume::Consumer;
 use self::produce::Producer;
 use super::connection::LoadConnection;
-use super::frames::{FrameShape, Template, UNIQUE_KEY_BYTES, numbered_topic};
+use super::frames::{FrameShape, Template, UNIQUE_KEY_BYTES, topics};
 use super::meter::Window;
 use super::progress::{Goal, Progress};
 use super::report::{Latency, Report, latency_histogram};
-use super::{ANSWER_MAX, BenchError, CommonArgs, GROUP, join_all};
+use super::{ANSWER_MAX, BenchError, CommonArgs, GROUP, ask, join_all};
 use crate::runtime::{Runtime, SharedClock, Shutdown, Task};
 
 /// How often it is looked whether everything has arrived.
@@ -33,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 pub(super) struct Flow<'a> {
     pub(super) workload: &'static str,
     pub(super) common: &'a CommonArgs,
-    /// More than one are `numbered_topic`s.
+    /// See `frames::topics`.
     pub(super) topics: u32,
     pub(super) body_bytes: usize,
     pub(super) load: Load,
@@ -110,10 +108,7 @@ impl Flow<'_> {
     pub(super) async fn run(&self, runtime: &Runtime) -> Result<(), BenchError> {
         let common = self.common;
         let clock = runtime.clock();
-        let names: Vec<String> = match self.topics {
-            1 => vec![common.topic.clone()],
-            count => (0..count).map(|number| numbered_topic(&common.topic, number)).collect(),
-        };
+        let names = topics(&common.topic, self.topics);
         let creating = clock.nanos();
         ask::create_topics(common, &names).await?;
         let attaching = clock.nanos();

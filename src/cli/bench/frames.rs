@@ -22,8 +22,16 @@ pub(super) struct FrameShape {
     pub(super) oneway: bool,
 }
 
+/// The topics of a run: one of this name, or so many with a number behind it.
+pub(super) fn topics(name: &str, count: u32) -> Vec<String> {
+    match count {
+        1 => vec![name.to_owned()],
+        _ => (0..count).map(|number| numbered_topic(name, number)).collect(),
+    }
+}
+
 /// The name of one of up to 100,000 topics; all have the same length.
-pub(super) fn numbered_topic(prefix: &str, number: u32) -> String {
+fn numbered_topic(prefix: &str, number: u32) -> String {
     format!("{prefix}-{number:05}")
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Usage {
     /// Of the threads that live: the kernel forgets those of threads that ended.
     pub(super) context_switches: u64,
     pub(super) page_faults: u64,
+    pub(super) descriptors: usize,
 }
 
 impl Usage {
@@ -44,6 +45,8 @@ impl Usage {
             let status = read(&process.join("status"))?;
             total.anonymous_bytes += field(&status, "RssAnon:") * 1024;
             total.file_bytes += (field(&status, "RssFile:") + field(&status, "RssShmem:")) * 1024;
+            // Readable only for the process's own user.
+            total.descriptors += std::fs::read_dir(process.join("fd")).map_or(0, Iterator::count);
             let tasks = std::fs::read_dir(process.join("task")).map_err(|error| unreadable(&process.join("task"), error))?;
             for task in tasks.flatten() {
                 // A thread may end between the listing and the look.
@@ -161,6 +164,9 @@ pub(super) struct ServerCost {
     pub(super) syscalls_per_message: Option<f64>,
     pub(super) anonymous_mib: f64,
     pub(super) file_mib: f64,
+    /// Open at the end of the run.
+    #[serde(default)]
+    pub(super) descriptors: usize,
 }
 
 impl ServerCost {
@@ -175,6 +181,7 @@ impl ServerCost {
             syscalls_per_message: syscalls.map(per_message),
             anonymous_mib: after.anonymous_bytes as f64 / MIB,
             file_mib: after.file_bytes as f64 / MIB,
+            descriptors: after.descriptors,
         }
     }
 }

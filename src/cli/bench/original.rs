@@ -5,10 +5,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::ValueEnum;
 
-use super::BenchError;
+use super::{BenchError, image};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Heap {
@@ -38,6 +39,14 @@ impl Heap {
         }
     }
 
+    /// What the machine must have left; with what the JVM needs beside its heap.
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Lean => 2 * GIB,
+            Self::Shipped => 9 * GIB,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Lean => "lean",
@@ -54,18 +63,33 @@ pub(super) struct Original {
     heap: Heap,
 }
 
-const BROKER_JAR: &str = "rocketmq-broker-";
+pub(super) const BROKER_JAR: &str = "rocketmq-broker-";
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// Of the broker's jar in a directory.
+pub(super) fn version_in(lib: &Path) -> Option<String> {
+    std::fs::read_dir(lib).ok()?.flatten().find_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix(BROKER_JAR)?.strip_suffix(".jar").map(str::to_owned)
+    })
+}
 
 impl Original {
-    /// `lib` holds the jars, as `scripts/oracle.sh` prints it; the version is read from the broker's jar.
-    pub(super) fn new(lib: &Path, heap: Heap) -> Result<Self, BenchError> {
-        let entries = std::fs::read_dir(lib).map_err(|error| BenchError::Process { file: lib.to_owned(), error: error.to_string() })?;
-        let version = entries.flatten().find_map(|entry| {
-            let name = entry.file_name();
-            name.to_str()?.strip_prefix(BROKER_JAR)?.strip_suffix(".jar").map(str::to_owned)
-        });
-        let version = version.ok_or_else(|| BenchError::Refusal(format!("{} holds no {BROKER_JAR}*.jar", lib.display())))?;
-        Ok(Self { name: format!("{version} {}", heap.name()), lib: lib.to_owned(), heap })
+    /// `source` is a directory of its jars, as `scripts/oracle.sh` prints it, or an image that has them. Tells what this machine
+    /// lacks to run it.
+    pub(super) fn new(source: &str, heap: Heap, dir: &Path) -> Result<Self, BenchError> {
+        let lib = if Path::new(source).is_dir() { PathBuf::from(source) } else { image::jars(source, dir)? };
+        let version = version_in(&lib).ok_or_else(|| BenchError::Refusal(format!("{} holds no {BROKER_JAR}*.jar", lib.display())))?;
+        let name = format!("{version} {}", heap.name());
+        let available = available_bytes()?;
+        if available < heap.bytes() {
+            let gib = |bytes: u64| bytes as f64 / GIB as f64;
+            let text = format!("{name} needs {:.0} GiB of memory, this machine has {:.1} left", gib(heap.bytes()), gib(available));
+            return Err(BenchError::Refusal(text));
+        }
+        let java = Command::new("java").arg("-version").output();
+        java.map_err(|error| BenchError::Refusal(format!("{name} needs a JVM, and java cannot be started: {error}")))?;
+        Ok(Self { name, lib, heap })
     }
 
     /// Writes its configuration below `dir` and says how it is started. Its waitTimeMillsInSendQueue is raised, so that it refuses
@@ -108,4 +132,12 @@ impl Original {
         ]);
         Ok(command)
     }
+}
+
+fn available_bytes() -> Result<u64, BenchError> {
+    let file = Path::new("/proc/meminfo");
+    let wrong = |error: String| BenchError::Process { file: file.to_owned(), error };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| wrong("no MemAvailable".to_owned()))
 }

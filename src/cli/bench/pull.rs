@@ -47,12 +47,7 @@ const CHECK_EVERY: u64 = 64;
 pub(super) async fn run(args: &PullArgs, runtime: &Runtime) -> Result<(), BenchError> {
     let common = &args.common;
     let control = Control::new(common.addr, runtime);
-    let ends = control.max_offsets(&common.topic, common.queues).await?;
-    let mut queues = Vec::new();
-    for (queue_id, end) in ends.into_iter().enumerate() {
-        let begin = control.min_offset(&common.topic, queue_id as i32).await?;
-        queues.push(Queue::new(queue_id as i32, begin, end));
-    }
+    let queues = queues(&control, common).await?;
     if args.cold {
         forget_files()?;
     }
@@ -74,15 +69,26 @@ pub(super) async fn run(args: &PullArgs, runtime: &Runtime) -> Result<(), BenchE
     report.print(common.json)
 }
 
-/// Reads what stands between two moments; how many bodies were checked.
-pub(super) async fn read_all(queues: Vec<Queue>, common: &CommonArgs, runtime: &Runtime) -> Result<u64, BenchError> {
+/// All that a topic holds.
+pub(super) async fn queues(control: &Control, common: &CommonArgs) -> Result<Vec<Queue>, BenchError> {
+    let ends = control.max_offsets(&common.topic, common.queues).await?;
+    let mut queues = Vec::new();
+    for (queue_id, end) in ends.into_iter().enumerate() {
+        let begin = control.min_offset(&common.topic, queue_id as i32).await?;
+        queues.push(Queue::new(queue_id as i32, begin, end));
+    }
+    Ok(queues)
+}
+
+/// Reads what stands between two moments.
+pub(super) async fn read_once(queues: Vec<Queue>, common: &CommonArgs, runtime: &Runtime) -> Result<Tally, BenchError> {
     let once = ReadArgs { batch: 32, rounds: 1 };
-    let progress = Progress::start("read back", Goal::Messages(expected(&queues, once.rounds)), runtime);
-    Ok(read(queues, once, common, &progress, runtime).await?.checked)
+    let progress = Progress::start("read", Goal::Messages(expected(&queues, once.rounds)), runtime);
+    read(queues, once, common, &progress, runtime).await
 }
 
 fn expected(queues: &[Queue], rounds: u32) -> u64 {
-    queues.iter().map(|queue| (queue.end - queue.begin) as u64).sum::<u64>() * u64::from(rounds)
+    queues.iter().map(Queue::count).sum::<u64>() * u64::from(rounds)
 }
 
 async fn read(
@@ -104,12 +110,9 @@ async fn read(
         let consumer = Consumer::new(connection, queues, args, common, progress.counter(), runtime.clock().clone());
         tasks.push(runtime.spawn("consumer", consumer.run()));
     }
-    let mut total = Tally { messages: 0, bytes: 0, checked: 0, latency_nanos: latency_histogram() };
+    let mut total = Tally::new();
     for tally in join_all(tasks, progress, runtime.clock()).await? {
-        total.messages += tally.messages;
-        total.bytes += tally.bytes;
-        total.checked += tally.checked;
-        total.latency_nanos += tally.latency_nanos;
+        total.add(tally);
     }
     if total.messages != expected {
         let text = format!("the queues hold {expected} messages, {} were pulled", total.messages);
@@ -119,14 +122,14 @@ async fn read(
 }
 
 /// Written pages stay in memory until they are on the disk, so they go there first.
-fn forget_files() -> Result<(), BenchError> {
+pub(super) fn forget_files() -> Result<(), BenchError> {
     rustix::fs::sync();
     let told = std::fs::OpenOptions::new().write(true).open("/proc/sys/vm/drop_caches").and_then(|mut file| file.write_all(b"3"));
     told.map_err(|error| BenchError::Io { what: "drop the machine's file caches", error })
 }
 
 /// What is read of a queue: from `begin` up to, not including, `end`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Queue {
     queue_id: i32,
     begin: i64,
@@ -138,13 +141,32 @@ impl Queue {
     pub(super) fn new(queue_id: i32, begin: i64, end: i64) -> Self {
         Self { queue_id, begin, next: begin, end }
     }
+
+    pub(super) fn count(&self) -> u64 {
+        (self.end - self.begin) as u64
+    }
 }
 
-struct Tally {
-    messages: u64,
-    bytes: u64,
-    checked: u64,
-    latency_nanos: Histogram<u64>,
+/// What was read.
+pub(super) struct Tally {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) checked: u64,
+    /// From a pull to its answer.
+    pub(super) latency_nanos: Histogram<u64>,
+}
+
+impl Tally {
+    pub(super) fn new() -> Self {
+        Self { messages: 0, bytes: 0, checked: 0, latency_nanos: latency_histogram() }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.checked += other.checked;
+        self.latency_nanos += other.latency_nanos;
+    }
 }
 
 struct Consumer {
@@ -171,8 +193,7 @@ impl Consumer {
         let mut request = RemotingCommand::request(request_code::PULL_MESSAGE);
         request.serialize_type = common.header.into();
         let topic = common.topic.as_str().into();
-        let tally = Tally { messages: 0, bytes: 0, checked: 0, latency_nanos: latency_histogram() };
-        Self { connection, queues, topic, batch: args.batch, rounds: args.rounds, request, clock, progress, tally }
+        Self { connection, queues, topic, batch: args.batch, rounds: args.rounds, request, clock, progress, tally: Tally::new() }
     }
 
     async fn run(mut self) -> Result<Tally, BenchError> {

@@ -114,12 +114,13 @@ impl Report {
         lines.extend(self.figures.iter().map(|(name, value)| format!("  {name:<34} {value:>12.3}")));
         if let Some(server) = &self.cost.server {
             lines.push(format!(
-                "  server          {:.2} CPU s per million messages, {:.2} context switches and {:.3} page faults per message, {:.1} MiB anonymous and {:.1} MiB file memory",
+                "  server          {:.2} CPU s per million messages, {:.2} context switches and {:.3} page faults per message, {:.1} MiB anonymous and {:.1} MiB file memory, {} descriptors",
                 server.cpu_seconds_per_million_messages,
                 server.context_switches_per_message,
                 server.page_faults_per_message,
                 server.anonymous_mib,
-                server.file_mib
+                server.file_mib,
+                server.descriptors
             ));
             lines.extend(server.syscalls_per_message.map(|count| format!("  system calls    {count:>12.3} per message")));
         }

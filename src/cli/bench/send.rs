@@ -14,12 +14,12 @@ use hdrhistogram::Histogram;
 
 use super::connection::LoadConnection;
 use super::control::Control;
-use super::frames::{FrameShape, Stamp, Template, command_numbers};
+use super::frames::{FrameShape, Stamp, Template, command_numbers, topics};
 use super::meter::Window;
 use super::pace::{Alarm, Pace};
 use super::progress::{Goal, Progress};
 use super::report::{Latency, Report, latency_histogram};
-use super::{BenchError, CommonArgs, join_all, pull};
+use super::{BenchError, CommonArgs, ask, join_all, pull};
 use crate::runtime::{Runtime, SharedClock};
 
 #[derive(Debug, Clone, Args)]
@@ -32,7 +32,7 @@ pub(in crate::cli) struct SendArgs {
     #[arg(long)]
     keep_topic: bool,
     /// Read every message back that was acknowledged, not only a sample
-    #[arg(long)]
+    #[arg(long, conflicts_with = "topics")]
     read_back: bool,
 }
 
@@ -42,6 +42,9 @@ pub(super) struct LoadArgs {
     /// Requests in flight on each connection; 1 is a synchronous producer
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) depth: u32,
+    /// Topics that take turns; more than one get a number behind the name
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    topics: u32,
     #[arg(long, default_value_t = 1024)]
     pub(super) body_bytes: usize,
     /// Messages of one request (SEND_BATCH_MESSAGE)
@@ -61,6 +64,23 @@ pub(super) struct LoadArgs {
     /// Sent first and not counted
     #[arg(long, default_value_t = 0.0)]
     warmup_seconds: f64,
+}
+
+impl LoadArgs {
+    /// One connection's synchronous sends, without an end.
+    fn one_kilobyte() -> Self {
+        Self {
+            depth: 1,
+            topics: 1,
+            body_bytes: 1024,
+            batch: 1,
+            oneway: false,
+            rate: None,
+            messages: None,
+            seconds: 0.0,
+            warmup_seconds: 0.0,
+        }
+    }
 }
 
 /// One in so many acknowledged requests is read back, up to `SAMPLES_MAX` per run.
@@ -89,15 +109,16 @@ pub(super) async fn run(args: &SendArgs, runtime: &Runtime) -> Result<(), BenchE
 pub(super) async fn measure(args: &SendArgs, runtime: &Runtime) -> Result<Report, BenchError> {
     let common = &args.common;
     let control = Control::new(common.addr, runtime);
+    let names = topics(&common.topic, args.load.topics);
     if !args.keep_topic {
-        control.create_topic(&common.topic, common.queues).await?;
+        ask::create_topics(common, &names).await?;
     }
-    let before = control.max_offsets(&common.topic, common.queues).await?;
+    let before = ask::max_offsets(common, &names).await?;
     let load = Load::new(common, &args.load);
     let (mut report, acknowledged, samples) = load.run("send", common, runtime).await?;
-    prove(&control, runtime.clock(), common, &before, acknowledged).await?;
+    prove(runtime.clock(), common, &names, &before, acknowledged).await?;
     for sample in &samples {
-        let pulled = control.pull_one(&common.topic, sample.queue_id, sample.queue_offset).await?;
+        let pulled = control.pull_one(&names[sample.stamp.topic as usize], sample.queue_id, sample.queue_offset).await?;
         let message = MessageView::decode(&pulled).map_err(|error| BenchError::Decode { what: "read a sample", error })?;
         if message.queue_offset != sample.queue_offset || message.body != load.template.body(sample.queue_id as u32, &sample.stamp) {
             let text = format!("queue {} offset {} does not hold what was sent", sample.queue_id, sample.queue_offset);
@@ -106,25 +127,25 @@ pub(super) async fn measure(args: &SendArgs, runtime: &Runtime) -> Result<Report
     }
     report.bodies_checked = samples.len() as u64;
     if args.read_back {
-        let after = control.max_offsets(&common.topic, common.queues).await?;
+        let after = ask::max_offsets(common, &names).await?;
         let queues = before.into_iter().zip(after).enumerate().map(|(at, (begin, end))| pull::Queue::new(at as i32, begin, end));
-        report.bodies_checked += pull::read_all(queues.collect(), common, runtime).await?;
+        report.bodies_checked += pull::read_once(queues.collect(), common, runtime).await?.checked;
     }
     Ok(report)
 }
 
 /// The queues must have grown by what was acknowledged: no less, and no more.
 pub(super) async fn prove(
-    control: &Control,
     clock: &SharedClock,
     common: &CommonArgs,
+    names: &[String],
     before: &[i64],
     acknowledged: u64,
 ) -> Result<(), BenchError> {
     let begin: i64 = before.iter().sum();
     let (mut advanced, mut grew_nanos) = (0, clock.nanos());
     loop {
-        let now = control.max_offsets(&common.topic, common.queues).await?.iter().sum::<i64>() - begin;
+        let now = ask::max_offsets(common, names).await?.iter().sum::<i64>() - begin;
         if now > advanced {
             (advanced, grew_nanos) = (now, clock.nanos());
         }
@@ -152,7 +173,7 @@ impl Load {
     pub(super) fn new(common: &CommonArgs, args: &LoadArgs) -> Self {
         let shape = FrameShape {
             topic: common.topic.clone(),
-            numbered: false,
+            numbered: args.topics > 1,
             queues: common.queues,
             header: common.header,
             body_bytes: args.body_bytes,
@@ -164,18 +185,13 @@ impl Load {
     }
 
     /// So many messages of 1 KB as fast as they are taken.
-    pub(super) fn filling(common: &CommonArgs, messages: u64) -> Self {
-        let args = LoadArgs {
-            depth: 16,
-            body_bytes: 1024,
-            batch: 1,
-            oneway: false,
-            rate: None,
-            messages: Some(messages),
-            seconds: 0.0,
-            warmup_seconds: 0.0,
-        };
-        Self::new(common, &args)
+    pub(super) fn filling(common: &CommonArgs, messages: u64, topics: u32) -> Self {
+        Self::new(common, &LoadArgs { depth: 16, topics, messages: Some(messages), ..LoadArgs::one_kilobyte() })
+    }
+
+    /// So many messages of 1 KB a second, whatever the server does; the first second does not count.
+    pub(super) fn live(common: &CommonArgs, per_second: f64, seconds: f64) -> Self {
+        Self::new(common, &LoadArgs { rate: Some(per_second), seconds, warmup_seconds: 1.0, ..LoadArgs::one_kilobyte() })
     }
 
     /// The report, how many messages were acknowledged (those of the warm-up too), and where some of them are.
@@ -242,6 +258,7 @@ impl Load {
         let started = runtime.clock().nanos();
         let mut tasks = Vec::new();
         for (at, connection) in connections.into_iter().enumerate() {
+            let places = common.queues * self.args.topics;
             let open_loop =
                 self.args.rate.map(|rate| Alarm::new().map(|alarm| (Pace::new(started, rate, at, count), alarm))).transpose()?;
             let producer = Producer {
@@ -249,6 +266,7 @@ impl Load {
                 id: at as u32,
                 depth: self.args.depth as usize,
                 queues: common.queues,
+                topics: self.args.topics,
                 batch: u64::from(self.args.batch),
                 open_loop,
                 plan: Arc::clone(&plan),
@@ -260,7 +278,7 @@ impl Load {
                 slots: Vec::new(),
                 free: Vec::new(),
                 out: BytesMut::new(),
-                next_queue: at as u32 % common.queues,
+                next_place: (at as u64 * u64::from(places) / count as u64) as u32,
             };
             tasks.push(runtime.spawn("producer", producer.run()));
         }
@@ -342,6 +360,7 @@ struct Producer {
     id: u32,
     depth: usize,
     queues: u32,
+    topics: u32,
     batch: u64,
     open_loop: Option<(Pace, Alarm)>,
     plan: Arc<Plan>,
@@ -354,7 +373,8 @@ struct Producer {
     slots: Vec<InFlight>,
     free: Vec<usize>,
     out: BytesMut,
-    next_queue: u32,
+    /// A queue of a topic: all topics' queue 0 come first.
+    next_place: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -443,16 +463,23 @@ impl Producer {
         let slot = self.free.pop().expect("no more were taken than are free");
         let mut stamp = Stamp { topic: 0, connection: self.id, sequence, born_millis };
         let opaque = OPAQUE_FIRST + slot as i32;
-        if let Some(oneway) = &self.oneway {
+        if let Some(oneway) = self.oneway.clone() {
             for _ in 1..messages {
-                oneway.stamp(&mut self.out, self.next_queue, opaque, &stamp);
-                self.next_queue = (self.next_queue + 1) % self.queues;
+                let queue = self.next_queue(&mut stamp);
+                oneway.stamp(&mut self.out, queue, opaque, &stamp);
                 stamp.sequence += 1;
             }
         }
+        let queue = self.next_queue(&mut stamp);
         self.slots[slot] = InFlight { due_nanos, messages, stamp };
-        self.template.stamp(&mut self.out, self.next_queue, opaque, &stamp);
-        self.next_queue = (self.next_queue + 1) % self.queues;
+        self.template.stamp(&mut self.out, queue, opaque, &stamp);
+    }
+
+    fn next_queue(&mut self, stamp: &mut Stamp) -> u32 {
+        stamp.topic = self.next_place % self.topics;
+        let queue = self.next_place / self.topics;
+        self.next_place = (self.next_place + 1) % (self.topics * self.queues);
+        queue
     }
 
     fn take_answers(&mut self, tally: &mut Tally) -> Result<(), BenchError> {

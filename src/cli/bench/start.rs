@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::control::Control;
+use super::frames::topics;
 use super::meter::Usage;
 use super::report::Report;
-use super::send::Load;
+use super::send::{self, Load};
 use super::server::{ATTEMPT_EVERY, Server};
-use super::{BenchError, CommonArgs};
+use super::{BenchError, CommonArgs, ask};
 use crate::runtime::Runtime;
 
 #[derive(Debug, Args)]
@@ -27,6 +27,12 @@ pub(in crate::cli) struct StartArgs {
     /// So many messages of 1 KB are in the store
     #[arg(long, default_value_t = 0)]
     fill_messages: u64,
+    /// They are in so many topics
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    fill_topics: u32,
+    /// Queues of each of them
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    queues: u32,
     /// The server's store, whose derived files are deleted; only for --case derived-deleted
     #[arg(long, value_name = "DIRECTORY", required_if_eq("case", "derived-deleted"))]
     data: Option<PathBuf>,
@@ -73,7 +79,7 @@ const FILL_TOPIC: &str = "ferrocket-bench-fill";
 pub(super) async fn run(args: &StartArgs, runtime: &Runtime) -> Result<(), BenchError> {
     let clock = runtime.clock();
     let patience = Duration::from_secs_f64(args.patience_seconds);
-    let common = CommonArgs { topic: FILL_TOPIC.to_owned(), connections: 16, ..CommonArgs::new(args.addr) };
+    let common = CommonArgs { topic: FILL_TOPIC.to_owned(), queues: args.queues, connections: 16, ..CommonArgs::new(args.addr) };
     let before = if args.case == Case::Empty { None } else { Some(prepare(args, &common, runtime).await?) };
 
     let started = clock.nanos();
@@ -82,14 +88,18 @@ pub(super) async fn run(args: &StartArgs, runtime: &Runtime) -> Result<(), Bench
     let ready_send_millis = millis(clock.nanos() - started);
     let mut report = Report::new("start", &common);
     report.label.clone_from(&args.label);
-    if let Some(ends) = before {
-        last_pull(&ends, &common, patience, runtime).await?;
+    if let Some(stored) = before {
+        last_pull(&stored, &common, patience, runtime).await?;
         report.figure("ready_pull_millis", millis(clock.nanos() - started));
     }
     let at_ready = Usage::of(server.id())?;
     report.figure("ready_send_millis", ready_send_millis);
     report.figure("cpu_seconds_until_ready", at_ready.cpu_seconds);
     report.figure("ready_anonymous_mib", at_ready.anonymous_bytes as f64 / (1024.0 * 1024.0));
+    report.figure("ready_file_mib", at_ready.file_bytes as f64 / (1024.0 * 1024.0));
+    report.figure("ready_descriptors_count", at_ready.descriptors as f64);
+    report.figure("messages_before_millions", args.fill_messages as f64 / 1e6);
+    report.figure("queues_before_count", if args.case == Case::Empty { 0.0 } else { f64::from(args.fill_topics * args.queues) });
     if args.idle_seconds > 0.0 {
         clock.sleep(Duration::from_secs_f64(args.settle_seconds)).await;
         let settled = Usage::of(server.id())?;
@@ -110,17 +120,22 @@ fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
-/// The ends of the queues that the server that is measured must find again.
-async fn prepare(args: &StartArgs, common: &CommonArgs, runtime: &Runtime) -> Result<Vec<i64>, BenchError> {
+/// What the server that is measured must find again.
+struct Stored {
+    names: Vec<String>,
+    /// Of all queues: those of the first topic, then those of the next one.
+    ends: Vec<i64>,
+}
+
+async fn prepare(args: &StartArgs, common: &CommonArgs, runtime: &Runtime) -> Result<Stored, BenchError> {
     let mut server = Server::start(&args.command, args.server_log.as_deref())?;
     server.first_send(args.addr, Duration::from_secs_f64(args.patience_seconds), runtime).await?;
-    let control = Control::new(args.addr, runtime);
-    control.create_topic(&common.topic, common.queues).await?;
-    let before = control.max_offsets(&common.topic, common.queues).await?;
-    let acknowledged = Load::filling(common, args.fill_messages).run("fill", common, runtime).await?.1;
-    super::send::prove(&control, runtime.clock(), common, &before, acknowledged).await?;
-    let ends = control.max_offsets(&common.topic, common.queues).await?;
-    drop(control);
+    let names = topics(&common.topic, args.fill_topics);
+    ask::create_topics(common, &names).await?;
+    let before = ask::max_offsets(common, &names).await?;
+    let acknowledged = Load::filling(common, args.fill_messages, args.fill_topics).run("fill", common, runtime).await?.1;
+    send::prove(runtime.clock(), common, &names, &before, acknowledged).await?;
+    let ends = ask::max_offsets(common, &names).await?;
     if args.case == Case::Killed {
         server.kill(runtime.clock()).await?;
     } else {
@@ -129,7 +144,7 @@ async fn prepare(args: &StartArgs, common: &CommonArgs, runtime: &Runtime) -> Re
     if args.case == Case::DerivedDeleted {
         remove_derived(args.data.as_deref().expect("clap requires it"))?;
     }
-    Ok(ends)
+    Ok(Stored { names, ends })
 }
 
 fn remove_derived(data: &Path) -> Result<(), BenchError> {
@@ -153,20 +168,20 @@ fn remove_derived(data: &Path) -> Result<(), BenchError> {
 }
 
 /// Waits until the last message of every queue can be pulled: the original follows its log at some distance after a start.
-async fn last_pull(ends: &[i64], common: &CommonArgs, patience: Duration, runtime: &Runtime) -> Result<(), BenchError> {
+async fn last_pull(stored: &Stored, common: &CommonArgs, patience: Duration, runtime: &Runtime) -> Result<(), BenchError> {
     let clock = runtime.clock();
-    let control = Control::new(common.addr, runtime);
+    let Stored { names, ends } = stored;
     let deadline = clock.nanos() + patience.as_nanos() as u64;
-    for (queue_id, end) in ends.iter().enumerate().filter(|(_, end)| **end > 0) {
-        while let Err(error) = control.pull_one(&common.topic, queue_id as i32, end - 1).await {
-            if clock.nanos() > deadline {
-                return Err(BenchError::NotProven(format!(
-                    "queue {queue_id} offset {} was acknowledged and is not found: {error}",
-                    end - 1
-                )));
-            }
-            clock.sleep(ATTEMPT_EVERY).await;
+    let mut missing: Vec<usize> = (0..ends.len()).filter(|place| ends[*place] > 0).collect();
+    loop {
+        missing = ask::without_last(common, names, ends, &missing).await?;
+        let Some(place) = missing.first() else { return Ok(()) };
+        if clock.nanos() > deadline {
+            let (count, queues) = (missing.len(), common.queues as usize);
+            let (name, queue_id, offset) = (&names[place / queues], place % queues, ends[*place] - 1);
+            let text = format!("{name} queue {queue_id} offset {offset} was acknowledged and is not found, as in {count} queues");
+            return Err(BenchError::NotProven(text));
         }
+        clock.sleep(ATTEMPT_EVERY).await;
     }
-    Ok(())
 }

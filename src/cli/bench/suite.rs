@@ -59,7 +59,7 @@ pub(super) async fn run(args: &SuiteArgs, runtime: &Runtime) -> Result<(), Bench
     for workload in args.choice.of(if is_sync { Needs::SyncFlush } else { Needs::AsyncFlush }) {
         let mut line = on_server(workload, args.addr, args.seconds);
         line.extend(args.server_pid.iter().flat_map(|pid| ["--server-pid".to_owned(), pid.to_string()]));
-        say(&measured(workload, &line)?.to_string())?;
+        say(&measured(workload.id, &line)?.to_string())?;
     }
     Ok(())
 }
@@ -88,25 +88,29 @@ fn own(words: &[&str]) -> Vec<String> {
 }
 
 fn timed(workload: &Workload, seconds: f64) -> Vec<String> {
-    let counts = workload.line[0] == "pull" || workload.line.contains(&"--messages");
-    if counts { Vec::new() } else { own(&["--warmup-seconds", "1", "--seconds", &seconds.to_string()]) }
+    let seconds = seconds.to_string();
+    match workload.line[0] {
+        "pull" => Vec::new(),
+        "transactions" => own(&["--seconds", &seconds]),
+        _ if workload.line.contains(&"--messages") => Vec::new(),
+        _ => own(&["--warmup-seconds", "1", "--seconds", &seconds]),
+    }
 }
 
-/// Runs `ferrocket bench LINE --json`; the report with the workload's id in front.
-pub(super) fn measured(workload: &Workload, line: &[String]) -> Result<Value, BenchError> {
+/// Runs `ferrocket bench LINE --json`; the report with an id in front.
+pub(super) fn measured(id: &str, line: &[String]) -> Result<Value, BenchError> {
     let io = |error| BenchError::Io { what: "run a workload", error };
     let mut command = Command::new(std::env::current_exe().map_err(io)?);
     command.args(["bench", &line[0], "--json"]).args(&line[1..]).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().map_err(io)?;
     if !output.status.success() {
-        return Err(BenchError::Workload(format!("{} ({}): {}", workload.id, line.join(" "), output.status)));
+        return Err(BenchError::Workload(format!("{id} ({}): {}", line.join(" "), output.status)));
     }
-    let report: Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Workload(format!("{}: {error}", workload.id)))?;
+    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Workload(format!("{id}: {error}")))?;
     let Value::Object(report) = report else {
-        return Err(BenchError::Workload(format!("{}: {report} is not a report", workload.id)));
+        return Err(BenchError::Workload(format!("{id}: {report} is not a report")));
     };
-    let mut named = serde_json::Map::from_iter([("id".to_owned(), workload.id.into())]);
+    let mut named = serde_json::Map::from_iter([("id".to_owned(), id.into())]);
     named.extend(report);
     Ok(Value::Object(named))
 }

@@ -80,6 +80,8 @@ const fn at_most(bound: f64) -> Option<Must> {
     Some(Must::AtMost(bound))
 }
 
+/// What a start finds in its store.
+const FILLED: Figure = less("M messages before", "/figures/messages_before_millions", None);
 const P50: Figure = less("p50 µs", "/latency_micros/p50", None);
 const P99: Figure = less("p99 µs", "/latency_micros/p99", None);
 
@@ -276,6 +278,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
         &["topics", "--topics", "10000", "--connections", "64", "--depth", "16"],
         figures![throughput(None), cpu(None), less("lag p50 µs", "/latency_micros/p50", None)],
     )),
+    without_limit(send(
+        "W13",
+        "transactions: half + commit, 64 in flight",
+        &["transactions", "--topic", "ferrocket-bench-transactions", "--connections", "1", "--in-flight", "64"],
+        figures![throughput(None), cpu(None), P50, P99],
+    )),
     quick(start(
         "R1",
         "start, empty",
@@ -287,32 +295,35 @@ pub(super) const WORKLOADS: &[Workload] = &[
     )),
     start(
         "R2",
-        "start, 4 GB, clean",
+        "start, clean",
         &["start", "--case", "clean", "--fill-messages", "3500000"],
         figures![
             less("ms to first ack", "/figures/ready_send_millis", at_most(200.0)),
             less("ms to first pull", "/figures/ready_pull_millis", None),
-            less("CPU s", "/figures/cpu_seconds_until_ready", None)
+            less("CPU s", "/figures/cpu_seconds_until_ready", None),
+            FILLED
         ],
     ),
     quick(start(
         "R3",
-        "start, 4 GB, after kill -9",
+        "start, after kill -9",
         &["start", "--case", "killed", "--fill-messages", "3500000"],
         figures![
             less("ms to first ack", "/figures/ready_send_millis", at_most(1000.0)),
             less("ms to first pull", "/figures/ready_pull_millis", None),
-            less("CPU s", "/figures/cpu_seconds_until_ready", None)
+            less("CPU s", "/figures/cpu_seconds_until_ready", None),
+            FILLED
         ],
     )),
     start(
         "R4",
-        "start, 4 GB, derived files deleted",
+        "start, derived files deleted",
         &["start", "--case", "derived-deleted", "--fill-messages", "3500000"],
         figures![
             less("ms to first ack", "/figures/ready_send_millis", None),
             less("ms to first pull", "/figures/ready_pull_millis", None),
-            less("CPU s", "/figures/cpu_seconds_until_ready", None)
+            less("CPU s", "/figures/cpu_seconds_until_ready", None),
+            FILLED
         ],
     ),
     quick(start(

@@ -10,8 +10,8 @@ use ferrocket_protocol::{RemotingCommand, response_code};
 
 use super::super::connection::LoadConnection;
 use super::super::frames::sequence_of;
+use super::super::pull_frame::PullFrame;
 use super::super::{BenchError, HeaderForm};
-use super::pull_frame::PullFrame;
 use super::{Shared, Tally};
 
 /// The checksum of one in so many bodies is computed again.

@@ -5,9 +5,9 @@ use bytes::BytesMut;
 use ferrocket_protocol::header::pull::{PullMessageRequestHeader, pull_flag};
 use ferrocket_protocol::{RemotingCommand, request_code};
 
-use super::super::HeaderForm;
-use super::super::control::pull_header;
-use super::super::frames::{only_position, write_digits};
+use super::HeaderForm;
+use super::control::pull_header;
+use super::frames::{only_position, write_digits};
 
 /// How long a pull that finds nothing is held, as Java's push consumer asks.
 const SUSPEND_MILLIS: i64 = 15_000;

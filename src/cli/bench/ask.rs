@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Questions about many topics and queues: over one connection, a window of them in flight.
+//! Questions about all queues of one or many topics: over one connection, a window of them in flight.
 
 use bytes::BytesMut;
 use ferrocket_protocol::body::topic::TopicFilterType;
@@ -7,8 +7,9 @@ use ferrocket_protocol::header::admin::topic::CreateTopicRequestHeader;
 use ferrocket_protocol::header::offset::{GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader};
 use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code, topic_names};
 
-use super::super::connection::LoadConnection;
-use super::super::{BenchError, CommonArgs};
+use super::connection::LoadConnection;
+use super::control::pull_header;
+use super::{BenchError, CommonArgs};
 
 const QUESTIONS_MAX: usize = 256;
 
@@ -25,7 +26,8 @@ pub(super) async fn create_topics(common: &CommonArgs, names: &[String]) -> Resu
         };
         RemotingCommand::request_with(request_code::UPDATE_AND_CREATE_TOPIC, &header)
     };
-    ask_all("create a topic", common, names.len(), question, |_, _| Ok(())).await
+    let what = "create a topic";
+    ask_all(what, common, names.len(), question, |_, response| succeeded(what, &response)).await
 }
 
 /// The ends of all queues: those of the first topic, then those of the next one.
@@ -37,14 +39,42 @@ pub(super) async fn max_offsets(common: &CommonArgs, names: &[String]) -> Result
         let header = GetMaxOffsetRequestHeader { topic, queue_id, ..GetMaxOffsetRequestHeader::default() };
         RemotingCommand::request_with(request_code::GET_MAX_OFFSET, &header)
     };
-    let count = offsets.len();
+    let (what, count) = ("get max offset", offsets.len());
     let answer = |at: usize, response: RemotingCommand| {
+        succeeded(what, &response)?;
         let header: GetMaxOffsetResponseHeader = response.header().map_err(|error| BenchError::NotProven(error.to_string()))?;
         offsets[at] = header.offset;
         Ok(())
     };
-    ask_all("get max offset", common, count, question, answer).await?;
+    ask_all(what, common, count, question, answer).await?;
     Ok(offsets)
+}
+
+/// Those of the `wanted` queues, by their place in `ends`, whose last message cannot be pulled.
+pub(super) async fn without_last(common: &CommonArgs, names: &[String], ends: &[i64], wanted: &[usize]) -> Result<Vec<usize>, BenchError> {
+    let queues = common.queues as usize;
+    let question = |at: usize| {
+        let place = wanted[at];
+        let header = pull_header(&names[place / queues], (place % queues) as i32, ends[place] - 1, 1);
+        RemotingCommand::request_with(request_code::PULL_MESSAGE, &header)
+    };
+    let mut missing = Vec::new();
+    let answer = |at: usize, response: RemotingCommand| {
+        if response.code != response_code::SUCCESS {
+            missing.push(wanted[at]);
+        }
+        Ok(())
+    };
+    ask_all("read the last message", common, wanted.len(), question, answer).await?;
+    Ok(missing)
+}
+
+pub(super) fn succeeded(what: &'static str, response: &RemotingCommand) -> Result<(), BenchError> {
+    if response.code == response_code::SUCCESS {
+        return Ok(());
+    }
+    let remark = response.remark.as_deref().unwrap_or_default().to_owned();
+    Err(BenchError::Refused { what, code: response.code, remark })
 }
 
 async fn ask_all(
@@ -69,10 +99,6 @@ async fn ask_all(
         connection.read().await?;
         while let Some(frame) = connection.next_frame()? {
             let response = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what, error })?;
-            if response.code != response_code::SUCCESS {
-                let remark = response.remark.as_deref().unwrap_or_default().to_owned();
-                return Err(BenchError::Refused { what, code: response.code, remark });
-            }
             answer(response.opaque as usize, response)?;
             answered += 1;
         }
