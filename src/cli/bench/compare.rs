@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::original::{Heap, Original};
+use super::original::{Heap, Original, PATIENCE};
 use super::server::Server;
 use super::suite::{Choice, measured, on_echo, on_server};
 use super::workload::{Needs, WORKLOADS, Workload};
@@ -206,7 +206,21 @@ impl Visit<'_> {
                 let listen = format!("listenPort={}", self.args.addr.port());
                 let flush = format!("flushDiskType={flush}");
                 let (binary, home) = (binary.display().to_string(), home.display().to_string());
-                let words = [&binary, "--data", &home, "--namesrv-port", "0", "--log", "warn", "--set", &listen, "--set", &flush];
+                let words = [
+                    &binary,
+                    "--data",
+                    &home,
+                    "--namesrv-port",
+                    "0",
+                    "--log",
+                    "warn",
+                    "--set",
+                    &listen,
+                    "--set",
+                    &flush,
+                    "--set",
+                    PATIENCE,
+                ];
                 Ok(words.iter().map(|word| (*word).to_owned()).collect())
             }
         }

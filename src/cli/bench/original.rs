@@ -63,6 +63,9 @@ pub(super) struct Original {
     heap: Heap,
 }
 
+/// What every server runs with, so that none refuses: a refusal costs CPU that no message would show, and a oneway message is lost.
+pub(super) const PATIENCE: &str = "waitTimeMillsInSendQueue=10000";
+
 pub(super) const BROKER_JAR: &str = "rocketmq-broker-";
 const GIB: u64 = 1024 * 1024 * 1024;
 
@@ -92,8 +95,7 @@ impl Original {
         Ok(Self { name, lib, heap })
     }
 
-    /// Writes its configuration below `dir` and says how it is started. Its waitTimeMillsInSendQueue is raised, so that it refuses
-    /// nothing: a refusal costs it CPU that no message would show.
+    /// Writes its configuration below `dir` and says how it is started.
     pub(super) fn command(&self, dir: &Path, addr: SocketAddr, flush: &str) -> Result<Vec<String>, BenchError> {
         let conf = dir.join("conf");
         let io = |error: std::io::Error| BenchError::Process { file: conf.clone(), error: error.to_string() };
@@ -101,7 +103,7 @@ impl Original {
         let home = dir.display();
         let broker = format!(
             "brokerClusterName=DefaultCluster\nbrokerName=measured\nbrokerId=0\nbrokerIP1={}\nlistenPort={}\n\
-             storePathRootDir={home}/store\nstorePathCommitLog={home}/store/commitlog\nflushDiskType={flush}\nwaitTimeMillsInSendQueue=10000\n",
+             storePathRootDir={home}/store\nstorePathCommitLog={home}/store/commitlog\nflushDiskType={flush}\n{PATIENCE}\n",
             addr.ip(),
             addr.port()
         );
