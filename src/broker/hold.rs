@@ -47,8 +47,10 @@ pub struct Hold {
     topics: RwLock<HashMap<Arc<str>, Arc<TopicHold>>>,
     waiting: AtomicUsize,
     next_id: AtomicU64,
-    deadlines: Mutex<BTreeMap<(u64, u64), Arc<QueueHold>>>,
-    /// When the task that watches the deadlines looks again of its own accord; changed under the lock of `deadlines`.
+    /// Each queue that has waiters is looked at when the first of them may be overdue; by that moment and the queue's number. Waiters
+    /// come and go with every message: they are not worth an entry each.
+    looks: Mutex<BTreeMap<(u64, u64), Arc<QueueHold>>>,
+    /// When the task that watches the deadlines looks again of its own accord; changed under the lock of `looks`.
     watched_until: AtomicU64,
     /// Rung when a deadline before that was added.
     earlier: Notify,
@@ -61,10 +63,18 @@ struct TopicHold {
     queues: RwLock<Vec<Arc<QueueHold>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct QueueHold {
+    number: u64,
     waiting: AtomicUsize,
-    waiters: Mutex<Vec<Held>>,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug)]
+struct Waiters {
+    held: Vec<Held>,
+    /// When the queue is looked at; never later than the first deadline. `u64::MAX`: it is not.
+    look_nanos: u64,
 }
 
 struct Held {
@@ -87,7 +97,7 @@ impl Hold {
             topics: RwLock::new(HashMap::new()),
             waiting: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
-            deadlines: Mutex::new(BTreeMap::new()),
+            looks: Mutex::new(BTreeMap::new()),
             watched_until: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
             stopping: AtomicBool::new(false),
@@ -108,9 +118,9 @@ impl Hold {
         let wakes_on_arrival = waiter.wakes_on_arrival;
         {
             let mut waiters = queue.waiters.lock();
-            waiters.push(Held { id, deadline_nanos, passed_over: false, waiter });
+            waiters.held.push(Held { id, deadline_nanos, passed_over: false, waiter });
             self.count(&queue, 1);
-            self.add_deadline((deadline_nanos, id), &queue);
+            self.look_by(deadline_nanos, &queue, &mut waiters);
         }
         // Pairs with the fence in `arriving`: either that side sees the waiter or this side sees the new maximum. Likewise with `stop`.
         fence(Ordering::SeqCst);
@@ -130,6 +140,7 @@ impl Hold {
         if queue.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
+        let mut look_nanos = u64::MAX;
         self.wake(&queue, |held| {
             if !held.waiter.wakes_on_arrival || max_offset <= held.waiter.from_offset {
                 return false;
@@ -140,14 +151,14 @@ impl Hold {
             if !held.passed_over {
                 held.passed_over = true;
                 let sooner = self.clock.nanos() + PASSED_OVER_MILLIS_MAX * 1_000_000;
-                if sooner < held.deadline_nanos {
-                    self.deadlines.lock().remove(&(held.deadline_nanos, held.id));
-                    held.deadline_nanos = sooner;
-                    self.add_deadline((sooner, held.id), &queue);
-                }
+                held.deadline_nanos = held.deadline_nanos.min(sooner);
+                look_nanos = look_nanos.min(held.deadline_nanos);
             }
             false
         });
+        if look_nanos < u64::MAX {
+            self.look_by(look_nanos, &queue, &mut queue.waiters.lock());
+        }
     }
 
     /// The topic is gone: whoever waits for it is told so.
@@ -191,8 +202,8 @@ impl Hold {
     async fn next_deadline(&self) {
         loop {
             let earliest = {
-                let deadlines = self.deadlines.lock();
-                let earliest = deadlines.first_key_value().map(|((nanos, _), _)| *nanos);
+                let looks = self.looks.lock();
+                let earliest = looks.first_key_value().map(|((nanos, _), _)| *nanos);
                 self.watched_until.store(earliest.unwrap_or(u64::MAX), Ordering::Relaxed);
                 earliest
             };
@@ -216,14 +227,25 @@ impl Hold {
         let now = self.clock.nanos();
         loop {
             let due = {
-                let mut deadlines = self.deadlines.lock();
-                match deadlines.first_entry() {
-                    Some(first) if first.key().0 <= now => Some((first.key().1, first.remove())),
+                let mut looks = self.looks.lock();
+                match looks.first_entry() {
+                    Some(first) if first.key().0 <= now => Some((first.key().0, first.remove())),
                     _ => None,
                 }
             };
-            let Some((id, queue)) = due else { return };
-            self.wake(&queue, |held| held.id == id);
+            let Some((look_nanos, queue)) = due else { return };
+            {
+                let mut waiters = queue.waiters.lock();
+                // Otherwise somebody has asked for an earlier look meanwhile.
+                if waiters.look_nanos == look_nanos {
+                    waiters.look_nanos = u64::MAX;
+                }
+            }
+            self.wake(&queue, |held| held.deadline_nanos <= now);
+            let mut waiters = queue.waiters.lock();
+            if let Some(next) = waiters.held.iter().map(|held| held.deadline_nanos).min() {
+                self.look_by(next, &queue, &mut waiters);
+            }
         }
     }
 
@@ -231,31 +253,29 @@ impl Hold {
     fn wake(&self, queue: &Arc<QueueHold>, chosen: impl FnMut(&mut Held) -> bool) {
         let woken: Vec<Held> = {
             let mut waiters = queue.waiters.lock();
-            let woken: Vec<Held> = waiters.extract_if(.., chosen).collect();
+            let woken: Vec<Held> = waiters.held.extract_if(.., chosen).collect();
             if woken.is_empty() {
                 return;
             }
             self.count(queue, -(woken.len() as isize));
             woken
         };
-        {
-            let mut deadlines = self.deadlines.lock();
-            for held in &woken {
-                deadlines.remove(&(held.deadline_nanos, held.id));
-            }
-        }
         for held in woken {
             (held.waiter.again)();
         }
     }
 
-    fn add_deadline(&self, key: (u64, u64), queue: &Arc<QueueHold>) {
-        let mut deadlines = self.deadlines.lock();
-        deadlines.insert(key, Arc::clone(queue));
-        // Consumers at the tail come and go with every message: the task is not woken for each first deadline, only for one that it
-        // would miss.
-        if key.0 < self.watched_until.load(Ordering::Relaxed) {
-            self.watched_until.store(key.0, Ordering::Relaxed);
+    fn look_by(&self, nanos: u64, queue: &Arc<QueueHold>, waiters: &mut Waiters) {
+        if waiters.look_nanos <= nanos {
+            return;
+        }
+        let mut looks = self.looks.lock();
+        looks.remove(&(waiters.look_nanos, queue.number));
+        looks.insert((nanos, queue.number), Arc::clone(queue));
+        waiters.look_nanos = nanos;
+        // The task is not woken for each first deadline, only for one that it would miss.
+        if nanos < self.watched_until.load(Ordering::Relaxed) {
+            self.watched_until.store(nanos, Ordering::Relaxed);
             self.earlier.notify_one();
         }
     }
@@ -286,7 +306,9 @@ impl Hold {
         let topic = topics.entry(Arc::from(topic)).or_default();
         let mut queues = topic.queues.write();
         while queues.len() <= queue_id as usize {
-            queues.push(Arc::default());
+            let waiters = Waiters { held: Vec::new(), look_nanos: u64::MAX };
+            let number = self.next_id.fetch_add(1, Ordering::Relaxed);
+            queues.push(Arc::new(QueueHold { number, waiting: AtomicUsize::new(0), waiters: Mutex::new(waiters) }));
         }
         Arc::clone(&queues[queue_id as usize])
     }
@@ -341,7 +363,7 @@ mod tests {
         assert_eq!(woken.load(Ordering::SeqCst), 1, "the pull from 6 waits for the next one");
         hold.arriving("T", 1, 7, 0);
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (2, 0));
-        assert!(hold.deadlines.lock().is_empty());
+        assert_eq!(hold.looks.lock().len(), 1, "one for the queue, however many come and go");
     }
 
     #[test]
@@ -369,6 +391,27 @@ mod tests {
         settle(&clock).await;
         assert_eq!(woken.load(Ordering::SeqCst), 1, "the later one with the earlier deadline");
         clock.advance(Duration::from_secs(5));
+        settle(&clock).await;
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (2, 0));
+        assert!(hold.looks.lock().is_empty(), "nobody is left to look for");
+        assert!(runtime.stop(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_after_another_has_gone_is_not_forgotten() {
+        let (hold, clock) = hold();
+        let runtime = Runtime::current(Arc::new(clock.clone()));
+        hold.start(&runtime);
+        let woken = Arc::new(AtomicUsize::new(0));
+        held(&hold, waiter(5, "*", 15_000, &woken), 5);
+        settle(&clock).await;
+        clock.advance(Duration::from_secs(10));
+        hold.arriving("T", 1, 6, 0);
+        held(&hold, waiter(6, "*", 15_000, &woken), 6);
+        clock.advance(Duration::from_secs(5));
+        settle(&clock).await;
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (1, 1), "the look for the first one finds nobody overdue");
+        clock.advance(Duration::from_secs(10));
         settle(&clock).await;
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (2, 0));
         assert!(runtime.stop(Duration::from_secs(5)).await);
@@ -419,7 +462,6 @@ mod tests {
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (2, 0));
         held(&hold, waiter(0, "*", i64::MAX, &woken), 0);
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (3, 0), "who comes after the stop does not wait");
-        assert!(hold.deadlines.lock().is_empty());
     }
 
     #[test]

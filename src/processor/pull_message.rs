@@ -117,15 +117,11 @@ fn wait(broker: &Arc<Broker>, pull: Arc<Pull>, completion: Completion, subscript
     let timeout_millis = if is_long { header.suspend_timeout_millis } else { config.short_polling_time_mills };
     let again_broker = Arc::clone(broker);
     let again = Box::new(move || {
-        if !completion.peer().is_active() {
-            // Nobody is there to hear the answer; the completion must still end.
-            completion.answer_now(RemotingCommand::response(response_code::PULL_NOT_FOUND));
-            return;
-        }
-        match pull.run(&again_broker, completion.peer(), Run::Again) {
+        let peer = Arc::clone(completion.peer());
+        peer.run_soon(Box::new(move || match pull.run(&again_broker, completion.peer(), Run::Again) {
             Ok(outcome) => go_on(&again_broker, pull, completion, Run::Again, outcome),
-            Err(refusal) => completion.answer_now(refusal.with_header().into_response()),
-        }
+            Err(refusal) => completion.answer(refusal.with_header().into_response()),
+        }));
     });
     let waiter = Waiter { from_offset, subscription, timeout_millis, wakes_on_arrival: is_long, again };
     let store = &broker.store;
@@ -146,27 +142,28 @@ impl Pull {
 
     /// What the store has, or where an administrator sends the group.
     fn find(&self, broker: &Broker, checked: &Checked, disk: Disk) -> Option<GetMessageResult> {
-        let (header, store) = (&self.header, &broker.store);
-        let get = |may_wait| match may_wait {
-            true => store.get_message_blocking(&self.position(), &*checked.subscription),
-            false => store.get_message(&self.position(), &*checked.subscription),
+        let header = &self.header;
+        let reader = broker.store.reader(&header.topic, header.queue_id);
+        let get = || match disk {
+            Disk::MayWait => reader.get_message_blocking(&self.position(), &*checked.subscription),
+            Disk::MustNotWait => reader.get_message(&self.position(), &*checked.subscription),
         };
-        if disk == Disk::MustNotWait && !store.is_loaded(&header.topic, header.queue_id) {
-            return get(false);
+        if disk == Disk::MustNotWait && !reader.is_loaded() {
+            return get();
         }
         let reset = broker.consumer_offsets.take_pending_reset(&header.consumer_group, &header.topic, header.queue_id);
         match reset.filter(|_| broker.config.load().use_server_side_reset_offset) {
             Some(offset) => Some(GetMessageResult {
                 status: GetMessageStatus::OffsetReset,
                 next_begin_offset: offset,
-                min_offset: store.min_offset(&header.topic, header.queue_id),
-                max_offset: store.max_offset(&header.topic, header.queue_id),
+                min_offset: reader.min_offset(),
+                max_offset: reader.max_offset(),
                 body: Bytes::new(),
                 message_count: 0,
                 suggest_pulling_from_slave: false,
                 would_block: false,
             }),
-            None => get(disk == Disk::MayWait),
+            None => get(),
         }
     }
 
@@ -305,6 +302,7 @@ impl Pull {
             tracing::info!(group, topic, queue_id, asked = header.queue_offset, corrected = found.next_begin_offset,
                 status = found.status.name(), peer = %peer, "a pull asked for an offset that is not there");
         }
+        peer.come_first(found.next_begin_offset < found.max_offset);
         let suggests_slave = config.slave_read_enable && !config.in_broker_container;
         let suggest_which_broker_id = match (suggests_slave, found.suggest_pulling_from_slave) {
             (false, _) => 0,

@@ -138,7 +138,7 @@ impl PulledReply {
     /// As `write`, for a pull that was held or read from the disk.
     pub(super) fn answer(self, completion: Completion) {
         let (form, opaque) = (completion.serialize_type(), completion.opaque());
-        completion.answer_now_with(|replies| self.encode(form, opaque, replies));
+        completion.answer_with(|replies| self.encode(form, opaque, replies));
     }
 
     fn encode(self, form: SerializeType, opaque: i32, replies: &mut Replies) {

@@ -16,12 +16,13 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
 use tracing::{debug, error, info, warn};
 
-use super::late::Round;
+use super::late::{self, Round};
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
 use super::outbound::Turn;
 use super::peer::Peer;
 use super::read_buffer;
 use super::replies::Replies;
+use super::turns::Place;
 
 /// What is done with the requests of a connection.
 pub trait RequestHandler: Send + Sync + 'static {
@@ -47,6 +48,7 @@ pub(super) struct Connection<H: ?Sized> {
     handler: Arc<H>,
     /// Coarse time, moved by the listener's sweep.
     tick: Arc<AtomicU32>,
+    place: Place,
     input: BytesMut,
     read_bytes: usize,
     /// Whether frames may be left in `input` because a limit stopped us.
@@ -65,6 +67,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             peer,
             handler,
             tick,
+            place: Place::Outside,
             input: BytesMut::new(),
             read_bytes: READ_BYTES_MIN,
             stopped_short: false,
@@ -77,7 +80,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     /// Runs the connection to its end.
     pub(super) async fn run(mut self) {
         self.handler.connected(&self.peer);
-        let end = std::future::poll_fn(|context| self.poll(context)).await;
+        let end = std::future::poll_fn(|context| self.poll_in_turn(context)).await;
         self.peer.end();
         self.handler.closed(&self.peer);
         let peer = &self.peer;
@@ -90,6 +93,15 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         }
     }
 
+    fn poll_in_turn(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.peer.turns.begin(&self.peer, &mut self.place);
+        let end = self.poll(context);
+        if self.peer.turns.end(&mut self.place) {
+            context.waker().wake_by_ref();
+        }
+        end
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
             let (turn, progress) = self.peer.outbound.turn(context);
@@ -98,6 +110,10 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             }
             match turn {
                 Turn::Read => {}
+                Turn::Work(works) => {
+                    works.into_iter().for_each(|work| late::run(&self.peer, work));
+                    continue;
+                }
                 Turn::ReadLast => {
                     if let Err(end) = self.read_last(context) {
                         return Poll::Ready(end);
@@ -114,6 +130,14 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                     Err(end) => return Poll::Ready(end),
                 }
             }
+            // Asked first: nearly always there is nothing behind the bytes just read, and that needs no buffer.
+            if self.stream.as_ref().poll_read_ready(context).is_pending() {
+                self.shrink();
+                return Poll::Pending;
+            }
+            if !self.peer.turns.may_read(&self.peer, &mut self.place) {
+                return Poll::Pending;
+            }
             match ready!(self.poll_read(context)) {
                 Ok(0) => return Poll::Ready(End::Stream),
                 Ok(_) => {
@@ -122,6 +146,10 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                     }
                 }
                 Err(error) => return Poll::Ready(End::Reset(error)),
+            }
+            if self.place == Place::Called {
+                self.place = Place::Served;
+                return Poll::Pending;
             }
         }
     }
@@ -155,11 +183,6 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        // Asked first: nearly always there is nothing behind the bytes just read, and that needs no buffer.
-        if self.stream.as_ref().poll_read_ready(context).is_pending() {
-            self.shrink();
-            return Poll::Pending;
-        }
         let room = self.make_room();
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input) else {
             self.shrink();
@@ -206,7 +229,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             }
         }
         self.stopped_short = false;
-        let round = Round::begin();
+        let mut round = Round::begin();
         let mut replies = Replies::with_capacity(self.last_reply_bytes);
         let mut failure = None;
         loop {
@@ -216,6 +239,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                         // The clock is asked when the first request of a read is there, and again by the handler for those behind it.
                         let read_nanos = *self.read_nanos.get_or_insert_with(|| self.peer.now_nanos().max(1));
                         self.handle(command, &mut replies);
+                        round.requests += 1;
                         self.peer.set_read_nanos(Some(read_nanos));
                     }
                     Err(error) => failure = Some(End::NotRocketMq(error)),
@@ -262,6 +286,12 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 
     fn touch(&self) {
         self.peer.touch(self.tick.load(Ordering::Relaxed));
+    }
+}
+
+impl<H: ?Sized> Drop for Connection<H> {
+    fn drop(&mut self) {
+        self.peer.turns.leave(&self.peer, &mut self.place);
     }
 }
 

@@ -1,49 +1,96 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Late answers that the requests of one read bring about (arrivals that end held pulls) leave when all of them are handled:
-//! one write per peer, however many of its pulls ended.
+//! Late answers that the requests of one read bring about (arrivals that end held pulls) are made when all of them are handled: one
+//! answer holds everything that came with the read, and one write per peer all its answers.
 //!
-//! A thread that handles no read writes each at once. Knows nothing of what is answered.
+//! A read that brought little does that itself, which is the earliest that the peers can get them. One that brought much leaves it to
+//! the tasks of their connections: until those run more will have come. Knows nothing of what is answered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use tracing::error;
 
 use super::peer::Peer;
 
+pub(super) type Work = Box<dyn FnOnce() + Send>;
+type Works = Vec<(Arc<Peer>, Work)>;
+
+/// So many requests in one read, and the machine has more to do than this: a client that sends one after the other never has them.
+const MANY_REQUESTS: usize = 4;
+
 thread_local! {
-    /// Peers whose late answers wait for the end of the read that this thread handles; `None` while it handles none.
-    static WAITING: RefCell<Option<Vec<Arc<Peer>>>> = const { RefCell::new(None) };
+    /// What the read that this thread handles has brought about; `None` while it handles none.
+    static ROUND: RefCell<Option<Works>> = const { RefCell::new(None) };
+    /// This thread makes late answers and writes them afterwards.
+    static WRITES_AFTER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// As long as this lives, late answers of this thread wait for its end.
-pub(super) struct Round(());
+pub(super) struct Round {
+    pub(super) requests: usize,
+}
 
 impl Round {
     pub(super) fn begin() -> Self {
-        WAITING.with_borrow_mut(|waiting| {
-            waiting.get_or_insert_with(Vec::new);
+        ROUND.with_borrow_mut(|round| {
+            round.get_or_insert_default();
         });
-        Self(())
+        Self { requests: 0 }
     }
 }
 
 impl Drop for Round {
     fn drop(&mut self) {
-        let peers = WAITING.take();
-        for peer in peers.into_iter().flatten() {
-            peer.flush();
+        let works = ROUND.take().unwrap_or_default();
+        if works.is_empty() {
+            return;
+        }
+        if self.requests >= MANY_REQUESTS {
+            for (peer, work) in works {
+                peer.outbound.push_work(work);
+            }
+            return;
+        }
+        let mut peers: Vec<Arc<Peer>> = Vec::new();
+        WRITES_AFTER.set(true);
+        for (peer, work) in works {
+            run(&peer, work);
+            if !peers.iter().any(|other| Arc::ptr_eq(other, &peer)) {
+                peers.push(peer);
+            }
+        }
+        WRITES_AFTER.set(false);
+        for peer in peers {
+            peer.outbound.flush();
         }
     }
 }
 
-/// Whether an answer to this peer may wait for the end of this thread's round, which then writes it.
-pub(super) fn waits(peer: &Arc<Peer>) -> bool {
-    WAITING.with_borrow_mut(|waiting| {
-        let Some(peers) = waiting else { return false };
-        if !peers.iter().any(|other| Arc::ptr_eq(other, peer)) {
-            peers.push(Arc::clone(peer));
+/// Does this soon, for its peer: at the end of this thread's round, or on the connection's task.
+pub(super) fn run_soon(peer: &Arc<Peer>, work: Work) {
+    let left = ROUND.with_borrow_mut(|round| match round {
+        Some(works) => {
+            works.push((Arc::clone(peer), work));
+            None
         }
-        true
-    })
+        None => Some(work),
+    });
+    if let Some(work) = left {
+        peer.outbound.push_work(work);
+    }
+}
+
+pub(super) fn run(peer: &Peer, work: Work) {
+    // What a panic leaves unanswered its completion answers.
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        error!(%peer, "answering a request late panicked");
+    }
+}
+
+/// Whether what this thread answers is written by it a moment later.
+pub(super) fn writes_after() -> bool {
+    WRITES_AFTER.get()
 }
 
 #[cfg(test)]
@@ -63,21 +110,33 @@ mod tests {
         let local_addr = stream.local_addr().unwrap();
         let (_read, write) = stream.into_split();
         let peer = Arc::new(Peer::new(remote_addr, local_addr, write, &Limits::default(), SystemClock::shared()));
-        let answer = || {
+        let answer_soon = || {
             let completion = peer.completion(&RemotingCommand::request(11));
-            completion.answer_now(RemotingCommand::response(response_code::SUCCESS));
+            run_soon(&peer, Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
         };
-        answer();
-        let frame = client.read(&mut [0; 4096]).await.unwrap();
-        assert_eq!(peer.unread_bytes(), 0, "without a round it leaves at once");
-        let round = Round::begin();
-        answer();
-        answer();
-        assert_eq!(peer.unread_bytes(), 2 * frame);
+        let mut round = Round::begin();
+        answer_soon();
+        run_soon(&peer, Box::new(|| panic!("on purpose")));
+        answer_soon();
+        assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 2), "nothing is answered while the read is handled");
+        round.requests = MANY_REQUESTS - 1;
         drop(round);
-        assert_eq!(peer.unread_bytes(), 0);
-        assert_eq!(client.read(&mut [0; 4096]).await.unwrap(), 2 * frame, "in one write");
-        answer();
-        assert_eq!(peer.unread_bytes(), 0, "the round is over");
+        assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 0));
+        let both = client.read(&mut [0; 4096]).await.unwrap();
+
+        let mut round = Round::begin();
+        answer_soon();
+        answer_soon();
+        round.requests = MANY_REQUESTS;
+        drop(round);
+        assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 2), "left to the connection's task");
+        let works = peer.outbound.take_work();
+        assert_eq!(works.len(), 2);
+        works.into_iter().for_each(|work| run(&peer, work));
+        assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (both, 0), "which writes them in one go");
+        answer_soon();
+        assert_eq!(peer.outstanding_count(), 1, "the round is over");
+        peer.end();
+        assert_eq!(peer.outstanding_count(), 0, "what waited when the connection ended is dropped");
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::turns::Turns;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -79,6 +81,7 @@ pub struct Limits {
     pub outbound_pause_bytes: usize,
     pub outbound_bytes: usize,
     pub completions: usize,
+    pub turns: Turns,
 }
 
 impl Default for Limits {
@@ -90,6 +93,7 @@ impl Default for Limits {
             outbound_pause_bytes: OUTBOUND_PAUSE_BYTES,
             outbound_bytes: OUTBOUND_BYTES_MAX,
             completions: COMPLETIONS_MAX,
+            turns: Turns::default(),
         }
     }
 }

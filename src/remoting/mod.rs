@@ -14,6 +14,7 @@ mod outbound;
 mod peer;
 mod read_buffer;
 mod replies;
+mod turns;
 
 pub use client::RemotingClient;
 pub use connection::RequestHandler;
@@ -22,3 +23,4 @@ pub use line::Line;
 pub use listener::Listener;
 pub use peer::{CallError, Completion, Peer};
 pub use replies::Replies;
+pub use turns::Turns;

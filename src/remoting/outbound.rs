@@ -4,11 +4,13 @@
 //! The connection's task writes the replies of each read; late answers come from other threads. Both write under one short
 //! lock, so frames never mix. What the socket does not take stays here, and the task writes it when the socket has room.
 
+use std::fmt;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::late::Work;
 use super::limits::Limits;
 use super::replies::Replies;
 
@@ -25,9 +27,12 @@ struct OutboundLimits {
     completions: usize,
 }
 
-#[derive(Debug)]
 struct State {
     waiting: Replies,
+    /// What the connection's task is to do before it reads.
+    work: Vec<Work>,
+    /// The connection has ended.
+    ended: bool,
     /// The connection's task, when it sleeps.
     task: Option<Waker>,
     /// `None` when the peer's socket takes nothing more; what it sent before is still read.
@@ -38,6 +43,12 @@ struct State {
     completions: usize,
     /// The task stopped reading because of a limit and wants to hear when it is kept again.
     paused: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "State({} bytes, {} completions)", self.waiting.len(), self.completions)
+    }
 }
 
 /// How far a connection is on its way to an end in order.
@@ -51,9 +62,10 @@ enum Drain {
 }
 
 /// What the connection's task may do next.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Read,
+    /// Do this, and come again.
+    Work(Vec<Work>),
     /// Read what has arrived, say `read_out`, and read no more.
     ReadLast,
     /// A limit is reached: read nothing until woken.
@@ -80,6 +92,8 @@ impl Outbound {
             },
             state: Mutex::new(State {
                 waiting: Replies::default(),
+                work: Vec::new(),
+                ended: false,
                 task: None,
                 stream: Some(stream),
                 close: None,
@@ -107,6 +121,11 @@ impl Outbound {
         }
         if let Some(reason) = state.close {
             return (Turn::Close(reason), progress);
+        }
+        if !state.work.is_empty() {
+            // It comes again after the work: nobody has to wake it for what the work answers.
+            state.task = None;
+            return (Turn::Work(std::mem::take(&mut state.work)), progress);
         }
         match state.drain {
             Drain::No => {}
@@ -163,6 +182,35 @@ impl Outbound {
         }
     }
 
+    /// Has the connection's task do something; nothing is done once the connection has ended.
+    pub(super) fn push_work(&self, work: Work) {
+        let task = {
+            let mut state = self.state.lock();
+            if state.ended {
+                None
+            } else {
+                state.work.push(work);
+                state.task.take()
+            }
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_work(&self) -> Vec<Work> {
+        std::mem::take(&mut self.state.lock().work)
+    }
+
+    /// Lets the connection's task run.
+    pub(super) fn wake(&self) {
+        let task = self.state.lock().task.take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
     pub(super) fn begin_completion(&self) {
         self.state.lock().completions += 1;
     }
@@ -213,10 +261,16 @@ impl Outbound {
 
     /// The connection has ended: nothing is kept or written any more, and the socket is let go.
     pub(super) fn end(&self) {
-        let mut state = self.state.lock();
-        state.break_off();
-        state.drain = Drain::ReadOut;
-        state.task = None;
+        let left = {
+            let mut state = self.state.lock();
+            state.break_off();
+            state.drain = Drain::ReadOut;
+            state.task = None;
+            state.ended = true;
+            std::mem::take(&mut state.work)
+        };
+        // What it was to answer ends here, and for that asks for the lock.
+        drop(left);
     }
 
     fn is_over(&self, state: &State) -> bool {

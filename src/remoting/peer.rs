@@ -15,10 +15,11 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::late;
+use super::late::{self, Work};
 use super::limits::Limits;
 use super::outbound::{Outbound, Urgency};
 use super::replies::Replies;
+use super::turns::Turns;
 use crate::runtime::SharedClock;
 
 pub struct Peer {
@@ -34,6 +35,11 @@ pub struct Peer {
     language: AtomicU8,
     version: AtomicI32,
     pub(super) outbound: Outbound,
+    pub(super) turns: Turns,
+    /// It is read before others: see `Turns`.
+    first: AtomicBool,
+    /// Its turn to be read has come.
+    called: AtomicBool,
     calls: Mutex<Calls>,
 }
 
@@ -77,6 +83,9 @@ impl Peer {
             language: AtomicU8::new(LanguageCode::default().code()),
             version: AtomicI32::new(0),
             outbound: Outbound::new(stream, limits),
+            turns: limits.turns.clone(),
+            first: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             calls: Mutex::new(Calls::default()),
         }
     }
@@ -152,6 +161,12 @@ impl Peer {
         }
     }
 
+    /// Does this soon, for what others bring about (arrivals that end held pulls); what `answer` and `answer_with` say there leaves in
+    /// one write: see `late`. Dropped when the connection has ended.
+    pub fn run_soon(self: &Arc<Self>, work: Work) {
+        late::run_soon(self, work);
+    }
+
     /// Ends the connection; what already waits to be written is offered to the socket once more.
     pub fn close(&self, reason: &'static str) {
         self.outbound.close(reason);
@@ -168,6 +183,29 @@ impl Peer {
         self.outbound.is_drained()
     }
 
+    /// Whether what this peer asks is read before what those ask that do not come first. Right for a consumer that is behind: it asks
+    /// for little at a time and waits for it.
+    pub fn come_first(&self, first: bool) {
+        if self.comes_first() != first {
+            self.first.store(first, Ordering::Relaxed);
+        }
+        if first {
+            self.turns.open();
+        }
+    }
+
+    pub(super) fn comes_first(&self) -> bool {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn give_turn(&self) {
+        self.called.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_turn(&self) -> bool {
+        self.called.swap(false, Ordering::Acquire)
+    }
+
     /// Late answers that this connection still waits for.
     pub fn outstanding_count(&self) -> usize {
         self.outbound.completions()
@@ -176,10 +214,6 @@ impl Peer {
     /// Bytes that the peer has not read yet and the socket does not take.
     pub fn unread_bytes(&self) -> usize {
         self.outbound.waiting_bytes()
-    }
-
-    pub(super) fn flush(&self) {
-        self.outbound.flush();
     }
 
     pub(super) fn next_opaque(&self) -> i32 {
@@ -291,42 +325,29 @@ impl Completion {
     }
 
     /// Answers; the connection's task writes it together with whatever else is answered by then. Right for answers that
-    /// come in groups (one fsync for many sends).
+    /// come in groups (one fsync for many sends, held pulls).
     pub fn answer(self, response: RemotingCommand) {
-        self.finish(Urgency::WithOthers, response);
+        self.finish(Self::gathered(), response);
     }
 
     /// Answers and writes from the calling thread when nothing else waits: no hand-over, the earliest the peer can get it.
-    /// On a thread that handles a read it leaves with the other answers which that read brings about. Right for single answers
-    /// (an arrival that ends a held pull).
     pub fn answer_now(self, response: RemotingCommand) {
-        let urgency = self.soonest();
-        self.finish(urgency, response);
+        self.finish(Urgency::Now, response);
     }
 
-    /// Answers with whole frames that `write` appends (templates), later than `answer` would by nothing.
-    pub fn answer_with(self, write: impl FnOnce(&mut Replies)) {
-        self.finish_with(Urgency::WithOthers, write);
-    }
-
-    /// As `answer_with`, and as early as `answer_now`.
-    pub fn answer_now_with(self, write: impl FnOnce(&mut Replies)) {
-        let urgency = self.soonest();
-        self.finish_with(urgency, write);
-    }
-
-    fn soonest(&self) -> Urgency {
-        if late::waits(&self.peer) { Urgency::AtFlush } else { Urgency::Now }
-    }
-
-    fn finish_with(mut self, urgency: Urgency, write: impl FnOnce(&mut Replies)) {
+    /// As `answer`, with whole frames that `write` appends (templates).
+    pub fn answer_with(mut self, write: impl FnOnce(&mut Replies)) {
         self.answered = true;
         let oneway = self.oneway;
-        self.peer.outbound.push(urgency, true, |out| {
+        self.peer.outbound.push(Self::gathered(), true, |out| {
             if !oneway {
                 write(out);
             }
         });
+    }
+
+    fn gathered() -> Urgency {
+        if late::writes_after() { Urgency::AtFlush } else { Urgency::WithOthers }
     }
 
     /// Ends without an answer: another completion of the same request gives it, or nobody does.

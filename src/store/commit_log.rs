@@ -275,18 +275,33 @@ impl CommitLog {
     }
 
     /// Appends the record at this place to `out`; false when it has expired. `WouldBlock` when it is not in memory and `waiting`
-    /// is false. `resident` remembers for the next record what is known to be in memory.
-    pub(super) fn copy(&self, offset: i64, size: usize, waiting: bool, resident: &mut Range<i64>, out: &mut BytesMut) -> io::Result<bool> {
-        let Some(file) = self.files.find(offset) else { return Ok(false) };
+    /// is false. `span` bytes from it on are going to be asked for; `place` remembers what is known of them.
+    pub(super) fn copy(
+        &self,
+        offset: i64,
+        size: usize,
+        span: usize,
+        waiting: bool,
+        place: &mut ReadPlace,
+        out: &mut BytesMut,
+    ) -> io::Result<bool> {
+        let file = match &place.file {
+            Some(file) if file.start_offset() <= offset && offset < file.end_offset() => file,
+            _ => match self.files.find(offset) {
+                Some(file) => place.file.insert(file),
+                None => return Ok(false),
+            },
+        };
         let at = (offset - file.start_offset()) as usize;
         if at + size > file.published() {
             return Ok(false);
         }
         let end = offset + size as i64;
-        let mut in_memory = self.is_hot(offset) || resident.start <= offset && end <= resident.end;
+        let mut in_memory = self.is_hot(offset) || place.resident.start <= offset && end <= place.resident.end;
         if !in_memory {
-            *resident = offset..offset + file.resident_from(at) as i64;
-            in_memory = end <= resident.end;
+            let resident = file.resident_from(at, span.max(size));
+            in_memory = size <= resident;
+            place.resident = offset..offset + resident as i64;
         }
         if in_memory {
             out.extend_from_slice(file.read(at, size));
@@ -300,4 +315,12 @@ impl CommitLog {
         }
         Ok(true)
     }
+}
+
+/// Where one get reads: its messages mostly lie in one file, and near each other.
+#[derive(Default)]
+pub(super) struct ReadPlace {
+    file: Option<Arc<MappedFile>>,
+    /// Known to be in memory.
+    resident: Range<i64>,
 }

@@ -214,9 +214,9 @@ impl MappedFile {
         unsafe { std::slice::from_raw_parts(self.mapping.raw.as_ptr().add(at), end - at) }
     }
 
-    /// How many bytes from `at` on can be read through the mapping without waiting for the disk; 1 MiB at most.
-    pub fn resident_from(&self, at: usize) -> usize {
-        self.mapping.resident_prefix(at, RESIDENT_PAGES_MAX * PAGE_BYTES)
+    /// How many of the `len` bytes from `at` on can be read through the mapping without waiting for the disk; 1 MiB at most.
+    pub fn resident_from(&self, at: usize, len: usize) -> usize {
+        self.mapping.resident_prefix(at, len.min(RESIDENT_PAGES_MAX * PAGE_BYTES))
     }
 
     /// Reads through the file, not the mapping: `WouldBlock` when the bytes are not in memory and `waiting` is false.

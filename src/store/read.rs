@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tracing::error;
 
+use super::commit_log::ReadPlace;
 use super::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
 use super::message_store::MessageStore;
 use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter, StoreError, at_path};
@@ -29,8 +30,46 @@ pub enum Boundary {
     Upper,
 }
 
-impl MessageStore {
-    /// Messages of a queue from an offset on. Never waits for the disk: see `GetMessageResult::would_block`. `None` when the
+/// One queue, looked up once for all that a pull asks of it.
+pub struct QueueReader<'s> {
+    store: &'s MessageStore,
+    /// `None` without such a queue.
+    queue: Option<Arc<ConsumeQueue>>,
+}
+
+impl QueueReader<'_> {
+    /// Whether a look at the queue's offsets needs no disk; true also of a queue that is not there.
+    pub fn is_loaded(&self) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.is_loaded())
+    }
+
+    /// From the queue's first message that has not expired to the offset after its last readable one; 0..0 without such a queue.
+    pub fn offsets(&self) -> Result<Range<i64>, StoreError> {
+        Ok(self.loaded()?.map_or(0..0, |queue| queue.min_offset()..queue.max_offset()))
+    }
+
+    /// The end of `offsets`; 0 also for a queue that cannot be loaded, so no consumer may be moved by it.
+    pub fn max_offset(&self) -> i64 {
+        self.offsets().map_or(0, |offsets| offsets.end)
+    }
+
+    /// The start of `offsets`; 0 also for a queue that cannot be loaded, so no consumer may be moved by it.
+    pub fn min_offset(&self) -> i64 {
+        self.offsets().map_or(0, |offsets| offsets.start)
+    }
+
+    fn loaded(&self) -> Result<Option<&Arc<ConsumeQueue>>, StoreError> {
+        let Some(queue) = &self.queue else { return Ok(None) };
+        match queue.ensure_loaded(&self.store.queues.files, &self.store.log) {
+            Ok(()) => Ok(Some(queue)),
+            Err(error) => {
+                error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot load a ConsumeQueue");
+                Err(error)
+            }
+        }
+    }
+
+    /// Messages of the queue from an offset on. Never waits for the disk: see `GetMessageResult::would_block`. `None` when the
     /// store is shut down or cannot read the queue.
     pub fn get_message(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
         self.get(request, filter, false)
@@ -42,7 +81,8 @@ impl MessageStore {
     }
 
     fn get(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter, waiting: bool) -> Option<GetMessageResult> {
-        if self.health.shutdown.load(Ordering::Relaxed) {
+        let store = self.store;
+        if store.health.shutdown.load(Ordering::Relaxed) {
             return None;
         }
         let mut result = GetMessageResult {
@@ -55,12 +95,12 @@ impl MessageStore {
             suggest_pulling_from_slave: false,
             would_block: false,
         };
-        if !waiting && !self.is_loaded(request.topic, request.queue_id) {
+        if !waiting && !self.is_loaded() {
             result.would_block = true;
             return Some(result);
         }
         // Of a queue that cannot be loaded nothing is known: an answer like that of an empty one would send consumers to its start.
-        let Some(queue) = self.loaded_queue(request.topic, request.queue_id).ok()? else { return Some(self.counted(result)) };
+        let Some(queue) = self.loaded().ok()? else { return Some(store.counted(result)) };
         let (min, max) = (queue.min_offset(), queue.max_offset());
         result.min_offset = min;
         result.max_offset = max;
@@ -74,20 +114,36 @@ impl MessageStore {
         } else if offset > max {
             (GetMessageStatus::OffsetOverflowBadly, max)
         } else {
-            let began = self.clock.nanos();
-            let collected = self.collect(&queue, request, filter, waiting, &mut result);
-            self.stats.get_max_nanos.fetch_max(self.clock.nanos() - began, Ordering::Relaxed);
+            let began = store.clock.nanos();
+            let collected = store.collect(queue, request, filter, waiting, &mut result);
+            store.stats.get_max_nanos.fetch_max(store.clock.nanos() - began, Ordering::Relaxed);
             if let Err(error) = collected {
                 if error.kind() == io::ErrorKind::WouldBlock && !waiting {
                     result.would_block = true;
                     return Some(result);
                 }
-                error!(topic = request.topic, queue_id = request.queue_id, offset, %error, "reading failed");
+                error!(topic = %queue.topic, queue_id = queue.queue_id, offset, %error, "reading failed");
                 return None;
             }
             (result.status, result.next_begin_offset)
         };
-        Some(self.counted(result))
+        Some(store.counted(result))
+    }
+}
+
+impl MessageStore {
+    pub fn reader(&self, topic: &str, queue_id: i32) -> QueueReader<'_> {
+        QueueReader { store: self, queue: self.queues.get(topic, queue_id) }
+    }
+
+    /// `QueueReader::get_message`.
+    pub fn get_message(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
+        self.reader(request.topic, request.queue_id).get_message(request, filter)
+    }
+
+    /// `QueueReader::get_message_blocking`.
+    pub fn get_message_blocking(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
+        self.reader(request.topic, request.queue_id).get_message_blocking(request, filter)
     }
 
     fn counted(&self, result: GetMessageResult) -> GetMessageResult {
@@ -123,7 +179,7 @@ impl MessageStore {
         let mut last_physical = 0;
         // Units of a log file that was found gone are skipped without a look.
         let mut gone_before = i64::MIN;
-        let mut resident = 0..0;
+        let mut place = ReadPlace::default();
         let mut units: Vec<Unit> = Vec::new();
         'fetching: loop {
             units.clear();
@@ -164,7 +220,10 @@ impl MessageStore {
                     let expected = size.saturating_mul(units.len() - index).min(config.max_transfer_bytes_on_message_in_memory);
                     body.reserve(expected.max(size).min(max_bytes.max(size)));
                 }
-                if !self.log.copy(unit.physical_offset, size, waiting, &mut resident, &mut body)? {
+                // Up to the last message that this get may want: they are asked for together.
+                let last = (index + max_count.saturating_sub(count).max(1)).min(units.len()) - 1;
+                let span = usize::try_from(units[last].end_offset() - unit.physical_offset).unwrap_or(size);
+                if !self.log.copy(unit.physical_offset, size, span, waiting, &mut place, &mut body)? {
                     if count == 0 {
                         status = GetMessageStatus::MessageWasRemoving;
                     }
@@ -203,41 +262,30 @@ impl MessageStore {
         Ok(())
     }
 
-    /// `None` without such a queue.
-    fn loaded_queue(&self, topic: &str, queue_id: i32) -> Result<Option<Arc<ConsumeQueue>>, StoreError> {
-        let Some(queue) = self.queues.get(topic, queue_id) else { return Ok(None) };
-        match queue.ensure_loaded(&self.queues.files, &self.log) {
-            Ok(()) => Ok(Some(queue)),
-            Err(error) => {
-                error!(topic, queue_id, %error, "cannot load a ConsumeQueue");
-                Err(error)
-            }
-        }
-    }
-
-    /// From a queue's first message that has not expired to the offset after its last readable one; 0..0 without such a queue.
+    /// `QueueReader::offsets`.
     pub fn queue_offsets(&self, topic: &str, queue_id: i32) -> Result<Range<i64>, StoreError> {
-        Ok(self.loaded_queue(topic, queue_id)?.map_or(0..0, |queue| queue.min_offset()..queue.max_offset()))
+        self.reader(topic, queue_id).offsets()
     }
 
-    /// The end of `queue_offsets`; 0 also for a queue that cannot be loaded, so no consumer may be moved by it.
+    /// `QueueReader::max_offset`.
     pub fn max_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.queue_offsets(topic, queue_id).map_or(0, |offsets| offsets.end)
+        self.reader(topic, queue_id).max_offset()
     }
 
-    /// The start of `queue_offsets`; 0 also for a queue that cannot be loaded, so no consumer may be moved by it.
+    /// `QueueReader::min_offset`.
     pub fn min_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.queue_offsets(topic, queue_id).map_or(0, |offsets| offsets.start)
+        self.reader(topic, queue_id).min_offset()
     }
 
-    /// Whether a look at the queue's offsets needs no disk; true also of a queue that is not there.
+    /// `QueueReader::is_loaded`.
     pub fn is_loaded(&self, topic: &str, queue_id: i32) -> bool {
-        self.queues.get(topic, queue_id).is_none_or(|queue| queue.is_loaded())
+        self.reader(topic, queue_id).is_loaded()
     }
 
     /// `None` outside the queue and where a unit is blank.
     pub fn consume_queue_unit(&self, topic: &str, queue_id: i32, offset: i64) -> Result<Option<Unit>, StoreError> {
-        let Some(queue) = self.loaded_queue(topic, queue_id)? else { return Ok(None) };
+        let reader = self.reader(topic, queue_id);
+        let Some(queue) = reader.loaded()? else { return Ok(None) };
         queue.get(&self.queues.files, offset).map_err(at_path("read", queue.dir()))
     }
 
@@ -284,7 +332,8 @@ impl MessageStore {
 
     /// The offset of a queue at a time; between its minimum and maximum.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> Result<i64, StoreError> {
-        let Some(queue) = self.loaded_queue(topic, queue_id)? else { return Ok(0) };
+        let reader = self.reader(topic, queue_id);
+        let Some(queue) = reader.loaded()? else { return Ok(0) };
         let (min, max) = (queue.min_offset(), queue.max_offset());
         if min >= max {
             return Ok(min.min(max));

@@ -54,17 +54,13 @@ header! {
 impl PullMessageRequestHeader {
     /// With strings of its own: a pull that waits must not keep the bytes of everything that was read with it.
     pub fn detached(mut self) -> Self {
-        let own = |text: &mut Str| *text = Str::copy_from(text);
-        own(&mut self.consumer_group);
-        own(&mut self.topic);
-        let optional = [
-            &mut self.subscription,
-            &mut self.expression_type,
-            &mut self.proxy_forward_client_id,
-            &mut self.lite_topic,
-            &mut self.broker_name,
-        ];
-        optional.into_iter().flatten().for_each(own);
+        let mut texts = vec![&mut self.consumer_group, &mut self.topic];
+        texts.extend(self.subscription.as_mut());
+        texts.extend(self.expression_type.as_mut());
+        texts.extend(self.proxy_forward_client_id.as_mut());
+        texts.extend(self.lite_topic.as_mut());
+        texts.extend(self.broker_name.as_mut());
+        Str::detach(&mut texts);
         self
     }
 

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who is read next when more is asked than can be done at once: consumers that are behind come first, the others take turns.
+//!
+//! A consumer asks for its next 32 messages when it has the last ones; 64 senders with 16 requests in flight bring 1,024 in that
+//! time. Read in the order of arrival, consumers would fall behind for as long as the senders go on. So while one is behind, only as
+//! many others are read at a time as there are reactors: one that was read keeps its turn until everything that was ready then has
+//! run, and passes it to the next in line. Knows no request.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::peer::Peer;
+
+/// Reads that are done in turn after a consumer was behind: more than are done until its next pull is there when nothing but sends
+/// keeps the machine busy, and few enough that one which asks once in a while slows nobody down.
+const READS_IN_TURN: usize = 1_024;
+
+/// Clones share the line, so that all listeners of a process keep one.
+#[derive(Clone)]
+pub struct Turns(Arc<Shared>);
+
+struct Shared {
+    /// So many reads more are done in turn; 0 and nobody has to wait.
+    reads_left: AtomicUsize,
+    line: Mutex<Line>,
+}
+
+struct Line {
+    free_count: usize,
+    waiting: VecDeque<Arc<Peer>>,
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Turns({} waiting)", self.0.line.lock().waiting.len())
+    }
+}
+
+/// Where one connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Outside,
+    InLine,
+    /// Its turn has come; nothing was read in it yet.
+    Called,
+    /// It was read.
+    Served,
+}
+
+impl Default for Turns {
+    /// As many at a time as a tokio runtime has threads unless it is told otherwise.
+    fn default() -> Self {
+        Self::new(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+impl Turns {
+    fn new(at_a_time: usize) -> Self {
+        let line = Line { free_count: at_a_time, waiting: VecDeque::new() };
+        Self(Arc::new(Shared { reads_left: AtomicUsize::new(0), line: Mutex::new(line) }))
+    }
+
+    /// Somebody comes first who will soon ask again.
+    pub(super) fn open(&self) {
+        self.0.reads_left.store(READS_IN_TURN, Ordering::Relaxed);
+    }
+
+    /// A connection's task begins to run: what was ready when it was read has run meanwhile.
+    pub(super) fn begin(&self, peer: &Peer, place: &mut Place) {
+        match place {
+            Place::Served => self.pass_on(place),
+            Place::InLine if peer.take_turn() => *place = Place::Called,
+            _ => {}
+        }
+    }
+
+    /// Whether bytes that have arrived may be read now. When not, the connection is woken as its turn comes.
+    pub(super) fn may_read(&self, peer: &Arc<Peer>, place: &mut Place) -> bool {
+        if *place == Place::Outside {
+            let left = self.0.reads_left.load(Ordering::Relaxed);
+            if left == 0 || peer.comes_first() {
+                return true;
+            }
+            // Two at the same moment may count as one: it is not the number that matters, but that it ends.
+            self.0.reads_left.store(left - 1, Ordering::Relaxed);
+            let mut line = self.0.line.lock();
+            if line.free_count > 0 {
+                line.free_count -= 1;
+                *place = Place::Called;
+            } else {
+                line.waiting.push_back(Arc::clone(peer));
+                *place = Place::InLine;
+            }
+        }
+        *place == Place::Called
+    }
+
+    /// A connection's task stops running. Whether it has to run again, to pass its turn on.
+    pub(super) fn end(&self, place: &mut Place) -> bool {
+        if *place == Place::Called {
+            self.pass_on(place);
+        }
+        *place == Place::Served
+    }
+
+    fn pass_on(&self, place: &mut Place) {
+        *place = Place::Outside;
+        let next = {
+            let mut line = self.0.line.lock();
+            let next = line.waiting.pop_front();
+            match &next {
+                Some(peer) => peer.give_turn(),
+                None => line.free_count += 1,
+            }
+            next
+        };
+        if let Some(peer) = next {
+            peer.outbound.wake();
+        }
+    }
+
+    /// The connection has ended, wherever it stood.
+    pub(super) fn leave(&self, peer: &Arc<Peer>, place: &mut Place) {
+        if *place == Place::InLine {
+            let mut line = self.0.line.lock();
+            if let Some(at) = line.waiting.iter().position(|other| Arc::ptr_eq(other, peer)) {
+                line.waiting.remove(at);
+                *place = Place::Outside;
+            }
+        }
+        if *place != Place::Outside {
+            self.pass_on(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remoting::Limits;
+    use crate::runtime::SystemClock;
+    use tokio::net::{TcpListener, TcpStream};
+
+    async fn peers(turns: &Turns, count: usize) -> Vec<Arc<Peer>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let limits = Limits { turns: turns.clone(), ..Limits::default() };
+        let mut peers = Vec::new();
+        for _ in 0..count {
+            let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            let (stream, addr) = server.unwrap();
+            drop(client.unwrap());
+            peers.push(Arc::new(Peer::new(addr, addr, stream.into_split().1, &limits, SystemClock::shared())));
+        }
+        peers
+    }
+
+    #[tokio::test]
+    async fn while_a_consumer_is_behind_the_others_are_read_one_after_the_other() {
+        let turns = Turns::new(1);
+        let peers = peers(&turns, 4).await;
+        let mut places = [Place::Outside; 4];
+        assert!(turns.may_read(&peers[0], &mut places[0]) && turns.may_read(&peers[1], &mut places[1]), "nobody is behind");
+        assert_eq!(places, [Place::Outside; 4]);
+        peers[0].come_first(true);
+        assert!(turns.may_read(&peers[1], &mut places[1]));
+        assert!(!turns.may_read(&peers[2], &mut places[2]) && !turns.may_read(&peers[3], &mut places[3]));
+        assert!(turns.may_read(&peers[0], &mut places[0]), "the consumer does not wait");
+        places[1] = Place::Served;
+        assert!(turns.end(&mut places[1]), "it runs once more");
+        turns.begin(&peers[1], &mut places[1]);
+        assert_eq!(places[1], Place::Outside);
+        turns.begin(&peers[3], &mut places[3]);
+        assert!(!turns.may_read(&peers[3], &mut places[3]), "the second in line still waits");
+        // The first in line ends before it was read: its turn is the next one's.
+        turns.leave(&peers[2], &mut places[2]);
+        turns.begin(&peers[3], &mut places[3]);
+        assert!(turns.may_read(&peers[3], &mut places[3]));
+        assert!(!turns.end(&mut places[3]), "a turn that was not used is passed on at once");
+        assert_eq!(turns.0.line.lock().free_count, 1);
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_does_not_ask_again_is_soon_forgotten() {
+        let turns = Turns::new(1);
+        let peers = peers(&turns, 2).await;
+        peers[0].come_first(true);
+        for _ in 0..READS_IN_TURN {
+            let mut place = Place::Outside;
+            assert!(turns.may_read(&peers[1], &mut place));
+            assert_eq!(place, Place::Called);
+            turns.end(&mut place);
+        }
+        let mut place = Place::Outside;
+        assert!(turns.may_read(&peers[1], &mut place));
+        assert_eq!(place, Place::Outside);
+    }
+}
