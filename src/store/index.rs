@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{NaiveDateTime, TimeDelta};
 use ferrocket_protocol::java_hash::{self, string_hash};
-use ferrocket_protocol::message::{MessageView, properties, property, sys_flag};
+use ferrocket_protocol::message::{properties, property, sys_flag};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
@@ -21,14 +21,17 @@ use super::commit_log::CommitLog;
 use super::fs::Fs;
 use super::index_file::{IndexFile, Key, key_hash};
 use super::message_store::MessageStore;
-use super::record::{self, Found};
+use super::record::{self, Named};
 use super::{StoreConfig, StoreError, at_path};
 use crate::runtime::{Parker, Shutdown, local_time};
 
-/// How often the index catches up with the log.
+/// How often the index looks for messages while none come.
 const INDEX_INTERVAL: Duration = Duration::from_millis(200);
-/// Keys that are added at once: enough to make the system calls of a batch cheap, few enough to stay in the processor's cache.
-const BATCH_KEYS_MAX: usize = 2048;
+/// And while they come: what it reads is then still in the processor's cache, and it never has much to do at once.
+const INDEX_BUSY_INTERVAL: Duration = Duration::from_millis(20);
+/// Keys that are added at once: enough to make the system calls of a batch cheap, few enough that whoever waits for the processor
+/// gets it within a tenth of a millisecond.
+const BATCH_KEYS_MAX: usize = 512;
 /// A query waits for the index only if it is not further behind.
 const QUERY_CATCH_UP_BYTES_MAX: i64 = 256 * 1024 * 1024;
 
@@ -238,8 +241,8 @@ fn end_of_record(log: &CommitLog, offset: i64) -> io::Result<i64> {
 }
 
 /// The keys of one message, as hashes of `topic#key`, in the order in which Java adds them.
-fn push_keys(record: &MessageView<'_>, keys: &mut Vec<Key>) {
-    if sys_flag::transaction_type(record.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
+fn push_keys(record: &Named<'_>, physical_offset: i64, keys: &mut Vec<Key>) {
+    if sys_flag::transaction_type(record.head.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
         return;
     }
     // One walk over the properties; of a name that comes twice the later value counts.
@@ -252,14 +255,10 @@ fn push_keys(record: &MessageView<'_>, keys: &mut Vec<Key>) {
             _ => {}
         }
     }
-    let of_topic = java_hash::extend(string_hash(record.topic), "#");
+    let of_topic = java_hash::extend(java_hash::extend_bytes(0, record.topic), "#");
     let mut push = |begin: i32, key: &[u8]| {
-        let hash = match std::str::from_utf8(key) {
-            Ok(key) => java_hash::extend(begin, key),
-            Err(_) => java_hash::extend(begin, &String::from_utf8_lossy(key)),
-        };
-        let hash = key_hash(hash);
-        keys.push(Key { hash, physical_offset: record.physical_offset, store_timestamp: record.store_timestamp });
+        let hash = key_hash(java_hash::extend_bytes(begin, key));
+        keys.push(Key { hash, physical_offset, store_timestamp: record.head.store_timestamp });
     };
     if let Some(unique) = unique {
         push(of_topic, unique);
@@ -278,29 +277,35 @@ const TAG_KIND: &str = "T#";
 impl MessageStore {
     pub(super) fn run_indexer(&self, shutdown: &Shutdown, bell: &Parker) {
         while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
-            self.build_index();
+            let has_grown = self.build_index();
             self.sync_queues_when_due();
-            self.clock.park(bell, INDEX_INTERVAL);
+            self.clock.park(bell, if has_grown { INDEX_BUSY_INTERVAL } else { INDEX_INTERVAL });
         }
     }
 
-    /// Brings the index up to the end of the log.
-    pub fn build_index(&self) {
+    /// Brings the index up to the end of the log; whether it was behind.
+    pub fn build_index(&self) -> bool {
         if !self.index.enabled {
-            return;
+            return false;
         }
+        let mut has_grown = false;
         loop {
-            let mut state = self.index.state.lock();
-            match self.build_index_batch(&mut state) {
-                Ok(true) => state.failing = false,
-                Ok(false) => return,
-                Err(error) => {
-                    if !std::mem::replace(&mut state.failing, true) {
-                        error!(%error, "cannot write the index: it waits in the log and is tried again");
+            {
+                let mut state = self.index.state.lock();
+                match self.build_index_batch(&mut state) {
+                    Ok(true) => state.failing = false,
+                    Ok(false) => return has_grown,
+                    Err(error) => {
+                        if !std::mem::replace(&mut state.failing, true) {
+                            error!(%error, "cannot write the index: it waits in the log and is tried again");
+                        }
+                        return has_grown;
                     }
-                    return;
                 }
             }
+            has_grown = true;
+            // A connection that waits for the processor goes first.
+            std::thread::yield_now();
         }
     }
 
@@ -317,22 +322,18 @@ impl MessageStore {
         let bytes = file.read((position - file.start_offset()) as usize, (end - position) as usize);
         let mut at = 0;
         while keys.len() < BATCH_KEYS_MAX && at < bytes.len() {
-            match record::check(&bytes[at..], position, false) {
-                Found::Record(record) => {
-                    push_keys(&record, &mut keys);
-                    at += record.total_bytes();
-                    position += record.total_bytes() as i64;
-                }
-                Found::Blank => {
-                    position = file.end_offset();
-                    break;
-                }
-                Found::Nothing => {
-                    error!(position, "the log has no record here: the rest of this file is not indexed");
-                    position = file.end_offset().min(end);
-                    break;
-                }
+            let rest = &bytes[at..];
+            if let Some(record) = record::named(rest, position) {
+                push_keys(&record, position, &mut keys);
+                at += record.head.total_bytes;
+                position += record.head.total_bytes as i64;
+                continue;
             }
+            if !record::is_blank(rest) {
+                error!(position, "the log has no record here: the rest of this file is not indexed");
+            }
+            position = if record::is_blank(rest) { file.end_offset() } else { file.end_offset().min(end) };
+            break;
         }
         let completed = self.index.add(&self.log, state, &keys, self.clock.now_millis())?;
         state.position = position;

@@ -91,11 +91,13 @@ impl Entry {
         }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.hash.to_be_bytes());
-        out.extend_from_slice(&self.physical_offset.to_be_bytes());
-        out.extend_from_slice(&self.seconds.to_be_bytes());
-        out.extend_from_slice(&self.previous.to_be_bytes());
+    fn encode(&self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..4].copy_from_slice(&self.hash.to_be_bytes());
+        bytes[4..12].copy_from_slice(&self.physical_offset.to_be_bytes());
+        bytes[12..16].copy_from_slice(&self.seconds.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.previous.to_be_bytes());
+        bytes
     }
 }
 
@@ -135,6 +137,10 @@ impl NewestPlaces {
             at = (at + 1) & mask;
         }
         std::mem::replace(&mut self.cells[at], (slot, place)).1
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u32, i32)> {
+        self.cells.iter().copied().filter(|(_, place)| *place != 0)
     }
 }
 
@@ -224,12 +230,11 @@ impl IndexFile {
                 previous => previous,
             };
             let seconds = Self::seconds_since_begin(header.begin_timestamp, key.store_timestamp);
-            Entry { hash: key.hash, physical_offset: key.physical_offset, seconds, previous }.encode(&mut bytes);
+            bytes.extend_from_slice(&Entry { hash: key.hash, physical_offset: key.physical_offset, seconds, previous }.encode());
         }
         self.file.write_at(&bytes, self.entry_at(base))?;
-        for (place, key) in (base..).zip(keys) {
-            let at = Self::slot_at(self.slot_of(key.hash)) as usize;
-            self.file.store(&slots.mapping, at, &place.to_be_bytes())?;
+        for (slot, place) in newest.iter() {
+            self.file.store(&slots.mapping, Self::slot_at(slot) as usize, &place.to_be_bytes())?;
         }
         header.next_entry += keys.len() as i32;
         header.end_offset = last.physical_offset;

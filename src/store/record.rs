@@ -18,7 +18,7 @@ pub(super) enum Found<'a> {
 /// Checks what `bytes` begin with; they may reach beyond the record. `expected_offset` is where `bytes` lie in the log: a
 /// record that says otherwise is a leftover of an earlier life of the file.
 pub(super) fn check(bytes: &[u8], expected_offset: i64, check_crc: bool) -> Found<'_> {
-    if bytes.get(layout::MAGIC_AT..layout::MAGIC_AT + 4) == Some(&layout::MAGIC_BLANK.to_be_bytes()) {
+    if is_blank(bytes) {
         return Found::Blank;
     }
     let Ok(record) = MessageView::decode(bytes) else { return Found::Nothing };
@@ -31,10 +31,16 @@ pub(super) fn check(bytes: &[u8], expected_offset: i64, check_crc: bool) -> Foun
     Found::Record(record)
 }
 
+/// Whether the rest of a file is unused from here on.
+pub(super) fn is_blank(bytes: &[u8]) -> bool {
+    bytes.get(layout::MAGIC_AT..layout::MAGIC_AT + 4) == Some(&layout::MAGIC_BLANK.to_be_bytes())
+}
+
 /// What a record says of itself before its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) total_bytes: usize,
+    pub(super) sys_flag: i32,
     pub(super) store_timestamp: i64,
 }
 
@@ -43,15 +49,52 @@ pub(super) const HEAD_BYTES_MAX: usize = layout::store_host_at(true);
 
 /// The head of the record that `bytes` begin with; `None` when they begin with none that belongs at `expected_offset`.
 pub(super) fn head(bytes: &[u8], expected_offset: i64) -> Option<Head> {
-    let int = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let long = |at: usize| Some(i64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let is_record = matches!(int(layout::MAGIC_AT)?, layout::MAGIC_V1 | layout::MAGIC_V2);
-    if !is_record || long(layout::PHYSICAL_OFFSET_AT)? != expected_offset {
+    let is_record = matches!(int(bytes, layout::MAGIC_AT)?, layout::MAGIC_V1 | layout::MAGIC_V2);
+    if !is_record || long(bytes, layout::PHYSICAL_OFFSET_AT)? != expected_offset {
         return None;
     }
-    let born_host_is_v6 = sys_flag::has(int(layout::SYS_FLAG_AT)? as i32, sys_flag::BORN_HOST_V6);
-    let total_bytes = i32::try_from(int(layout::TOTAL_BYTES_AT)?).ok().filter(|total| *total > 0)?;
-    Some(Head { total_bytes: total_bytes as usize, store_timestamp: long(layout::store_timestamp_at(born_host_is_v6))? })
+    let sys_flag = int(bytes, layout::SYS_FLAG_AT)? as i32;
+    let born_host_is_v6 = sys_flag::has(sys_flag, sys_flag::BORN_HOST_V6);
+    let total_bytes = i32::try_from(int(bytes, layout::TOTAL_BYTES_AT)?).ok().filter(|total| *total > 0)?;
+    let store_timestamp = long(bytes, layout::store_timestamp_at(born_host_is_v6))?;
+    Some(Head { total_bytes: total_bytes as usize, sys_flag, store_timestamp })
+}
+
+fn int(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<i64> {
+    Some(i64::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The part of a record that names it: what lies behind the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Named<'a> {
+    pub(super) head: Head,
+    pub(super) topic: &'a [u8],
+    pub(super) properties: &'a [u8],
+}
+
+/// Topic and properties of the record that `bytes` begin with, for who reads every record and wants nothing else of it; `None` when
+/// they begin with none that belongs at `expected_offset`.
+pub(super) fn named(bytes: &[u8], expected_offset: i64) -> Option<Named<'_>> {
+    let head = head(bytes, expected_offset)?;
+    let record = bytes.get(..head.total_bytes)?;
+    let body_length_at = layout::body_length_at(head.sys_flag);
+    let topic_length_at = body_length_at + 4 + int(record, body_length_at)? as usize;
+    let (topic_length, topic_at) = match int(record, layout::MAGIC_AT)? {
+        layout::MAGIC_V1 => (usize::from(*record.get(topic_length_at)?), topic_length_at + 1),
+        _ => (short(record, topic_length_at)?, topic_length_at + 2),
+    };
+    let topic = record.get(topic_at..topic_at + topic_length)?;
+    let properties_at = topic_at + topic_length + 2;
+    let properties = record.get(properties_at..)?;
+    (properties.len() == short(record, properties_at - 2)?).then_some(Named { head, topic, properties })
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(usize::from(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?)))
 }
 
 /// The end-of-file blank: only its head is written.
@@ -80,4 +123,47 @@ pub(super) fn delay_level(record_properties: &[u8]) -> Option<usize> {
 pub(super) fn deliver_timestamp(level: usize, delay_level_millis: &[i64], store_timestamp: i64) -> i64 {
     let level = level.min(delay_level_millis.len());
     store_timestamp + level.checked_sub(1).and_then(|index| delay_level_millis.get(index)).copied().unwrap_or(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ferrocket_protocol::message::{MessageInner, encode_record, patch_record};
+
+    use super::*;
+
+    #[test]
+    fn what_names_a_record_is_what_the_whole_record_says() {
+        let hosts = ["127.0.0.1:1", "[2001:db8::1]:2"];
+        let long = "t".repeat(200);
+        for (topic, born, store) in [("T", 0, 0), ("T", 1, 0), ("T", 0, 1), ("T", 1, 1), (&*long, 1, 0)] {
+            let message = MessageInner {
+                topic: topic.to_owned().into(),
+                queue_id: 1,
+                flag: 0,
+                sys_flag: sys_flag::TRANSACTION_COMMIT,
+                born_timestamp: 5,
+                born_host: hosts[born].parse().unwrap(),
+                store_host: hosts[store].parse().unwrap(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: Bytes::from_static(b"body"),
+                properties: Bytes::from_static(b"KEYS\x01k\x02"),
+                tags_code: 0,
+            };
+            let mut bytes = Vec::new();
+            encode_record(&message, &mut bytes);
+            patch_record(&mut bytes, 7, 100, 1_000);
+            let record_bytes = bytes.len();
+            bytes.extend_from_slice(b"what follows");
+            let Found::Record(whole) = check(&bytes, 100, true) else { panic!("no record") };
+            let named = named(&bytes, 100).unwrap();
+            assert_eq!(named.head, Head { total_bytes: record_bytes, sys_flag: whole.sys_flag, store_timestamp: 1_000 });
+            assert_eq!((named.topic, named.properties), (topic.as_bytes(), whole.properties));
+            assert_eq!(super::named(&bytes, 101), None, "it belongs elsewhere");
+            for cut in 0..record_bytes {
+                assert_eq!(super::named(&bytes[..cut], 100), None, "cut at {cut}");
+            }
+        }
+    }
 }

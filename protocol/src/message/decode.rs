@@ -35,7 +35,9 @@ struct Reader<'a> {
     at: usize,
 }
 
+/// A record is read for every message that is indexed, filtered or recovered: the calls would cost more than the reading.
 impl<'a> Reader<'a> {
+    #[inline]
     fn slice(&mut self, what: &'static str, length: usize) -> Result<&'a [u8], DecodeError> {
         let available = self.bytes.len() - self.at;
         if length > available {
@@ -46,24 +48,29 @@ impl<'a> Reader<'a> {
         Ok(slice)
     }
 
+    #[inline]
     fn take<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         let slice = self.slice(what, N)?;
         Ok(*slice.first_chunk().expect("a slice of N bytes"))
     }
 
+    #[inline]
     fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         self.take(what).map(u32::from_be_bytes)
     }
 
+    #[inline]
     fn i32(&mut self, what: &'static str) -> Result<i32, DecodeError> {
         self.take(what).map(i32::from_be_bytes)
     }
 
+    #[inline]
     fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         self.take(what).map(i64::from_be_bytes)
     }
 
     /// A length that the bytes say; a negative one lies.
+    #[inline]
     fn length(&self, what: &'static str, length: i64) -> Result<usize, DecodeError> {
         usize::try_from(length).map_err(|_| DecodeError::Length { what, length, available: self.bytes.len() - self.at })
     }

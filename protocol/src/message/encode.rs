@@ -46,20 +46,22 @@ pub fn encode_record(message: &MessageInner, out: &mut Vec<u8>) {
     flags |= if born_host.0.is_ipv6() { sys_flag::BORN_HOST_V6 } else { 0 };
     flags |= if store_host.0.is_ipv6() { sys_flag::STORE_HOST_V6 } else { 0 };
 
-    out.extend_from_slice(&(total as u32).to_be_bytes());
-    out.extend_from_slice(&(if v2 { layout::MAGIC_V2 } else { layout::MAGIC_V1 }).to_be_bytes());
-    out.extend_from_slice(&body_crc(&message.body).to_be_bytes());
-    out.extend_from_slice(&message.queue_id.to_be_bytes());
-    out.extend_from_slice(&message.flag.to_be_bytes());
-    out.extend_from_slice(&[0; 16]); // queue offset, physical offset
-    out.extend_from_slice(&flags.to_be_bytes());
-    out.extend_from_slice(&message.born_timestamp.to_be_bytes());
-    put_host(out, born_host);
-    out.extend_from_slice(&[0; 8]); // store time
-    put_host(out, store_host);
-    out.extend_from_slice(&message.reconsume_times.to_be_bytes());
-    out.extend_from_slice(&message.prepared_transaction_offset.to_be_bytes());
-    out.extend_from_slice(&(message.body.len() as u32).to_be_bytes());
+    let mut head = Head { bytes: [0; HEAD_BYTES_MAX], len: 0 };
+    head.put((total as u32).to_be_bytes());
+    head.put((if v2 { layout::MAGIC_V2 } else { layout::MAGIC_V1 }).to_be_bytes());
+    head.put(body_crc(&message.body).to_be_bytes());
+    head.put(message.queue_id.to_be_bytes());
+    head.put(message.flag.to_be_bytes());
+    head.put([0; 16]); // queue offset, physical offset
+    head.put(flags.to_be_bytes());
+    head.put(message.born_timestamp.to_be_bytes());
+    head.put_host(born_host);
+    head.put([0; 8]); // store time
+    head.put_host(store_host);
+    head.put(message.reconsume_times.to_be_bytes());
+    head.put(message.prepared_transaction_offset.to_be_bytes());
+    head.put((message.body.len() as u32).to_be_bytes());
+    out.extend_from_slice(&head.bytes[..head.len]);
     out.extend_from_slice(&message.body);
     let topic = message.topic.as_bytes();
     if v2 {
@@ -86,10 +88,27 @@ fn put_i64(record: &mut [u8], at: usize, value: i64) {
     record[at..at + 8].copy_from_slice(&value.to_be_bytes());
 }
 
-fn put_host(out: &mut Vec<u8>, (ip, port): (IpAddr, u16)) {
-    match ip {
-        IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+/// What lies before the body, with two IPv6 hosts.
+const HEAD_BYTES_MAX: usize = layout::body_length_at(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6) + 4;
+
+/// Put together here and copied at once.
+struct Head {
+    bytes: [u8; HEAD_BYTES_MAX],
+    len: usize,
+}
+
+impl Head {
+    #[inline]
+    fn put<const N: usize>(&mut self, part: [u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(&part);
+        self.len += N;
     }
-    out.extend_from_slice(&u32::from(port).to_be_bytes());
+
+    fn put_host(&mut self, (ip, port): (IpAddr, u16)) {
+        match ip {
+            IpAddr::V4(ip) => self.put(ip.octets()),
+            IpAddr::V6(ip) => self.put(ip.octets()),
+        }
+        self.put(u32::from(port).to_be_bytes());
+    }
 }

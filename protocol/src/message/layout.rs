@@ -9,6 +9,8 @@
 //!  | bodyLength 4 | body | topicLength 1 (V1) or 2 (V2) | topic | propertiesLength 2 | properties
 //! ```
 
+use super::sys_flag;
+
 /// One byte says how long the topic is.
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;
 /// Two bytes say how long the topic is.
@@ -52,4 +54,10 @@ pub const fn store_timestamp_at(born_host_is_v6: bool) -> usize {
 
 pub const fn store_host_at(born_host_is_v6: bool) -> usize {
     store_timestamp_at(born_host_is_v6) + 8
+}
+
+/// By the sys flag of the record: the body's length stands before the body.
+pub const fn body_length_at(flags: i32) -> usize {
+    let store_host_is_v6 = sys_flag::has(flags, sys_flag::STORE_HOST_V6);
+    store_host_at(sys_flag::has(flags, sys_flag::BORN_HOST_V6)) + host_bytes(store_host_is_v6) + 4 + 8
 }
