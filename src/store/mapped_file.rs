@@ -98,6 +98,9 @@ const PAGE_BYTES: usize = 4096;
 /// Pages that one look at residency covers: the messages of a full pull lie this far apart where some ten queues share the log.
 const RESIDENT_PAGES_MAX: usize = 256;
 
+/// Pages are faulted in by so much at once: some 40 us of the processor.
+const POPULATE_STEP_BYTES: usize = 256 * 1024;
+
 /// Starts writing a range of a file to the disk without waiting for it.
 pub(super) fn start_writeback(file: &File, offset: u64, len: u64) -> io::Result<()> {
     // SAFETY: a plain system call on an open descriptor; no memory is passed.
@@ -290,10 +293,17 @@ impl MappedFile {
 
     /// Makes stores up to `to` free of page faults; only reserved space is touched.
     pub fn populate(&self, to: usize) {
-        let (from, to) = (self.populated.load(Ordering::Acquire).max(self.published()), to.min(self.reserved()));
-        if to > from {
-            self.mapping.populate(from, to - from);
-            self.populated.fetch_max(to, Ordering::AcqRel);
+        let to = to.min(self.reserved());
+        loop {
+            let from = self.populated.load(Ordering::Acquire).max(self.published());
+            if from >= to {
+                return;
+            }
+            let part = POPULATE_STEP_BYTES.min(to - from);
+            self.mapping.populate(from, part);
+            self.populated.fetch_max(from + part, Ordering::AcqRel);
+            // A connection that waits for the processor goes first.
+            std::thread::yield_now();
         }
     }
 
