@@ -36,7 +36,7 @@ use thiserror::Error;
 use tracing::error;
 
 use crate::config::{AdvertiseRules, Advertised, ConfigCell};
-use crate::remoting::Peer;
+use crate::remoting::{Peer, Round};
 use crate::runtime::{Runtime, SharedClock, local_time};
 use crate::store::{ArrivalListener, Fs, MessageStore, StoreConfig, StoreError};
 
@@ -165,6 +165,11 @@ impl ArrivalListener for Arrivals {
             self.schedule.arriving(tags_code);
         }
         self.hold.arriving(topic, queue_id, max_offset, tags_code);
+    }
+
+    fn round(&self, answers: &mut dyn FnMut()) {
+        let _round = Round::begin();
+        answers();
     }
 }
 

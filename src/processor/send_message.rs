@@ -438,7 +438,9 @@ impl Send<'_> {
             let answer = move || {
                 drop(in_flight);
                 let (form, opaque) = (completion.serialize_type(), completion.opaque());
-                completion.answer_with(|replies| reply.write(&config.load(), form, opaque, replies));
+                // Many are flushed at once: those of one producer leave in one write, from the thread that flushed them.
+                let peer = Arc::clone(completion.peer());
+                peer.run_soon(Box::new(move || completion.answer_with(|replies| reply.write(&config.load(), form, opaque, replies))));
             };
             if has_new_topic {
                 // The message is stored; its topic is written as soon as it can be.

@@ -27,12 +27,12 @@ thread_local! {
 }
 
 /// As long as this lives, late answers of this thread wait for its end.
-pub(super) struct Round {
+pub struct Round {
     pub(super) requests: usize,
 }
 
 impl Round {
-    pub(super) fn begin() -> Self {
+    pub fn begin() -> Self {
         ROUND.with_borrow_mut(|round| {
             round.get_or_insert_default();
         });

@@ -12,13 +12,16 @@ use parking_lot::Mutex;
 use tracing::error;
 
 use super::PutMessageStatus;
-use super::message_store::MessageStore;
+use super::message_store::{MessageStore, Unseen};
 use crate::runtime::Shutdown;
 
 const PAGE_BYTES: i64 = 4096;
 
 /// A SYNC_FLUSH flusher that nobody rings looks this often for messages that nobody waits for.
 const IDLE_GROUP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// So many answers leave together, if they are for one peer. More would let the first of them wait for the last.
+const ANSWERS_PER_ROUND: usize = 64;
 
 type Done = Box<dyn FnOnce(PutMessageStatus) + Send>;
 
@@ -43,23 +46,25 @@ impl Waiters {
         self.waiting.lock().extract_if(.., |waiter| gone(waiter)).collect()
     }
 
-    fn answer(&self, status: PutMessageStatus, gone: impl Fn(&Waiter) -> bool) {
-        // Outside the lock: an answer may do anything, even put again.
-        for waiter in self.take(gone) {
-            (waiter.done)(status);
-        }
-    }
-
-    pub(super) fn expire(&self, now_nanos: u64) {
-        self.answer(PutMessageStatus::FlushDiskTimeout, |waiter| waiter.deadline_nanos <= now_nanos);
-    }
-
     fn is_empty(&self) -> bool {
         self.waiting.lock().is_empty()
     }
 }
 
 impl MessageStore {
+    fn answer_waiters(&self, status: PutMessageStatus, gone: impl Fn(&Waiter) -> bool) {
+        // Outside the lock: an answer may do anything, even put again.
+        let mut waiters = self.waiters.take(gone).into_iter();
+        while waiters.len() > 0 {
+            self.arrivals.round(&mut || waiters.by_ref().take(ANSWERS_PER_ROUND).for_each(|waiter| (waiter.done)(status)));
+        }
+    }
+
+    /// Answers those whose message did not get to the disk in time.
+    pub(super) fn expire_waiters(&self, now_nanos: u64) {
+        self.answer_waiters(PutMessageStatus::FlushDiskTimeout, |waiter| waiter.deadline_nanos <= now_nanos);
+    }
+
     pub(super) fn run_flusher(&self, shutdown: &Shutdown) {
         let bell = self.flush_bell.lock().clone();
         let mut last_thorough_nanos = self.clock.nanos();
@@ -105,11 +110,11 @@ impl MessageStore {
         }
         if self.health.poisoned.load(Ordering::Acquire) {
             // The messages are in the log, but nobody can say that they are on the disk.
-            self.waiters.answer(PutMessageStatus::FlushDiskTimeout, |_| true);
+            self.answer_waiters(PutMessageStatus::FlushDiskTimeout, |_| true);
             return;
         }
         let flushed = self.flushed.load(Ordering::Acquire);
-        self.waiters.answer(PutMessageStatus::PutOk, |waiter| waiter.end <= flushed);
+        self.answer_waiters(PutMessageStatus::PutOk, |waiter| waiter.end <= flushed);
     }
 
     fn sync_files(&self, from: i64, to: i64) -> io::Result<()> {
@@ -125,16 +130,21 @@ impl MessageStore {
     fn show_flushed(&self) {
         let flushed = self.flushed.load(Ordering::Acquire);
         loop {
-            let shown = {
+            let shown: Vec<Unseen> = {
                 let mut unseen = self.unseen.lock();
-                match unseen.front() {
-                    Some(first) if first.end <= flushed => unseen.pop_front(),
-                    _ => None,
-                }
+                let count = unseen.iter().take(ANSWERS_PER_ROUND).take_while(|message| message.end <= flushed).count();
+                unseen.drain(..count).collect()
             };
-            let Some(shown) = shown else { return };
-            shown.queue.show(shown.max_offset);
-            self.arrivals.arriving(&shown.queue.topic, shown.queue.queue_id, shown.max_offset, shown.tags_code, shown.store_timestamp);
+            if shown.is_empty() {
+                return;
+            }
+            self.arrivals.round(&mut || {
+                for message in &shown {
+                    let Unseen { queue, max_offset, tags_code, store_timestamp, .. } = message;
+                    queue.show(*max_offset);
+                    self.arrivals.arriving(&queue.topic, queue.queue_id, *max_offset, *tags_code, *store_timestamp);
+                }
+            });
         }
     }
 

@@ -96,7 +96,7 @@ impl MessageStore {
     /// What can wait for the next pass. Under load a pass has many units for each queue to write, not a few.
     fn keep_up(&self) {
         let now = self.clock.nanos();
-        self.waiters.expire(now);
+        self.expire_waiters(now);
         if self.is_queue_write_due(now) {
             self.write_queues();
         }
