@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrocket::runtime::{Runtime, SystemClock};
+use ferrocket::runtime::{BoxFuture, Clock, ManualClock, Parker, Runtime, SystemClock};
 use ferrocket::store::{
     AllMessages, ArrivalListener, Boundary, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, MemoryFs,
     MessageStore, Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
@@ -420,4 +420,66 @@ fn a_part_of_the_log_that_cannot_be_read_is_an_error() {
     assert!(store.message_store_time("T", 0, 6).unwrap() > 0, "the newest part is in memory");
     fs.heal();
     assert_eq!(store.look_message(first.physical_offset).unwrap().unwrap().len(), first.record_bytes as usize);
+}
+
+/// A clock that goes on by a millisecond whenever it is asked: everything takes its time.
+#[derive(Debug)]
+struct Ticking(ManualClock);
+
+impl Clock for Ticking {
+    fn now_millis(&self) -> i64 {
+        self.0.now_millis()
+    }
+
+    fn nanos(&self) -> u64 {
+        self.0.advance(Duration::from_millis(1));
+        self.0.nanos()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        self.0.sleep(duration)
+    }
+
+    fn park(&self, parker: &Parker, timeout: Duration) -> bool {
+        self.0.park(parker, timeout)
+    }
+}
+
+/// Making the files of 80,000 new queues takes longer than a stop may: those that are not written are made from the log again.
+#[test]
+fn a_stop_does_not_wait_for_the_files_of_all_queues() {
+    const TOPICS: usize = 500;
+    let fs = MemoryFs::new();
+    let open_on = |fs: &MemoryFs| {
+        let clock = Arc::new(Ticking(ManualClock::at_millis(1_700_000_000_000)));
+        MessageStore::open(config(Path::new("/store")), fs.shared(), clock, Arc::new(Arrivals::default())).unwrap()
+    };
+    let written = |fs: &MemoryFs| fs.shared().read_dir(Path::new("/store/consumequeue")).unwrap().len();
+    let topic = |number: usize| format!("T{number}");
+    let store = open_on(&fs);
+    for number in 0..TOPICS {
+        for queue_id in 0..8 {
+            assert!(store.put_message(&message(&topic(number), queue_id, "x")).status.is_stored());
+        }
+    }
+    store.shutdown().unwrap();
+    let after_stop = written(&fs);
+    assert!((1..TOPICS).contains(&after_stop), "{after_stop} of {TOPICS}: it wrote as long as it might");
+    assert!(fs.shared().exists(Path::new("/store/abort")), "so that a Java broker too makes the others from the log");
+    drop(store);
+
+    for after in [fs.crashed(Crash::Killed), fs.crashed(Crash::PowerCut(0))] {
+        let store = open_on(&after);
+        for number in 0..TOPICS {
+            for queue_id in 0..8 {
+                assert_eq!(store.max_offset(&topic(number), queue_id), 1, "{}-{queue_id}", topic(number));
+            }
+        }
+        assert!(written(&after) < TOPICS, "nor does the start wait");
+        while written(&after) < TOPICS {
+            store.keep();
+        }
+        store.shutdown().unwrap();
+        assert!(!after.shared().exists(Path::new("/store/abort")), "now all are written");
+    }
 }

@@ -98,7 +98,8 @@ impl MessageStore {
         let now = self.clock.nanos();
         self.expire_waiters(now);
         if self.is_queue_write_due(now) {
-            self.write_queues();
+            // A stop does not wait until the files of all queues are made.
+            self.write_queues_while(|| !self.health.shutdown.load(Ordering::Relaxed));
         }
         let (checkpoint_due, clean_due) = {
             let mut keeper = self.keeper.lock();
@@ -205,6 +206,11 @@ impl MessageStore {
 
     /// Writes all units that are only in memory. False when some could not be written.
     pub(super) fn write_queues(&self) -> bool {
+        self.write_queues_while(|| true)
+    }
+
+    /// As `write_queues`, but begins no queue after `goes_on` said no: it stays with those that are only in memory.
+    pub(super) fn write_queues_while(&self, goes_on: impl Fn() -> bool) -> bool {
         let mut keeper = self.keeper.lock();
         let (dirty, position, last_record, store_timestamp) = {
             let mut appender = self.appender.lock();
@@ -214,8 +220,12 @@ impl MessageStore {
             }
             (dirty, appender.tail.position, appender.last_record, appender.last_store_timestamp)
         };
-        let mut failed = Vec::new();
+        let mut left = Vec::new();
         for (number, queue) in dirty.iter().enumerate() {
+            if !goes_on() {
+                left.extend_from_slice(&dirty[number..]);
+                break;
+            }
             if number % QUEUES_PER_PASS == QUEUES_PER_PASS - 1 {
                 self.keep_ahead(&mut keeper);
             }
@@ -226,7 +236,7 @@ impl MessageStore {
                     if !self.health.queue_error.swap(true, Ordering::SeqCst) {
                         error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot write a ConsumeQueue: messages are refused until it works");
                     }
-                    failed.push(Arc::clone(queue));
+                    left.push(Arc::clone(queue));
                 }
             }
         }
@@ -237,7 +247,7 @@ impl MessageStore {
                 queue.rest();
             }
         }
-        let all_written = failed.is_empty();
+        let all_written = left.is_empty();
         if all_written {
             if position != keeper.written.mark.position {
                 match Indexed::at(&self.log, &self.queues, position, last_record) {
@@ -249,7 +259,7 @@ impl MessageStore {
             self.health.queue_error.store(false, Ordering::SeqCst);
         } else {
             let mut appender = self.appender.lock();
-            for queue in failed {
+            for queue in left {
                 if !queue.dirty.swap(true, Ordering::Relaxed) {
                     appender.dirty.push(queue);
                 }
@@ -257,6 +267,10 @@ impl MessageStore {
         }
         keeper.warm = dirty;
         all_written
+    }
+
+    pub(super) fn unsynced_queue_count(&self) -> usize {
+        self.keeper.lock().unsynced.len()
     }
 
     /// Makes the written units durable, after the log that they point into.

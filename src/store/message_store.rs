@@ -43,6 +43,14 @@ const ENCODE_BUFFER_KEPT_BYTES: usize = 512 * 1024;
 /// Java: otherwise every delayed message would count as overdue until the time it showed.
 const CLOCK_STEP_BACK_MILLIS_MAX: i64 = 1_000;
 
+/// A stop writes ConsumeQueues for so long. Files of new queues cost up to 0.3 ms each, and the whole stop has 4.5 s: what is not
+/// written is made from the log again.
+const CLOSE_QUEUES_NANOS: u64 = 2_000_000_000;
+/// And it syncs them when they are no more than these: 25 us each, together with all others, when their files are new.
+const CLOSE_SYNCED_MAX: usize = 40_000;
+/// A start writes ConsumeQueues that it made from the log for so long; the keeper writes the rest.
+const OPEN_QUEUES_NANOS: u64 = 200_000_000;
+
 thread_local! {
     static ENCODE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -188,7 +196,8 @@ impl MessageStore {
             // What is readable must be durable, also what a killed process left.
             store.flush_log();
         }
-        store.write_queues();
+        let until = store.clock.nanos() + OPEN_QUEUES_NANOS;
+        store.write_queues_while(|| store.clock.nanos() < until);
         store.write_checkpoints().map_err(at_path("write to", &store.root))?;
         Ok(store)
     }
@@ -227,14 +236,25 @@ impl MessageStore {
         drop(self.appender.lock());
         let failed = at_path("close the store in", &self.root);
         self.flush_log();
-        let written = self.write_queues();
-        let result = self.sync_queues().and_then(|()| self.close_index()).and_then(|()| self.close_files(written));
+        let result = self.close_queues().and_then(|written| self.close_index().and_then(|()| self.close_files(written)));
         *self.lock.lock() = None;
         result.map_err(failed)?;
         if self.health.poisoned.load(Ordering::SeqCst) {
             return Err(StoreError::Poisoned);
         }
         Ok(())
+    }
+
+    /// Whether every unit is on the disk.
+    fn close_queues(&self) -> io::Result<bool> {
+        let until = self.clock.nanos() + CLOSE_QUEUES_NANOS;
+        let written = self.write_queues_while(|| self.clock.nanos() < until);
+        if self.clock.nanos() >= until || self.unsynced_queue_count() > CLOSE_SYNCED_MAX {
+            info!("not all ConsumeQueues are on the disk: the next start makes from the log what is missing");
+            return Ok(false);
+        }
+        self.sync_queues()?;
+        Ok(written)
     }
 
     fn close_files(&self, queues_written: bool) -> io::Result<()> {
@@ -348,6 +368,7 @@ impl MessageStore {
         ENCODE_BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             let mut units = Vec::new();
+            let mut one = MessageInner { prepared_transaction_offset: 0, ..message.clone() };
             for item in batch::items(&message.body) {
                 // As for a batch that is too long.
                 let Ok(item) = item else { return Err(PutMessageStatus::UnknownError.into()) };
@@ -355,13 +376,7 @@ impl MessageStore {
                     return Err(PutMessageStatus::PropertiesSizeExceeded.into());
                 }
                 let tags_code = tags_code_of(&item.properties);
-                let one = MessageInner {
-                    flag: item.flag,
-                    body: item.body,
-                    properties: item.properties,
-                    prepared_transaction_offset: 0,
-                    ..message.clone()
-                };
+                (one.flag, one.body, one.properties) = (item.flag, item.body, item.properties);
                 let start = buffer.len();
                 encode_record(&one, buffer);
                 units.push(PendingUnit { start, len: buffer.len() - start, tags_code });
@@ -456,6 +471,7 @@ impl MessageStore {
             if units.len() > 1 {
                 physical_offsets.extend(units.iter().map(|unit| physical_offset + unit.start as i64));
             }
+            let mut unseen = self.sync_flush.then(|| self.unseen.lock());
             for unit in units.iter().filter(|_| dispatched) {
                 let tags_code = match delay_level {
                     Some(level) => record::deliver_timestamp(level, &self.config.load().delay_level_millis, store_timestamp),
@@ -463,12 +479,12 @@ impl MessageStore {
                 };
                 let unit = Unit { physical_offset: physical_offset + unit.start as i64, size: unit.len as i32, tags_code };
                 tail.push(&unit);
-                if self.sync_flush {
-                    let unseen =
-                        Unseen { end: unit.end_offset(), queue: Arc::clone(&queue), max_offset: tail.next(), tags_code, store_timestamp };
-                    self.unseen.lock().push_back(unseen);
+                if let Some(unseen) = &mut unseen {
+                    let (end, queue) = (unit.end_offset(), Arc::clone(&queue));
+                    unseen.push_back(Unseen { end, queue, max_offset: tail.next(), tags_code, store_timestamp });
                 }
             }
+            drop(unseen);
             let max_offset = tail.next();
             drop(tail);
             if dispatched {
