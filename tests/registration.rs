@@ -36,21 +36,21 @@ struct NameServer {
 }
 
 impl RequestHandler for NameServer {
-    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+    fn handle(&self, peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
         self.codes.lock().push(request.code);
         let mut response = RemotingCommand::response(response_code::SUCCESS);
         match request.code {
             request_code::REGISTER_BROKER => {
                 let header: RegisterBrokerRequestHeader = request.header().unwrap();
-                assert_eq!(header.body_crc32 as u32, crc32fast::hash(&request.body) & 0x7FFF_FFFF);
-                let body = RegisterBrokerBody::decode(&request.body, header.compressed, request.version).unwrap();
+                assert_eq!(header.body_crc32 as u32, crc32fast::hash(request.body) & 0x7FFF_FFFF);
+                let body = RegisterBrokerBody::decode(request.body, header.compressed, request.version).unwrap();
                 self.told.lock().push((header, body));
                 if !self.ordered.is_empty() {
                     let table = self.ordered.iter().map(|topic| (topic.clone(), "b:4".to_owned())).collect();
                     response = response.with_body(fastjson::to_vec(&KvTable { table }));
                 }
                 if self.slow {
-                    self.held.lock().push(peer.completion(&request));
+                    self.held.lock().push(peer.completion(request));
                     return;
                 }
             }
@@ -60,7 +60,7 @@ impl RequestHandler for NameServer {
             request_code::UNREGISTER_BROKER => {}
             other => panic!("a broker does not send {other} here"),
         }
-        replies.answer(&request, response);
+        replies.answer(request, response);
     }
 
     fn connected(&self, _peer: &Arc<Peer>) {}

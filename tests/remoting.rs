@@ -54,11 +54,11 @@ impl Handler {
 }
 
 impl RequestHandler for Handler {
-    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+    fn handle(&self, peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
         self.requests.fetch_add(1, Ordering::SeqCst);
         match request.code {
-            ECHO => replies.answer(&request, RemotingCommand::response(0).with_body(request.body.clone())),
-            HOLD => self.held.lock().push(peer.completion(&request)),
+            ECHO => replies.answer(request, RemotingCommand::response(0).with_body(request.body.clone())),
+            HOLD => self.held.lock().push(peer.completion(request)),
             RELEASE_ALL | RELEASE_EACH_NOW => {
                 let held = std::mem::take(&mut *self.held.lock());
                 let now = request.code == RELEASE_EACH_NOW;
@@ -68,18 +68,18 @@ impl RequestHandler for Handler {
                         if now { completion.answer_now(response) } else { completion.answer(response) }
                     }
                 });
-                replies.answer(&request, RemotingCommand::response(0));
+                replies.answer(request, RemotingCommand::response(0));
             }
             PANIC => panic!("on purpose"),
-            BIG => replies.answer(&request, RemotingCommand::response(0).with_body(vec![7u8; 256 * 1024])),
+            BIG => replies.answer(request, RemotingCommand::response(0).with_body(vec![7u8; 256 * 1024])),
             CALL_BACK => {
-                let (peer, completion) = (Arc::clone(peer), peer.completion(&request));
+                let (peer, completion) = (Arc::clone(peer), peer.completion(request));
                 tokio::spawn(async move {
                     let answer = peer.call(RemotingCommand::request(77), PATIENCE).await.unwrap();
                     completion.answer(RemotingCommand::response(0).with_body(answer.body));
                 });
             }
-            DROP => drop(peer.completion(&request)),
+            DROP => drop(peer.completion(request)),
             other => panic!("no test sends {other}"),
         }
         self.changed.notify_waiters();

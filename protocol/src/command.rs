@@ -8,7 +8,7 @@ pub mod reply;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{DecodeError, HeaderError};
-use crate::ext_fields::ExtFields;
+use crate::ext_fields::{ExtFields, Spare};
 use crate::header::Header;
 use crate::language::LanguageCode;
 use crate::str::Str;
@@ -64,6 +64,11 @@ const REMARK_BYTES_MAX: usize = 1 << 20;
 impl RemotingCommand {
     /// Reads one frame as `split_frame` gives it: header word, header, body.
     pub fn decode(frame: Bytes) -> Result<Self, DecodeError> {
+        Self::decode_with(frame, &mut Spare::default())
+    }
+
+    /// As `decode`, in the memory that another command gave back.
+    pub fn decode_with(frame: Bytes, spare: &mut Spare) -> Result<Self, DecodeError> {
         let Some(word) = frame.first_chunk::<HEADER_WORD_BYTES>() else {
             return Err(DecodeError::Truncated { what: "header word", at: 0, needed: HEADER_WORD_BYTES, available: frame.len() });
         };
@@ -75,10 +80,15 @@ impl RemotingCommand {
         }
         let end = HEADER_WORD_BYTES + length;
         match form {
-            0 => json::decode(frame, end),
-            1 => binary::decode(frame, end),
+            0 => json::decode(frame, end, spare),
+            1 => binary::decode(frame, end, spare),
             other => Err(DecodeError::SerializeType(other)),
         }
+    }
+
+    /// Ends the command and leaves its memory for the next one.
+    pub fn give_back(self, spare: &mut Spare) {
+        self.ext_fields.give_back(spare);
     }
 
     /// A request of ours, without fields. The sender gives it its opaque.

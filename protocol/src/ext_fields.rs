@@ -17,10 +17,8 @@ pub const EXT_FIELDS_MAX: usize = 4096;
 enum Home {
     /// In the frame, as they came.
     Frame,
-    /// Unescaped beside the frame: JSON text with `\u0001` in it.
-    Unescaped,
-    /// Inserted by us.
-    Added,
+    /// Beside the frame: JSON text that had `\u0001` in it, or what we inserted.
+    Beside,
     /// Java's null: the key is there and counts as absent.
     Null,
 }
@@ -39,16 +37,16 @@ impl Span {
         Self { start: start as u32, length: (end - start) as u32, home: Home::Frame }
     }
 
-    pub(crate) fn of_unescaped(start: usize, end: usize) -> Self {
-        Self { start: start as u32, length: (end - start) as u32, home: Home::Unescaped }
+    pub(crate) fn beside(start: usize, end: usize) -> Self {
+        Self { start: start as u32, length: (end - start) as u32, home: Home::Beside }
     }
 
     /// The text of a span that a decoder made, for a string that is no field.
-    pub(crate) fn cut(self, frame: &Bytes, unescaped: &[u8]) -> Str {
+    pub(crate) fn cut(self, frame: &Bytes, beside: &[u8]) -> Str {
         let range = self.start as usize..(self.start + self.length) as usize;
         match self.home {
             Home::Frame => Str::from_checked(frame.slice(range)),
-            _ => Str::from_checked(Bytes::copy_from_slice(&unescaped[range])),
+            _ => Str::from_checked(Bytes::copy_from_slice(&beside[range])),
         }
     }
 }
@@ -67,8 +65,7 @@ struct Entry {
 #[derive(Clone, Default)]
 pub struct ExtFields {
     frame: Bytes,
-    unescaped: Bytes,
-    added: Vec<u8>,
+    beside: Vec<u8>,
     entries: Vec<Entry>,
     present: bool,
 }
@@ -79,9 +76,14 @@ impl ExtFields {
         Self { present: true, ..Self::default() }
     }
 
-    /// For the decoders: spans into `frame` (checked as UTF-8) and into `unescaped` (valid by construction).
-    pub(crate) fn builder() -> Builder {
-        Builder { entries: Vec::new() }
+    /// Leaves its memory for the next header.
+    pub(crate) fn give_back(self, spare: &mut Spare) {
+        if (1..=SPARE_FIELDS_MAX).contains(&self.entries.capacity()) {
+            spare.entries = self.entries;
+        }
+        if (1..=SPARE_BYTES_MAX).contains(&self.beside.capacity()) {
+            spare.beside = self.beside;
+        }
     }
 
     /// False when the command had no `extFields` at all: Java's null map.
@@ -105,9 +107,9 @@ impl ExtFields {
         self.find(key).map(|value| self.str_of(value))
     }
 
-    /// The bytes of a value, where text is not what is wanted.
-    pub(crate) fn get_bytes(&self, key: &str) -> Option<&[u8]> {
-        self.find(key).map(|value| self.bytes_of(value))
+    /// The bytes of a value, by its name and that name's word.
+    pub(crate) fn get_bytes(&self, word: u64, key: &str) -> Option<&[u8]> {
+        self.find_word(word, key).map(|value| self.bytes_of(value))
     }
 
     /// As `get`, without sharing the frame.
@@ -128,13 +130,12 @@ impl ExtFields {
 
     /// Sets `key` to what `value` displays as: numbers and booleans travel as text.
     pub fn insert_display(&mut self, key: &str, value: impl fmt::Display) {
-        let start = self.added.len();
+        let start = self.beside.len();
         {
             use std::io::Write;
-            write!(self.added, "{value}").expect("a Vec takes every byte");
+            write!(self.beside, "{value}").expect("a Vec takes every byte");
         }
-        let value = Span { start: start as u32, length: (self.added.len() - start) as u32, home: Home::Added };
-        self.place(key, value);
+        self.place(key, Span::beside(start, self.beside.len()));
     }
 
     /// An empty header is still written as `{}`.
@@ -164,39 +165,41 @@ impl ExtFields {
     }
 
     fn find(&self, key: &str) -> Option<Span> {
-        let found = &self.entries[self.position(key)?];
+        self.find_word(scan::word_of(key.as_bytes()), key)
+    }
+
+    fn find_word(&self, word: u64, key: &str) -> Option<Span> {
+        let found = &self.entries[self.position(word, key)?];
         (found.value.home != Home::Null).then_some(found.value)
     }
 
     /// The last entry of that name.
-    fn position(&self, key: &str) -> Option<usize> {
-        let word = scan::word_of(key.as_bytes());
+    fn position(&self, word: u64, key: &str) -> Option<usize> {
         self.entries.iter().rposition(|entry| entry.word == word && FieldName { fields: self, span: entry.key }.is(key))
     }
 
     fn place(&mut self, key: &str, value: Span) {
         self.present = true;
-        if let Some(at) = self.position(key) {
+        let word = scan::word_of(key.as_bytes());
+        if let Some(at) = self.position(word, key) {
             self.entries[at].value = value;
             return;
         }
-        let word = scan::word_of(key.as_bytes());
         let key = self.add(key.as_bytes());
         self.entries.push(Entry { word, key, value });
     }
 
     fn add(&mut self, bytes: &[u8]) -> Span {
-        let start = self.added.len();
-        self.added.extend_from_slice(bytes);
-        Span { start: start as u32, length: bytes.len() as u32, home: Home::Added }
+        let start = self.beside.len();
+        self.beside.extend_from_slice(bytes);
+        Span::beside(start, self.beside.len())
     }
 
     fn bytes_of(&self, span: Span) -> &[u8] {
         let range = span.start as usize..(span.start + span.length) as usize;
         match span.home {
             Home::Frame => &self.frame[range],
-            Home::Unescaped => &self.unescaped[range],
-            Home::Added => &self.added[range],
+            Home::Beside => &self.beside[range],
             Home::Null => &[],
         }
     }
@@ -209,8 +212,7 @@ impl ExtFields {
         let range = span.start as usize..(span.start + span.length) as usize;
         match span.home {
             Home::Frame => Str::from_checked(self.frame.slice(range)),
-            Home::Unescaped => Str::from_checked(self.unescaped.slice(range)),
-            Home::Added => Str::copy_from(self.text_of(span)),
+            Home::Beside => Str::copy_from(self.text_of(span)),
             Home::Null => Str::EMPTY,
         }
     }
@@ -223,7 +225,17 @@ pub struct FieldName<'a> {
     span: Span,
 }
 
-impl FieldName<'_> {
+impl<'a> FieldName<'a> {
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.fields.bytes_of(self.span)
+    }
+
+    /// The one letter that it is, from its word.
+    #[inline(always)]
+    pub(crate) fn letter(self, word: u64) -> Option<u8> {
+        (self.span.length == 1).then_some(word as u8)
+    }
+
     /// Whether it is `name`, whose word it has: seven bytes are in the word itself.
     #[inline(always)]
     pub fn is(self, name: &str) -> bool {
@@ -239,30 +251,64 @@ pub struct FieldValue<'a> {
 }
 
 impl<'a> FieldValue<'a> {
+    #[inline(always)]
     pub fn is_null(self) -> bool {
         self.span.home == Home::Null
     }
+
+    /// Whether it is a number; one that `into` cannot hold leaves it as it is.
+    #[inline(always)]
+    pub(crate) fn read_number<N: TryFrom<i64>>(self, into: &mut N) -> bool {
+        let Some(number) = scan::integer(self.bytes()) else { return false };
+        if let Ok(number) = number.try_into() {
+            *into = number;
+        }
+        true
+    }
+
     pub fn bytes(self) -> &'a [u8] {
         self.fields.bytes_of(self.span)
+    }
+    pub fn text(self) -> &'a str {
+        self.fields.text_of(self.span)
     }
     pub fn to_str(self) -> Str {
         self.fields.str_of(self.span)
     }
 }
 
-/// Gathers spans while a header is parsed; the storage joins when it is whole.
+/// Memory of a header that was read, for the next one: a connection reads one after the other.
+#[derive(Default)]
+pub struct Spare {
+    entries: Vec<Entry>,
+    beside: Vec<u8>,
+}
+
+/// What no usual header exceeds; more is not kept.
+const SPARE_FIELDS_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 4096;
+
+/// Gathers spans while a header is parsed: into a frame (checked as UTF-8), and into `beside` (valid by construction).
 pub(crate) struct Builder {
     entries: Vec<Entry>,
+    pub(crate) beside: Vec<u8>,
 }
 
 impl Builder {
-    /// A pair whose key has the bytes `name`. `None` is Java's null.
-    #[inline]
-    pub(crate) fn push(&mut self, name: &[u8], key: Span, value: Option<Span>) -> Result<(), DecodeError> {
+    pub(crate) fn new(spare: &mut Spare) -> Self {
+        let (entries, beside) = (std::mem::take(&mut spare.entries), std::mem::take(&mut spare.beside));
+        let mut builder = Self { entries, beside };
+        builder.beside.clear();
+        builder
+    }
+
+    /// A pair whose key has the word `word`. `None` is Java's null.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, word: u64, key: Span, value: Option<Span>) -> Result<(), DecodeError> {
         if self.entries.len() == EXT_FIELDS_MAX {
             return Err(DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX });
         }
-        self.entries.push(Entry { word: scan::word_of(name), key, value: value.unwrap_or(Span::NULL) });
+        self.entries.push(Entry { word, key, value: value.unwrap_or(Span::NULL) });
         Ok(())
     }
 
@@ -272,8 +318,13 @@ impl Builder {
         self.entries.reserve(16);
     }
 
-    pub(crate) fn finish(self, frame: Bytes, unescaped: Vec<u8>) -> ExtFields {
-        ExtFields { frame, unescaped: Bytes::from(unescaped), added: Vec::new(), entries: self.entries, present: true }
+    pub(crate) fn finish(self, frame: Bytes) -> ExtFields {
+        ExtFields { frame, beside: self.beside, entries: self.entries, present: true }
+    }
+
+    /// For a header without fields.
+    pub(crate) fn give_back(self, spare: &mut Spare) {
+        *spare = Spare { entries: self.entries, beside: self.beside };
     }
 }
 
@@ -311,16 +362,17 @@ mod tests {
     #[test]
     fn the_last_of_two_counts_and_a_null_hides_both() {
         let frame = Bytes::from_static(b"key12");
-        let mut builder = ExtFields::builder();
-        builder.push(b"key", Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
-        builder.push(b"key", Span::of_frame(0, 3), Some(Span::of_frame(4, 5))).unwrap();
-        let twice = builder.finish(frame.clone(), Vec::new());
+        let word = scan::word_of(b"key");
+        let mut builder = Builder::new(&mut Spare::default());
+        builder.push(word, Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
+        builder.push(word, Span::of_frame(0, 3), Some(Span::of_frame(4, 5))).unwrap();
+        let twice = builder.finish(frame.clone());
         assert_eq!(twice.get("key").as_deref(), Some("2"));
 
-        let mut builder = ExtFields::builder();
-        builder.push(b"key", Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
-        builder.push(b"key", Span::of_frame(0, 3), None).unwrap();
-        let hidden = builder.finish(frame, Vec::new());
+        let mut builder = Builder::new(&mut Spare::default());
+        builder.push(word, Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
+        builder.push(word, Span::of_frame(0, 3), None).unwrap();
+        let hidden = builder.finish(frame);
         assert_eq!((hidden.get("key"), hidden.contains("key")), (None, false));
     }
 
@@ -334,6 +386,20 @@ mod tests {
         assert_eq!(fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(), ["a=22", "b=3"]);
         fields.remove("a");
         assert_eq!((fields.get("a"), fields.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_header_reads_the_same_in_the_memory_of_another() {
+        let mut spare = Spare::default();
+        ExtFields::from_iter([("a", "1"), ("b", "2")]).give_back(&mut spare);
+        assert!(spare.entries.capacity() > 0 && spare.beside.capacity() > 0);
+        let mut builder = Builder::new(&mut spare);
+        builder.restart();
+        builder.push(scan::word_of(b"c"), Span::of_frame(0, 1), Some(Span::of_frame(1, 2))).unwrap();
+        assert_eq!(builder.finish(Bytes::from_static(b"c3")), ExtFields::from_iter([("c", "3")]));
+
+        ExtFields::from_iter([("a", "x".repeat(SPARE_BYTES_MAX))]).give_back(&mut spare);
+        assert_eq!(spare.beside.capacity(), 0, "one that grew is let go");
     }
 
     /// The word of a name holds its length modulo 256 and seven of its bytes: the rest must be looked at.

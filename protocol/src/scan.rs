@@ -41,12 +41,24 @@ pub(crate) fn must_escape(bytes: &[u8]) -> Option<usize> {
     find(bytes, |word| control(word) | equal(word, b'"') | equal(word, b'\\'), |byte| byte < 0x20 || matches!(byte, b'"' | b'\\'))
 }
 
+/// Where a 1 or a 2 stands, the separators of a property string.
+#[inline]
+pub(crate) fn separator(bytes: &[u8]) -> Option<usize> {
+    find(bytes, |word| equal(word, 1) | equal(word, 2), |byte| matches!(byte, 1 | 2))
+}
+
+/// Where `wanted` stands, quicker than the library where it is not far.
+#[inline]
+pub(crate) fn find_byte(bytes: &[u8], wanted: u8) -> Option<usize> {
+    find(bytes, |word| equal(word, wanted), |byte| byte == wanted)
+}
+
 /// Whether it is UTF-8, with a short way for short text.
 #[inline]
 pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
-    // The library is quick where there is much.
+    // The library is quick where there is much, and quickest where it is ASCII.
     if bytes.len() >= 32 {
-        return std::str::from_utf8(bytes).is_ok();
+        return bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
     }
     find(bytes, |word| word & HIGHS, |byte| byte >= 0x80).is_none_or(|at| std::str::from_utf8(&bytes[at..]).is_ok())
 }
@@ -67,6 +79,61 @@ pub(crate) const fn word_of(name: &[u8]) -> u64 {
     word
 }
 
+/// `word_of` the name that `bytes` begin with.
+#[inline(always)]
+pub(crate) fn word_at(bytes: &[u8], length: usize) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(chunk) if length < 8 => short_word(u64::from_le_bytes(*chunk), length),
+        _ => word_of(&bytes[..length]),
+    }
+}
+
+/// The word and the length of the name that `bytes` begin with and that ends at a quote; `None` when it has an escape or no end.
+#[inline(always)]
+pub(crate) fn name(bytes: &[u8]) -> Option<(u64, usize)> {
+    if let Some(chunk) = bytes.first_chunk::<8>() {
+        let text = u64::from_le_bytes(*chunk);
+        let stop = equal(text, b'"') | equal(text, b'\\');
+        if stop != 0 {
+            let length = stop.trailing_zeros() as usize / 8;
+            return (bytes[length] == b'"').then_some((short_word(text, length), length));
+        }
+    }
+    let length = quote_or_backslash(bytes)?;
+    (bytes[length] == b'"').then_some((word_of(&bytes[..length]), length))
+}
+
+/// The word of the first `length` bytes of eight.
+#[inline(always)]
+fn short_word(text: u64, length: usize) -> u64 {
+    debug_assert!(length < 8);
+    (length as u64) << 56 | text & ((1 << (8 * length)) - 1)
+}
+
+/// Copies text of a JSON string up to its end or its next escape, but not beyond the end of `from`; tells how much that was. `into` has room for
+/// eight bytes more than that, which may be overwritten.
+#[inline(always)]
+pub(crate) fn copy_plain(from: &[u8], into: &mut [u8]) -> usize {
+    let mut at = 0;
+    while let Some(chunk) = from[at..].first_chunk::<8>() {
+        into[at..at + 8].copy_from_slice(chunk);
+        let text = u64::from_le_bytes(*chunk);
+        let stop = equal(text, b'"') | equal(text, b'\\');
+        if stop != 0 {
+            return at + stop.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    for byte in &from[at..] {
+        if matches!(byte, b'"' | b'\\') {
+            break;
+        }
+        into[at] = *byte;
+        at += 1;
+    }
+    at
+}
+
 /// As `str::parse` for an integer, without the detour over text: an optional sign, digits, nothing else.
 #[inline]
 pub(crate) fn integer(bytes: &[u8]) -> Option<i64> {
@@ -78,6 +145,24 @@ pub(crate) fn integer(bytes: &[u8]) -> Option<i64> {
     if digits.is_empty() {
         return None;
     }
+    if digits.len() > SHORT_DIGITS_MAX {
+        return long_integer(negative, digits);
+    }
+    let mut value = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if negative { -value } else { value })
+}
+
+/// So many digits cannot overflow.
+const SHORT_DIGITS_MAX: usize = 18;
+
+fn long_integer(negative: bool, digits: &[u8]) -> Option<i64> {
     // Downwards: the least number has no positive twin.
     let mut value: i64 = 0;
     for digit in digits {
@@ -111,6 +196,26 @@ mod tests {
         #[test]
         fn every_integer_parses(number in any::<i64>()) {
             prop_assert_eq!(integer(number.to_string().as_bytes()), Some(number));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_has_one_word_wherever_it_stands(name_text in "[a-zA-Z\0]{0,12}", behind in "[\"a-z]{0,10}") {
+            let word = word_of(name_text.as_bytes());
+            let text = format!("{name_text}{behind}");
+            prop_assert_eq!(word_at(text.as_bytes(), name_text.len()), word);
+            let quoted = format!("{name_text}\"{behind}");
+            prop_assert_eq!(name(quoted.as_bytes()), Some((word, name_text.len())));
+            prop_assert_eq!(name(format!("{name_text}\\{behind}").as_bytes()), None);
+        }
+
+        #[test]
+        fn plain_text_is_copied_to_its_end(text in "[a-z\"\\\\]{0,40}") {
+            let mut copy = [0; 48];
+            let length = copy_plain(text.as_bytes(), &mut copy);
+            prop_assert_eq!(length, quote_or_backslash(text.as_bytes()).unwrap_or(text.len()));
+            prop_assert_eq!(&copy[..length], &text.as_bytes()[..length]);
         }
     }
 

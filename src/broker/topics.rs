@@ -46,6 +46,8 @@ pub const MESSAGE_TYPE: &str = "message.type";
 #[derive(Debug)]
 pub struct Topic {
     config: TopicConfig,
+    /// Its name is legal and no system topic's: nothing of it must be asked again for every message.
+    pub takes_sends: bool,
     pub puts: Arc<PutCounters>,
 }
 
@@ -342,7 +344,8 @@ impl Topics {
     fn set(&self, config: TopicConfig) -> Arc<Topic> {
         let name: Arc<str> = Arc::from(config.topic_name.as_str());
         let puts = self.get(&name).map(|old| Arc::clone(&old.puts)).unwrap_or_default();
-        let topic = Arc::new(Topic { config, puts });
+        let takes_sends = topic_names::validate_topic(&name).is_ok() && topic_names::is_sendable(&name);
+        let topic = Arc::new(Topic { config, takes_sends, puts });
         self.table.insert(name, Arc::clone(&topic));
         topic
     }

@@ -126,9 +126,9 @@ impl NameServer {
 }
 
 impl RequestHandler for NameServer {
-    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
-        if let Some(response) = processor::process(self, peer, &request) {
-            replies.answer(&request, response);
+    fn handle(&self, peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
+        if let Some(response) = processor::process(self, peer, request) {
+            replies.answer(request, response);
         }
     }
 

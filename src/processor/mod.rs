@@ -35,7 +35,7 @@ pub use reply::{Refusal, Reply, SentReply};
 /// THE TABLE. `coverage` says the same for the documents, and a test compares the two.
 pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     if let Some(field) = unreadable_field(request) {
-        return Err(Refusal::system_error(format!("the field {field} is missing or no number")));
+        return Err(unreadable(field));
     }
     match request.code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => send_message::process(broker, peer, request, disk),
@@ -96,6 +96,11 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
     }
 }
 
+/// The original's answer to a field that it reads without a look.
+fn unreadable(field: &str) -> Refusal {
+    Refusal::system_error(format!("the field {field} is missing or no number"))
+}
+
 fn not_supported(code: i32) -> Refusal {
     Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }
@@ -150,24 +155,24 @@ impl BrokerHandler {
 }
 
 impl RequestHandler for BrokerHandler {
-    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+    fn handle(&self, peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
         if let Some(refusal) = waited_too_long(&self.broker, peer, request.code) {
-            replies.answer(&request, refusal.into_response());
+            replies.answer(request, refusal.into_response());
             return;
         }
         if let Some(beside) = self.lanes.beside(peer, request.code) {
-            self.lanes.serve(beside, &self.broker, peer, request);
+            self.lanes.serve(beside, &self.broker, peer, std::mem::take(request));
             return;
         }
-        match process(&self.broker, peer, &request, Disk::MustNotWait) {
-            Ok(Reply::Now(response)) => replies.answer(&request, response),
+        match process(&self.broker, peer, request, Disk::MustNotWait) {
+            Ok(Reply::Now(response)) => replies.answer(request, response),
             Ok(Reply::Sent(sent)) => sent.write(&self.broker.config.load(), request.serialize_type, request.opaque, replies),
-            Ok(Reply::Pulled(pulled)) => pulled.write(&request, replies),
+            Ok(Reply::Pulled(pulled)) => pulled.write(request, replies),
             Ok(Reply::Later | Reply::Silent) => {}
-            Ok(Reply::WouldBlock(cold)) => self.lanes.serve_again(cold, &self.broker, peer, request),
+            Ok(Reply::WouldBlock(cold)) => self.lanes.serve_again(cold, &self.broker, peer, std::mem::take(request)),
             Err(refusal) => {
                 debug!(code = request.code, peer = %peer, refusal = refusal.code, remark = ?refusal.remark, "refused");
-                replies.answer(&request, refusal.into_response());
+                replies.answer(request, refusal.into_response());
             }
         }
     }

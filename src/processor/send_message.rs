@@ -5,13 +5,14 @@
 //! comes first. The client's properties travel as its bytes: what the broker adds is appended, what it takes away is cut out.
 //! Knows nothing of files or sockets; a send that waits for the disk leaves a completion.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use ferrocket_protocol::body::topic::{TopicConfig, TopicFilterType, topic_sys_flag};
-use ferrocket_protocol::header::send::SendMessageRequestHeader;
+use ferrocket_protocol::header::send::SendFields;
 use ferrocket_protocol::message::{MessageInner, id, properties, property, sys_flag, tags_code};
 use ferrocket_protocol::{RemotingCommand, Str, perm, response_code, topic_names, version};
 
@@ -31,13 +32,21 @@ const DLQ_QUEUES: i32 = 1;
 /// The longest topic that a batch may go to, in characters.
 const BATCH_TOPIC_CHARS_MAX: usize = 127;
 
+/// Room for the properties of a good many messages; longer ones get memory of their own.
+const PROPERTIES_BYTES: usize = 4096;
+
+thread_local! {
+    /// Where this thread puts properties together: free again when the message is in the log.
+    static PROPERTIES: RefCell<BytesMut> = RefCell::default();
+}
+
 pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
+    let header = SendFields::read(request).map_err(super::unreadable)?;
     let config = broker.config.load();
     if disk == Disk::MustNotWait {
         // One that waited for the disk was let in before.
         require_room(broker, &config)?;
     }
-    let header = SendMessageRequestHeader::from_request(request)?;
     require_body(request)?;
     let send = Send { broker, config: &config, peer, request, header, disk };
     send.run().map_err(|refused| match refused {
@@ -89,7 +98,7 @@ struct Send<'a> {
     config: &'a BrokerConfig,
     peer: &'a Arc<Peer>,
     request: &'a RemotingCommand,
-    header: SendMessageRequestHeader,
+    header: SendFields<'a>,
     disk: Disk,
 }
 
@@ -113,13 +122,15 @@ impl Send<'_> {
 
     /// AbstractSendMessageProcessor#msgCheck up to the queue. The topic's own permission is not looked at: clients do.
     fn require_topic(&self) -> Result<Found, Refusal> {
-        let name: &str = &self.header.topic;
+        let name = self.header.topic.text();
         let known = self.broker.topics.get(name);
         if !perm::is_writable(self.config.broker_permission) && known.as_ref().is_some_and(|topic| topic.order) {
             return Err(forbidden(self.config, "sending message is forbidden"));
         }
-        checks::require_legal_topic_name(name)?;
-        self.require_sendable(name)?;
+        if !known.as_ref().is_some_and(|topic| topic.takes_sends) {
+            checks::require_legal_topic_name(name)?;
+            self.require_sendable(name)?;
+        }
         match known {
             Some(known) => Ok(Found::Existing(known)),
             None => self.create_topic(name),
@@ -143,7 +154,7 @@ impl Send<'_> {
         };
         let found = self.broker.topics.find_or_create(
             name,
-            &self.header.default_topic,
+            self.header.default_topic,
             self.header.default_topic_queue_nums,
             sys_flag,
             self.config.auto_create_topic_enable,
@@ -192,19 +203,19 @@ impl Send<'_> {
         let mut queue_id = self.queue_id(found.topic())?;
         let mut has_new_topic = found.is_created();
         let topic = found.topic();
-        let mut counted = Arc::clone(topic);
-        let mut target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
-        let client = self.header.properties.as_bytes();
+        let mut counted_elsewhere = None;
+        let mut target = Target { name: self.header.topic.to_str(), queue_id, multi_tags: is_multi_tag(topic) };
+        let client = self.header.properties;
         let seen = Seen::scan(client);
         let mut cut: Vec<&'static str> = Vec::new();
 
-        let is_dead = match self.header.topic.strip_prefix(topic_names::RETRY_PREFIX) {
+        let is_dead = match self.header.topic.text().strip_prefix(topic_names::RETRY_PREFIX) {
             Some(group) => match self.dead_letter_topic(group)? {
                 Some(dead) => {
                     target = Target { name: Str::copy_from(&dead.topic().topic_name), queue_id: 0, multi_tags: is_multi_tag(dead.topic()) };
                     cut.push(property::DELAY);
                     has_new_topic |= dead.is_created();
-                    counted = Arc::clone(dead.topic());
+                    counted_elsewhere = Some(Arc::clone(dead.topic()));
                     true
                 }
                 None => false,
@@ -243,27 +254,28 @@ impl Send<'_> {
             cut.extend([property::MSG_REGION, property::TRACE_ON, property::CLUSTER]);
         }
 
-        let mut edited = Vec::with_capacity(self.properties_bytes(client, &seen, &cut, fresh_key.is_some()));
-        copy_client_properties(&mut edited, client, &seen, &cut);
-        if let Some(key) = &fresh_key {
-            properties::push(&mut edited, property::UNIQ_KEY, key.as_bytes());
-        }
-        if let Some(lite) = seen.lite_topic {
-            let queue = format!("%LMQ%${}${}", self.header.topic, String::from_utf8_lossy(lite));
-            properties::push(&mut edited, property::INNER_MULTI_DISPATCH, &queue);
-        }
-        if is_dead {
-            properties::push(&mut edited, property::DELAY, "-1");
-        }
-        properties::push(&mut edited, property::MSG_REGION, &self.config.region_id);
-        properties::push(&mut edited, property::TRACE_ON, bool_text(self.config.trace_on));
-        properties::push(&mut edited, property::CLUSTER, &self.config.broker_cluster_name);
+        let properties = put_together(self.properties_bytes(client, &seen, &cut, fresh_key.is_some()), |edited| {
+            copy_client_properties(edited, client, &seen, &cut);
+            if let Some(key) = &fresh_key {
+                put_pair(edited, property::UNIQ_KEY, key.as_bytes());
+            }
+            if let Some(lite) = seen.lite_topic {
+                let queue = format!("%LMQ%${}${}", self.header.topic.text(), String::from_utf8_lossy(lite));
+                put_pair(edited, property::INNER_MULTI_DISPATCH, queue.as_bytes());
+            }
+            if is_dead {
+                put_pair(edited, property::DELAY, b"-1");
+            }
+            put_pair(edited, property::MSG_REGION, self.config.region_id.as_bytes());
+            put_pair(edited, property::TRACE_ON, bool_text(self.config.trace_on).as_bytes());
+            put_pair(edited, property::CLUSTER, self.config.broker_cluster_name.as_bytes());
+        });
 
         let unique_key = match fresh_key {
             Some(key) => UniqueKey::Made(key),
-            None => self.unique_key(&seen),
+            None => seen.unique_key_in(&properties, cut.is_empty()),
         };
-        let mut message = self.message(target, Bytes::from(edited));
+        let mut message = self.message(target, properties);
         message.tags_code = seen.tags.and_then(|tags| std::str::from_utf8(tags).ok()).map_or(0, tags_code);
         // Other prepared and rolled back messages are never delayed.
         let kind = sys_flag::transaction_type(message.sys_flag);
@@ -271,18 +283,14 @@ impl Send<'_> {
             // A half message is delayed when it is committed: the original delays the half message itself, and loses it.
             if delay_level > 0 && !is_half {
                 self.broker.schedule.delay(&mut message, delay_level);
-                if let Some(schedule) = self.broker.topics.get(topic_names::SCHEDULE) {
-                    counted = schedule;
-                }
+                counted_elsewhere = self.broker.topics.get(topic_names::SCHEDULE).or(counted_elsewhere);
             } else if seen.is_timer() {
                 return Err(put_refusal(PutMessageStatus::WheelTimerNotEnable, self.broker, self.config).into());
             }
         }
         if is_half {
             half::prepare(&mut message, unique_key.text());
-            if let Some(topic) = self.broker.topics.get(topic_names::TRANS_HALF) {
-                counted = topic;
-            }
+            counted_elsewhere = self.broker.topics.get(topic_names::TRANS_HALF).or(counted_elsewhere);
         }
         let Broker { store, transactions, .. } = &**self.broker;
         let put = match self.disk {
@@ -292,7 +300,10 @@ impl Send<'_> {
             Disk::MayWait => Ok(store.put_message(&message)),
         };
         match put {
-            Ok(put) => self.settle(put, Stored { topic: counted, queue_id, unique_key, has_new_topic }),
+            Ok(put) => {
+                let counted = counted_elsewhere.as_ref().unwrap_or(topic);
+                self.settle(put, counted, Sent { queue_id, unique_key, has_new_topic })
+            }
             Err(cold) => Ok(self.leave_to_disk(cold, has_new_topic)),
         }
     }
@@ -313,7 +324,7 @@ impl Send<'_> {
     fn run_batch(&self, found: Found) -> Result<Reply, Refused> {
         let topic = found.topic();
         let queue_id = self.queue_id(topic)?;
-        let name: &str = &self.header.topic;
+        let name = self.header.topic.text();
         let characters = name.encode_utf16().count();
         if characters > BATCH_TOPIC_CHARS_MAX {
             let remark = format!("message topic length too long {characters}");
@@ -323,9 +334,11 @@ impl Send<'_> {
             let remark = format!("batch request does not support retry group {name}");
             return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, remark).into());
         }
-        let seen = Seen::scan(self.header.properties.as_bytes());
-        let target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
-        let message = self.message(target, self.header.properties.clone().into_bytes());
+        let client = self.header.properties;
+        let properties = put_together(client.len(), |copy| copy.put_slice(client));
+        let unique_key = Seen::scan(client).unique_key_in(&properties, true);
+        let target = Target { name: self.header.topic.to_str(), queue_id, multi_tags: is_multi_tag(topic) };
+        let message = self.message(target, properties);
         let store = &self.broker.store;
         let put = match self.disk {
             Disk::MustNotWait => store.put_messages_at_once(&message),
@@ -340,9 +353,7 @@ impl Send<'_> {
             self.announce_if(found.is_created());
             return Err(Refused::ByFailure(Refusal::system_error("the batch cannot be stored: it is too long or damaged")));
         }
-        let has_new_topic = found.is_created();
-        let unique_key = self.unique_key(&seen);
-        self.settle(put, Stored { topic: Arc::clone(topic), queue_id, unique_key, has_new_topic })
+        self.settle(put, topic, Sent { queue_id, unique_key, has_new_topic: found.is_created() })
     }
 
     fn message(&self, target: Target, properties: Bytes) -> MessageInner {
@@ -362,13 +373,6 @@ impl Send<'_> {
         }
     }
 
-    /// The client's own key, where it lies among its properties.
-    fn unique_key(&self, seen: &Seen<'_>) -> UniqueKey {
-        let whole = self.header.properties.clone().into_bytes();
-        let key = seen.unique_key.and_then(|key| Str::try_from(whole.slice_ref(key)).ok());
-        key.map_or(UniqueKey::None, UniqueKey::Client)
-    }
-
     /// The dead letter topic of a retry that was tried too often, or whose group consumes in order just now.
     fn dead_letter_topic(&self, group: &str) -> Result<Option<Found>, Refusal> {
         let Some(group_config) = self.broker.groups.find(group) else {
@@ -385,33 +389,34 @@ impl Send<'_> {
         Ok(Some(self.broker.topics.find_or_create_own(own_topic(&name, DLQ_QUEUES, 0))))
     }
 
-    /// The store's answer becomes ours: at once, or when the disk or the name servers have what the answer promises.
-    fn settle(&self, put: PutResult, stored: Stored) -> Result<Reply, Refused> {
+    /// The store's answer becomes ours: at once, or when the disk or the name servers have what the answer promises. `counted` is where the
+    /// message really went: for a delayed one the schedule topic, as the original counts it.
+    fn settle(&self, put: PutResult, counted: &Topic, sent: Sent) -> Result<Reply, Refused> {
         if !put.status.is_stored() {
-            self.announce_if(stored.has_new_topic);
+            self.announce_if(sent.has_new_topic);
             if put.status == PutMessageStatus::ServiceNotAvailable && self.disk == Disk::MustNotWait {
                 // The remark says how full the disks are.
                 return Ok(Reply::WouldBlock(Cold::Read));
             }
             return Err(put_refusal(put.status, self.broker, self.config).into());
         }
-        self.broker.count_put(&stored.topic, put.message_count as u64, put.record_bytes as u64);
+        self.broker.count_put(counted, put.message_count as u64, put.record_bytes as u64);
         if self.request.is_oneway() {
-            self.announce_if(stored.has_new_topic);
+            self.announce_if(sent.has_new_topic);
             return Ok(Reply::Silent);
         }
         let reply = SentReply {
             code: put_code(put.status),
             place: place(self.broker.address_for(self.peer), &put),
-            queue_id: stored.queue_id,
+            queue_id: sent.queue_id,
             queue_offset: put.queue_offset,
-            unique_key: stored.unique_key,
+            unique_key: sent.unique_key,
         };
         let waits_for_disk = put.needs_wait();
-        if !waits_for_disk && !stored.has_new_topic {
+        if !waits_for_disk && !sent.has_new_topic {
             return Ok(Reply::Sent(reply));
         }
-        self.answer_later(put, reply, waits_for_disk, stored.has_new_topic);
+        self.answer_later(put, reply, waits_for_disk, sent.has_new_topic);
         Ok(Reply::Later)
     }
 
@@ -466,9 +471,8 @@ struct Target {
     multi_tags: bool,
 }
 
-struct Stored {
-    /// Where the message really went: for a delayed one the schedule topic, as the original counts it.
-    topic: Arc<Topic>,
+/// What the answer to a stored message says of the send.
+struct Sent {
     /// The queue that the client is told.
     queue_id: i32,
     unique_key: UniqueKey,
@@ -480,6 +484,8 @@ struct Stored {
 #[derive(Default)]
 struct Seen<'a> {
     unique_key: Option<&'a [u8]>,
+    /// Where the unique key begins, as long as every part before it is a pair.
+    unique_key_at: usize,
     tags: Option<&'a [u8]>,
     keys: Option<&'a [u8]>,
     delay: Option<&'a [u8]>,
@@ -504,10 +510,13 @@ impl<'a> Seen<'a> {
         let mut seen = Self::default();
         let mut bytes_seen = 0;
         for (name, value) in properties::iter(properties) {
-            bytes_seen += name.len() + value.len() + 2;
+            let value_at = bytes_seen + name.len() + 1;
+            bytes_seen = value_at + value.len() + 1;
             // The first letter sends most of the user's own properties on their way.
             match name.first() {
-                Some(b'U') if name == property::UNIQ_KEY.as_bytes() => seen.unique_key = Some(value),
+                Some(b'U') if name == property::UNIQ_KEY.as_bytes() => {
+                    (seen.unique_key, seen.unique_key_at) = (Some(value), value_at);
+                }
                 Some(b'K') if name == property::KEYS.as_bytes() => seen.keys = Some(value),
                 Some(b'D') if name == property::DELAY.as_bytes() => seen.delay = Some(value),
                 Some(b'P') if name == property::POP_CK.as_bytes() => seen.has_pop_check_point = true,
@@ -534,6 +543,17 @@ impl<'a> Seen<'a> {
         seen.has_open_end = properties.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR);
         seen.is_ragged = bytes_seen != properties.len() + usize::from(seen.has_open_end);
         seen
+    }
+
+    /// The client's own key as a part of `properties`, which begin with those that were scanned unless something was cut out.
+    fn unique_key_in(&self, properties: &Bytes, is_whole: bool) -> UniqueKey {
+        let Some(key) = self.unique_key else { return UniqueKey::None };
+        let shared = if is_whole && !self.is_ragged {
+            properties.slice(self.unique_key_at..self.unique_key_at + key.len())
+        } else {
+            Bytes::copy_from_slice(key)
+        };
+        Str::try_from(shared).map_or(UniqueKey::None, UniqueKey::Client)
     }
 
     fn delay_level(&self) -> Result<i32, Refused> {
@@ -564,22 +584,47 @@ impl<'a> Seen<'a> {
 const TIMER_NAMES: [&str; 3] = [property::TIMER_DELIVER_MS, property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS];
 
 /// The client's properties without those in `cut`, closed by a separator so that more can follow.
-fn copy_client_properties(out: &mut Vec<u8>, client: &[u8], seen: &Seen<'_>, cut: &[&'static str]) {
+fn copy_client_properties(out: &mut BytesMut, client: &[u8], seen: &Seen<'_>, cut: &[&'static str]) {
     if cut.is_empty() && !seen.is_ragged {
-        out.extend_from_slice(client);
+        out.put_slice(client);
         if seen.has_open_end {
-            out.push(properties::PROPERTY_SEPARATOR);
+            out.put_u8(properties::PROPERTY_SEPARATOR);
         }
         return;
     }
     for (name, value) in properties::iter(client) {
         if !cut.iter().any(|cut| name == cut.as_bytes()) {
-            out.extend_from_slice(name);
-            out.extend_from_slice(&[properties::NAME_VALUE_SEPARATOR]);
-            out.extend_from_slice(value);
-            out.extend_from_slice(&[properties::PROPERTY_SEPARATOR]);
+            out.put_slice(name);
+            out.put_u8(properties::NAME_VALUE_SEPARATOR);
+            out.put_slice(value);
+            out.put_u8(properties::PROPERTY_SEPARATOR);
         }
     }
+}
+
+/// Properties of about so many bytes, as `write` makes them.
+fn put_together(bytes: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    if bytes > PROPERTIES_BYTES {
+        let mut own = BytesMut::with_capacity(bytes);
+        write(&mut own);
+        return own.freeze();
+    }
+    PROPERTIES.with_borrow_mut(|shared| {
+        if shared.capacity() < bytes {
+            shared.reserve(PROPERTIES_BYTES);
+        }
+        write(shared);
+        shared.split().freeze()
+    })
+}
+
+/// Appends a pair to properties that are closed by a separator.
+#[inline(always)]
+fn put_pair(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.put_slice(name.as_bytes());
+    out.put_u8(properties::NAME_VALUE_SEPARATOR);
+    out.put_slice(value);
+    out.put_u8(properties::PROPERTY_SEPARATOR);
 }
 
 fn is_multi_tag(topic: &Topic) -> bool {

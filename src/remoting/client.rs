@@ -130,10 +130,10 @@ struct ServesNothing {
 }
 
 impl RequestHandler for ServesNothing {
-    fn handle(&self, _peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+    fn handle(&self, _peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
         let remark = format!(" request type {} not supported", request.code);
         let response = RemotingCommand::response(response_code::REQUEST_CODE_NOT_SUPPORTED).with_remark(remark);
-        replies.answer(&request, response);
+        replies.answer(request, response);
     }
 
     fn connected(&self, _peer: &Arc<Peer>) {}

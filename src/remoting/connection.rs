@@ -16,19 +16,20 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
 use tracing::{debug, error, info, warn};
 
+use super::buffers::{self, Buffers};
 use super::late::{self, Round};
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
 use super::outbound::Turn;
 use super::peer::Peer;
-use super::read_buffer;
 use super::replies::Replies;
 use super::turns::Place;
 
 /// What is done with the requests of a connection.
 pub trait RequestHandler: Send + Sync + 'static {
     /// One request, in the order of arrival on its connection. Must not block. Answer through `replies` (leaves with the
-    /// other replies of this read), or take a `peer.completion(&request)` and answer later.
-    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies);
+    /// other replies of this read), or take a `peer.completion(request)` and answer later. What is served elsewhere takes the request
+    /// with it; what is left of it is used for the next one.
+    fn handle(&self, peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies);
 
     fn connected(&self, peer: &Arc<Peer>);
 
@@ -54,7 +55,6 @@ pub(super) struct Connection<H: ?Sized> {
     /// Whether frames may be left in `input` because a limit stopped us.
     stopped_short: bool,
     first_byte_seen: bool,
-    last_reply_bytes: usize,
     /// When the last bytes were read, once more than one request came with them.
     read_nanos: Option<u64>,
 }
@@ -72,7 +72,6 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             read_bytes: READ_BYTES_MIN,
             stopped_short: false,
             first_byte_seen: false,
-            last_reply_bytes: 0,
             read_nanos: None,
         }
     }
@@ -205,9 +204,9 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             let piece = self.input.len();
             // A frame that is longer than what we would read grows the buffer as it comes, not when it is announced.
             let wanted = if piece > READ_BYTES_MAX / 2 { 2 * piece } else { self.read_bytes.max(piece + READ_BYTES_MIN) };
-            let mut buffer = read_buffer::take(wanted);
+            let mut buffer = buffers::take_input(wanted);
             buffer.extend_from_slice(&self.input);
-            read_buffer::give_back(std::mem::replace(&mut self.input, buffer));
+            buffers::give_back_input(std::mem::replace(&mut self.input, buffer));
         }
         self.input.capacity() - self.input.len()
     }
@@ -216,7 +215,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     fn shrink(&mut self) {
         if self.input.capacity() > 0 && self.input.len() <= KEPT_BYTES_MAX {
             let piece = BytesMut::from(&self.input[..]);
-            read_buffer::give_back(std::mem::replace(&mut self.input, piece));
+            buffers::give_back_input(std::mem::replace(&mut self.input, piece));
         }
     }
 
@@ -230,15 +229,17 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         }
         self.stopped_short = false;
         let mut round = Round::begin();
-        let mut replies = Replies::with_capacity(self.last_reply_bytes);
+        let Buffers { mut header, replies: buffer } = buffers::take();
+        let mut replies = Replies::in_buffer(buffer);
         let mut failure = None;
         loop {
             match frame::split_frame(&mut self.input) {
-                Ok(Some(bytes)) => match RemotingCommand::decode(bytes) {
-                    Ok(command) => {
+                Ok(Some(bytes)) => match RemotingCommand::decode_with(bytes, &mut header) {
+                    Ok(mut command) => {
                         // The clock is asked when the first request of a read is there, and again by the handler for those behind it.
                         let read_nanos = *self.read_nanos.get_or_insert_with(|| self.peer.now_nanos().max(1));
-                        self.handle(command, &mut replies);
+                        self.handle(&mut command, &mut replies);
+                        command.give_back(&mut header);
                         round.requests += 1;
                         self.peer.set_read_nanos(Some(read_nanos));
                     }
@@ -257,18 +258,18 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         }
         drop(round);
         if !replies.is_empty() {
-            self.last_reply_bytes = replies.buffer().len().clamp(256, READ_BYTES_MAX);
             self.peer.outbound.reply(&mut replies);
         }
+        buffers::give_back(Buffers { header, replies: replies.into_buffer() });
         failure.map_or(Ok(()), Err)
     }
 
-    fn handle(&mut self, command: RemotingCommand, replies: &mut Replies) {
+    fn handle(&mut self, command: &mut RemotingCommand, replies: &mut Replies) {
         if command.is_response() {
-            self.peer.responded(command);
+            self.peer.responded(std::mem::take(command));
             return;
         }
-        self.peer.saw(&command);
+        self.peer.saw(command);
         let (opaque, serialize_type, oneway) = (command.opaque, command.serialize_type, command.is_oneway());
         let code = command.code;
         let before = replies.len();

@@ -4,6 +4,7 @@
 //! A request that can be answered at once is answered with the other replies of the same read, in one write. One that must
 //! wait leaves a `Completion` and the connection reads on. Nothing here knows a topic, a request code or a remark of RocketMQ.
 
+mod buffers;
 mod client;
 mod connection;
 mod late;
@@ -12,7 +13,6 @@ mod line;
 mod listener;
 mod outbound;
 mod peer;
-mod read_buffer;
 mod replies;
 mod turns;
 

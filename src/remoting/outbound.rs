@@ -141,6 +141,10 @@ impl Outbound {
         let mut state = self.state.lock();
         state.waiting.append(replies);
         state.write();
+        if state.waiting.is_empty() {
+            // Their buffer is the caller's again.
+            std::mem::swap(&mut state.waiting, replies);
+        }
         !self.is_over(&state)
     }
 

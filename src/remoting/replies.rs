@@ -19,8 +19,13 @@ pub struct Replies {
 }
 
 impl Replies {
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { open: BytesMut::with_capacity(bytes), ..Self::default() }
+    pub(super) fn in_buffer(open: BytesMut) -> Self {
+        Self { open, ..Self::default() }
+    }
+
+    /// The buffer that frames were gathered in.
+    pub(super) fn into_buffer(self) -> BytesMut {
+        self.open
     }
 
     /// Answers `request` with `response`: its opaque, its serialisation. A oneway request gets no answer.

@@ -15,7 +15,7 @@ pub(super) struct Dispatch<B> {
 }
 
 impl<B: RequestHandler> RequestHandler for Dispatch<B> {
-    fn handle(&self, peer: &Arc<Peer>, request: RemotingCommand, replies: &mut Replies) {
+    fn handle(&self, peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
         if namesrv::serves(request.code) {
             self.namesrv.handle(peer, request, replies);
         } else {

@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
-use crate::ext_fields::{Builder, ExtFields, Span};
+use crate::ext_fields::{Builder, ExtFields, Span, Spare};
 use crate::language::LanguageCode;
 use crate::scan;
 use crate::str::Str;
@@ -17,6 +17,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    #[inline(always)]
     fn take<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         let rest = &self.bytes[self.at..];
         let Some(chunk) = rest.first_chunk::<N>() else {
@@ -35,6 +36,7 @@ impl Reader<'_> {
     }
 
     /// The span of the next `length` bytes.
+    #[inline(always)]
     fn span(&mut self, what: &'static str, length: i64) -> Result<(usize, usize), DecodeError> {
         let available = self.bytes.len() - self.at;
         let fits = usize::try_from(length).ok().filter(|length| *length <= available);
@@ -46,7 +48,7 @@ impl Reader<'_> {
 }
 
 /// `end` is where the header ends and the body begins.
-pub(super) fn decode(frame: Bytes, end: usize) -> Result<RemotingCommand, DecodeError> {
+pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<RemotingCommand, DecodeError> {
     let header = &frame[..end];
     let mut reader = Reader { bytes: header, at: HEADER_WORD_BYTES };
     let code = i32::from(reader.i16("code")?);
@@ -62,9 +64,9 @@ pub(super) fn decode(frame: Bytes, end: usize) -> Result<RemotingCommand, Decode
     let text = checked(&header[remark_start..remark_end], "remark")?;
     // Nothing written and nothing to say look the same: both read as null.
     let remark = if text { Some(Str::from_checked(frame.slice(remark_start..remark_end))) } else { None };
-    let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end)?) };
+    let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end, spare)?) };
     let body = frame.slice(end..);
-    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(frame, Vec::new()));
+    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(frame));
     Ok(RemotingCommand {
         code,
         language: LanguageCode::from_code(language),
@@ -78,9 +80,9 @@ pub(super) fn decode(frame: Bytes, end: usize) -> Result<RemotingCommand, Decode
     })
 }
 
-fn decode_fields(header: &[u8], start: usize, end: usize) -> Result<Builder, DecodeError> {
+fn decode_fields(header: &[u8], start: usize, end: usize, spare: &mut Spare) -> Result<Builder, DecodeError> {
     let mut reader = Reader { bytes: &header[..end], at: start };
-    let mut fields = ExtFields::builder();
+    let mut fields = Builder::new(spare);
     fields.restart();
     while reader.at < end {
         let length = reader.i16("ext key length")?;
@@ -89,14 +91,16 @@ fn decode_fields(header: &[u8], start: usize, end: usize) -> Result<Builder, Dec
         let value = reader.span("ext value", i64::from(length))?;
         // A key without letters is Java's null key: nobody asks for it.
         if checked(&header[key.0..key.1], "ext key")? {
+            let word = scan::word_at(&header[key.0..], key.1 - key.0);
             let value = checked(&header[value.0..value.1], "ext value")?.then(|| Span::of_frame(value.0, value.1));
-            fields.push(&header[key.0..key.1], Span::of_frame(key.0, key.1), value)?;
+            fields.push(word, Span::of_frame(key.0, key.1), value)?;
         }
     }
     Ok(fields)
 }
 
 /// Whether there is text; that it is UTF-8 is made sure.
+#[inline(always)]
 fn checked(bytes: &[u8], what: &'static str) -> Result<bool, DecodeError> {
     if scan::is_utf8(bytes) { Ok(!bytes.is_empty()) } else { Err(DecodeError::Utf8 { what }) }
 }
@@ -121,6 +125,7 @@ pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
     out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
+#[inline]
 pub(super) fn put_field(out: &mut BytesMut, key: &[u8], value: &[u8]) {
     // The form has no room for a longer name, and no field of the protocol has one.
     let Ok(length) = i16::try_from(key.len()) else { return };

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
-use crate::ext_fields::{Builder, ExtFields, Span};
+use crate::ext_fields::{Builder, ExtFields, Span, Spare};
 use crate::fastjson::escape::{self, write_text};
 use crate::fastjson::parse::{self, Value};
 use crate::language::LanguageCode;
@@ -15,12 +15,12 @@ use crate::scan;
 use crate::str::Str;
 
 /// `end` is where the header ends and the body begins.
-pub(super) fn decode(frame: Bytes, end: usize) -> Result<RemotingCommand, DecodeError> {
+pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<RemotingCommand, DecodeError> {
     if !scan::is_utf8(&frame[HEADER_WORD_BYTES..end]) {
         return Err(DecodeError::Utf8 { what: "json header" });
     }
-    match scan_header(&frame[..end]) {
-        Some(found) => Ok(found.into_command(frame, end)),
+    match scan_header(&frame[..end], spare) {
+        Some(found) => Ok(found.into_command(frame, end, spare)),
         None => {
             let text = std::str::from_utf8(&frame[HEADER_WORD_BYTES..end]).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
             let mut command = decode_unusual(text)?;
@@ -40,14 +40,21 @@ struct Found {
     remark: Option<Span>,
     fields: Builder,
     fields_present: bool,
-    unescaped: Vec<u8>,
+    /// So much of `fields.beside` is text; the rest is room.
+    beside_bytes: usize,
 }
 
 impl Found {
-    fn into_command(self, frame: Bytes, end: usize) -> RemotingCommand {
+    fn into_command(mut self, frame: Bytes, end: usize, spare: &mut Spare) -> RemotingCommand {
         let body = frame.slice(end..);
-        let remark = self.remark.map(|span| span.cut(&frame, &self.unescaped));
-        let ext_fields = if self.fields_present { self.fields.finish(frame, self.unescaped) } else { ExtFields::default() };
+        self.fields.beside.truncate(self.beside_bytes);
+        let remark = self.remark.map(|span| span.cut(&frame, &self.fields.beside));
+        let ext_fields = if self.fields_present {
+            self.fields.finish(frame)
+        } else {
+            self.fields.give_back(spare);
+            ExtFields::default()
+        };
         RemotingCommand {
             code: self.code,
             language: self.language,
@@ -60,13 +67,51 @@ impl Found {
             serialize_type: SerializeType::Json,
         }
     }
+
+    /// The rest of a string that begins at `start` and has an escape: copied beside the frame.
+    fn unescape(&mut self, bytes: &[u8], start: usize) -> Option<(Span, usize)> {
+        let beside = &mut self.fields.beside;
+        if beside.is_empty() {
+            // Room for every string to come: none gets longer by being unescaped.
+            beside.resize(bytes.len() - start, 0);
+        }
+        let begin = self.beside_bytes;
+        let (mut at, mut into) = (start, begin);
+        loop {
+            let plain = scan::copy_plain(&bytes[at..], &mut beside[into..]);
+            (at, into) = (at + plain, into + plain);
+            match bytes.get(at..)? {
+                [b'"', ..] => {
+                    self.beside_bytes = into;
+                    return Some((Span::beside(begin, into), at + 1));
+                }
+                // The separators of a property string, twice in every pair.
+                [_, b'u', b'0', b'0', b'0', digit @ (b'1' | b'2'), ..] => {
+                    beside[into] = digit - b'0';
+                    (at, into) = (at + 6, into + 1);
+                }
+                escaped => {
+                    let (character, length) = escape::unescape(escaped)?;
+                    (at, into) = (at + length, into + character.encode_utf8(&mut beside[into..]).len());
+                }
+            }
+        }
+    }
 }
 
 /// One pass over the header, which is UTF-8 and ends with `bytes`. `None`: it is not the flat, strict JSON that clients write, and may still
 /// be what the original reads.
 ///
 /// The position is passed from hand to hand, not kept in a struct: it stays in a register, and that is half of the time.
-fn scan_header(bytes: &[u8]) -> Option<Found> {
+fn scan_header(bytes: &[u8], spare: &mut Spare) -> Option<Found> {
+    const CODE: u64 = scan::word_of(b"code");
+    const FLAG: u64 = scan::word_of(b"flag");
+    const OPAQUE: u64 = scan::word_of(b"opaque");
+    const VERSION: u64 = scan::word_of(b"version");
+    const LANGUAGE: u64 = scan::word_of(b"language");
+    const EXT_FIELDS: u64 = scan::word_of(b"extFields");
+    const REMARK: u64 = scan::word_of(b"remark");
+    const SERIALIZE_TYPE: u64 = scan::word_of(b"serializeTypeCurrentRPC");
     let mut found = Found {
         code: 0,
         flag: 0,
@@ -74,31 +119,33 @@ fn scan_header(bytes: &[u8]) -> Option<Found> {
         version: 0,
         language: LanguageCode::Java,
         remark: None,
-        fields: ExtFields::builder(),
+        fields: Builder::new(spare),
         fields_present: false,
-        unescaped: Vec::new(),
+        beside_bytes: 0,
     };
     let mut at = blanks(bytes, take(bytes, blanks(bytes, HEADER_WORD_BYTES), b'{')?);
     if bytes.get(at) == Some(&b'}') {
         at += 1;
     } else {
         loop {
-            let (start, end) = plain_string(bytes, at)?;
-            at = colon(bytes, end + 1)?;
-            match &bytes[start..end] {
-                b"code" => (found.code, at) = integer(bytes, at)?,
-                b"flag" => (found.flag, at) = integer(bytes, at)?,
-                b"opaque" => (found.opaque, at) = integer(bytes, at)?,
-                b"version" => (found.version, at) = integer(bytes, at)?,
-                b"language" => {
+            let start = take(bytes, at, b'"')?;
+            let (word, length) = scan::name(&bytes[start..])?;
+            let name = &bytes[start..start + length];
+            at = colon(bytes, start + length + 1)?;
+            match word {
+                CODE => (found.code, at) = integer(bytes, at)?,
+                FLAG => (found.flag, at) = integer(bytes, at)?,
+                OPAQUE => (found.opaque, at) = integer(bytes, at)?,
+                VERSION => (found.version, at) = integer(bytes, at)?,
+                REMARK => (found.remark, at) = value(bytes, at, &mut found)?,
+                LANGUAGE if name == b"language" => {
                     let (start, end) = plain_string(bytes, at)?;
                     found.language = LanguageCode::from_name(std::str::from_utf8(&bytes[start..end]).ok()?);
                     at = end + 1;
                 }
-                b"extFields" => at = scan_fields(bytes, at, &mut found)?,
-                b"remark" => (found.remark, at) = value(bytes, at, &mut found.unescaped)?,
+                EXT_FIELDS if name == b"extFields" => at = scan_fields(bytes, at, &mut found)?,
                 // What the sender says it is; the frame's own byte decides.
-                b"serializeTypeCurrentRPC" => at = plain_string(bytes, at)?.1 + 1,
+                SERIALIZE_TYPE if name == b"serializeTypeCurrentRPC" => at = plain_string(bytes, at)?.1 + 1,
                 _ => return None,
             }
             at = blanks(bytes, at);
@@ -124,17 +171,15 @@ fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
     at = take(bytes, at, b'"')?;
     loop {
         // `at` is behind the quote that opens a name.
-        let (start, end) = (at, at + scan::quote_or_backslash(&bytes[at..])?);
-        if bytes[end] != b'"' {
-            return None;
-        }
+        let (word, length) = scan::name(&bytes[at..])?;
+        let (start, end) = (at, at + length);
         // Compact and text, as nearly always: two bytes say what is next.
         let (span, next) = match bytes.get(end + 1..end + 3)? {
-            b":\"" => string(bytes, end + 3, &mut found.unescaped)?,
-            _ => value(bytes, colon(bytes, end + 1)?, &mut found.unescaped)?,
+            b":\"" => string(bytes, end + 3, found)?,
+            _ => value(bytes, colon(bytes, end + 1)?, found)?,
         };
         // A flood is told by the tolerant reader.
-        found.fields.push(&bytes[start..end], Span::of_frame(start, end), span).ok()?;
+        found.fields.push(word, Span::of_frame(start, end), span).ok()?;
         if let Some(b",\"") = bytes.get(next..next + 2) {
             at = next + 2;
             continue;
@@ -150,21 +195,21 @@ fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
 
 /// Text; or a number or boolean, whose text it is (the C++ client writes them so); or null.
 #[inline(always)]
-fn value(bytes: &[u8], at: usize, unescaped: &mut Vec<u8>) -> Option<(Option<Span>, usize)> {
+fn value(bytes: &[u8], at: usize, found: &mut Found) -> Option<(Option<Span>, usize)> {
     if bytes.get(at) != Some(&b'"') {
         return bare_value(bytes, at);
     }
-    string(bytes, at + 1, unescaped)
+    string(bytes, at + 1, found)
 }
 
 /// The rest of a string that begins at `start`, behind its quote.
 #[inline(always)]
-fn string(bytes: &[u8], start: usize, unescaped: &mut Vec<u8>) -> Option<(Option<Span>, usize)> {
+fn string(bytes: &[u8], start: usize, found: &mut Found) -> Option<(Option<Span>, usize)> {
     let stop = start + scan::quote_or_backslash(&bytes[start..])?;
     if bytes[stop] == b'"' {
         return Some((Some(Span::of_frame(start, stop)), stop + 1));
     }
-    let (span, next) = unescape_string(bytes, start, stop, unescaped)?;
+    let (span, next) = found.unescape(bytes, start)?;
     Some((Some(span), next))
 }
 
@@ -178,30 +223,6 @@ fn bare_value(bytes: &[u8], at: usize) -> Option<(Option<Span>, usize)> {
         _ => return None,
     };
     Some((Some(Span::of_frame(at, at + length)), at + length))
-}
-
-/// A string with an escape at `stop`: copied beside the frame.
-fn unescape_string(bytes: &[u8], start: usize, stop: usize, unescaped: &mut Vec<u8>) -> Option<(Span, usize)> {
-    let into = unescaped.len();
-    if into == 0 {
-        unescaped.reserve(256.min(bytes.len() - start));
-    }
-    let (mut from, mut at) = (start, stop);
-    loop {
-        unescaped.extend_from_slice(&bytes[from..at]);
-        if bytes[at] == b'"' {
-            return Some((Span::of_unescaped(into, unescaped.len()), at + 1));
-        }
-        from = match &bytes[at..] {
-            // The separators of a property string, twice in every pair.
-            [_, b'u', b'0', b'0', b'0', digit @ (b'1' | b'2'), ..] => {
-                unescaped.push(digit - b'0');
-                at + 6
-            }
-            escaped => at + escape::unescape(escaped, unescaped)?,
-        };
-        at = from + scan::quote_or_backslash(&bytes[from..])?;
-    }
 }
 
 /// Begin and end of a string without escapes, as all names are.
@@ -274,20 +295,21 @@ fn fields(value: &Value<'_>) -> Result<ExtFields, DecodeError> {
         Value::Object(members) => members,
         _ => return Err(DecodeError::Json { at: 0, why: "extFields is an object" }),
     };
-    let mut storage = Vec::new();
-    let mut fields = ExtFields::builder();
+    let mut fields = Builder::new(&mut Spare::default());
+    let mut beside = Vec::new();
     let mut store = |text: &str| {
-        let start = storage.len();
-        storage.extend_from_slice(text.as_bytes());
-        Span::of_unescaped(start, storage.len())
+        let start = beside.len();
+        beside.extend_from_slice(text.as_bytes());
+        Span::beside(start, beside.len())
     };
     for (key, value) in members {
         let Some(key) = key.to_text() else { continue };
         let span = store(&key);
         let value = value.to_text().map(|text| store(&text));
-        fields.push(key.as_bytes(), span, value)?;
+        fields.push(scan::word_of(key.as_bytes()), span, value)?;
     }
-    Ok(fields.finish(Bytes::new(), storage))
+    fields.beside = beside;
+    Ok(fields.finish(Bytes::new()))
 }
 
 /// In the original's order of names; nulls are left out.

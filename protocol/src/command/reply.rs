@@ -5,7 +5,7 @@ use bytes::BytesMut;
 
 use super::{SerializeType, patch_head};
 use crate::command::binary::put_field;
-use crate::fastjson::escape::write_text;
+use crate::fastjson::escape::{put_escaped, write_text};
 use crate::header::pull::PullMessageResponseHeader;
 use crate::version;
 
@@ -26,21 +26,90 @@ pub struct SendReply<'a> {
 /// Room that a reply without long texts needs: growing once is cheaper than growing in steps.
 const REPLY_BYTES: usize = 512;
 
-/// Appends a whole frame: the answer to a send.
+/// Appends a whole frame: the answer to a send. The fixed text between two values is one piece.
 pub fn encode_send_reply(out: &mut BytesMut, form: SerializeType, opaque: i32, reply: &SendReply<'_>) {
-    let mut writer = Writer::begin(out, form, reply.code, opaque, None);
-    writer.text("msgId", reply.msg_id);
-    writer.number("queueId", reply.queue_id.into());
-    writer.number("queueOffset", reply.queue_offset);
+    out.reserve(REPLY_BYTES);
+    let start = out.len();
+    out.extend_from_slice(&[0; 8]);
+    match form {
+        SerializeType::Json => send_reply_json(out, opaque, reply),
+        SerializeType::RocketMq => send_reply_binary(out, opaque, reply),
+    }
+    patch_head(out, start, form, 0);
+}
+
+fn send_reply_json(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
+    out.extend_from_slice(b"{\"code\":");
+    put_number(out, reply.code);
+    // Hex digits, and commas between those of a batch: nothing to escape.
+    out.extend_from_slice(b",\"extFields\":{\"msgId\":\"");
+    out.extend_from_slice(reply.msg_id.as_bytes());
+    out.extend_from_slice(b"\",\"queueId\":\"");
+    put_number(out, reply.queue_id);
+    out.extend_from_slice(b"\",\"queueOffset\":\"");
+    put_number(out, reply.queue_offset);
     if let Some(transaction_id) = reply.transaction_id {
-        writer.text("transactionId", transaction_id);
+        out.extend_from_slice(b"\",\"transactionId\":\"");
+        put_escaped(transaction_id.as_bytes(), out);
     }
     if let Some(recall_handle) = reply.recall_handle {
-        writer.text("recallHandle", recall_handle);
+        out.extend_from_slice(b"\",\"recallHandle\":\"");
+        put_escaped(recall_handle.as_bytes(), out);
     }
-    writer.text("MSG_REGION", reply.msg_region);
-    writer.text("TRACE_ON", if reply.trace_on { "true" } else { "false" });
-    writer.end(opaque, None, 0);
+    out.extend_from_slice(b"\",\"MSG_REGION\":\"");
+    put_escaped(reply.msg_region.as_bytes(), out);
+    out.extend_from_slice(b"\",\"TRACE_ON\":\"");
+    put_bool(out, reply.trace_on);
+    out.extend_from_slice(b"\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    put_number(out, opaque);
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    put_number(out, version::CURRENT);
+    out.extend_from_slice(b"}");
+}
+
+fn send_reply_binary(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
+    put_binary_head(out, reply.code, opaque, "");
+    let fields_at = out.len();
+    put_field(out, b"msgId", reply.msg_id.as_bytes());
+    put_field(out, b"queueId", itoa::Buffer::new().format(reply.queue_id).as_bytes());
+    put_field(out, b"queueOffset", itoa::Buffer::new().format(reply.queue_offset).as_bytes());
+    if let Some(transaction_id) = reply.transaction_id {
+        put_field(out, b"transactionId", transaction_id.as_bytes());
+    }
+    if let Some(recall_handle) = reply.recall_handle {
+        put_field(out, b"recallHandle", recall_handle.as_bytes());
+    }
+    put_field(out, b"MSG_REGION", reply.msg_region.as_bytes());
+    put_field(out, b"TRACE_ON", if reply.trace_on { b"true" } else { b"false" });
+    patch_binary_fields(out, fields_at);
+}
+
+fn put_number(out: &mut BytesMut, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn put_bool(out: &mut BytesMut, value: bool) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// What stands before the fields, whose length is filled in behind them.
+fn put_binary_head(out: &mut BytesMut, code: i32, opaque: i32, remark: &str) {
+    let mut head = [0; 17];
+    head[0..2].copy_from_slice(&(code as i16).to_be_bytes());
+    // language 0 is JAVA
+    head[3..5].copy_from_slice(&(version::CURRENT as i16).to_be_bytes());
+    head[5..9].copy_from_slice(&opaque.to_be_bytes());
+    head[9..13].copy_from_slice(&super::FLAG_RESPONSE.to_be_bytes());
+    head[13..17].copy_from_slice(&(remark.len() as u32).to_be_bytes());
+    out.extend_from_slice(&head);
+    out.extend_from_slice(remark.as_bytes());
+    out.extend_from_slice(&[0; 4]);
+}
+
+/// The fields begin at `fields_at` and end with `out`.
+fn patch_binary_fields(out: &mut BytesMut, fields_at: usize) {
+    let length = (out.len() - fields_at) as u32;
+    out[fields_at - 4..fields_at].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Appends the answer to a pull up to its body; `body_bytes` follow.
@@ -95,31 +164,11 @@ impl<'o> Writer<'o> {
                 out.extend_from_slice(b",\"extFields\":{");
             }
             SerializeType::RocketMq => {
-                let mut head = [0; 17];
-                head[0..2].copy_from_slice(&(code as i16).to_be_bytes());
-                // language 0 is JAVA
-                head[3..5].copy_from_slice(&(version::CURRENT as i16).to_be_bytes());
-                head[5..9].copy_from_slice(&opaque.to_be_bytes());
-                head[9..13].copy_from_slice(&super::FLAG_RESPONSE.to_be_bytes());
-                let remark = remark.unwrap_or_default();
-                head[13..17].copy_from_slice(&(remark.len() as u32).to_be_bytes());
-                out.extend_from_slice(&head);
-                out.extend_from_slice(remark.as_bytes());
-                out.extend_from_slice(&[0; 4]);
+                put_binary_head(out, code, opaque, remark.unwrap_or_default());
             }
         }
         let fields_at = out.len();
         Self { out, form, start, fields_at, separator: b"\"" }
-    }
-
-    fn text(&mut self, name: &'static str, value: &str) {
-        match self.form {
-            SerializeType::Json => {
-                self.name(name);
-                write_text(value.as_bytes(), self.out);
-            }
-            SerializeType::RocketMq => put_field(self.out, name.as_bytes(), value.as_bytes()),
-        }
     }
 
     fn number(&mut self, name: &'static str, value: i64) {
@@ -157,8 +206,7 @@ impl<'o> Writer<'o> {
                 self.out.extend_from_slice(b"}");
             }
             SerializeType::RocketMq => {
-                let length = (self.out.len() - self.fields_at) as u32;
-                self.out[self.fields_at - 4..self.fields_at].copy_from_slice(&length.to_be_bytes());
+                patch_binary_fields(self.out, self.fields_at);
             }
         }
         patch_head(self.out, self.start, self.form, body_bytes);

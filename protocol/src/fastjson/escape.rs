@@ -8,6 +8,12 @@ use crate::scan;
 /// Writes `text` (valid UTF-8) in double quotes as the original does: control characters escaped, everything else raw.
 pub(crate) fn write_text(text: &[u8], out: &mut impl BufMut) {
     out.put_u8(b'"');
+    put_escaped(text, out);
+    out.put_u8(b'"');
+}
+
+/// As `write_text`, between quotes that are already there.
+pub(crate) fn put_escaped(text: &[u8], out: &mut impl BufMut) {
     let mut rest = text;
     while let Some(at) = scan::must_escape(rest) {
         out.put_slice(&rest[..at]);
@@ -15,7 +21,6 @@ pub(crate) fn write_text(text: &[u8], out: &mut impl BufMut) {
         rest = &rest[at + 1..];
     }
     out.put_slice(rest);
-    out.put_u8(b'"');
 }
 
 fn write_escape(byte: u8, out: &mut impl BufMut) {
@@ -34,17 +39,13 @@ fn write_escape(byte: u8, out: &mut impl BufMut) {
     }
 }
 
-/// Reads the escape that `bytes` begin with (at the backslash) and appends what it means; tells how many bytes it took.
+/// Reads the escape that `bytes` begin with (at the backslash): what it means, and how many bytes it took.
 ///
 /// Half of a surrogate pair becomes U+FFFD, as when Java encodes it.
-pub(crate) fn unescape(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+pub(crate) fn unescape(bytes: &[u8]) -> Option<(char, usize)> {
     let plain = match bytes.get(1)? {
-        b'u' => return unescape_unicode(bytes, out),
-        b'x' => {
-            let code = hex(bytes.get(2..4)?)?;
-            push(char::from_u32(code)?, out);
-            return Some(4);
-        }
+        b'u' => return unescape_unicode(bytes),
+        b'x' => return Some((char::from_u32(hex(bytes.get(2..4)?)?)?, 4)),
         byte @ (b'"' | b'\\' | b'/' | b'\'') => *byte,
         b'n' => b'\n',
         b'r' => b'\r',
@@ -55,35 +56,24 @@ pub(crate) fn unescape(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         digit @ b'0'..=b'7' => digit - b'0',
         _ => return None,
     };
-    out.push(plain);
-    Some(2)
+    Some((char::from(plain), 2))
 }
 
-fn unescape_unicode(bytes: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+fn unescape_unicode(bytes: &[u8]) -> Option<(char, usize)> {
     let first = hex(bytes.get(2..6)?)?;
-    if first < 0x80 {
-        out.push(first as u8);
-        return Some(6);
-    }
     if (0xD800..0xDC00).contains(&first)
         && bytes.get(6..8) == Some(b"\\u")
         && let Some(second) = bytes.get(8..12).and_then(hex)
         && (0xDC00..0xE000).contains(&second)
     {
         let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-        push(char::from_u32(code)?, out);
-        return Some(12);
+        return Some((char::from_u32(code)?, 12));
     }
-    push(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), out);
-    Some(6)
+    Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6))
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |value, digit| Some(value << 4 | (*digit as char).to_digit(16)?))
-}
-
-fn push(character: char, out: &mut Vec<u8>) {
-    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 #[cfg(test)]
@@ -91,9 +81,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<(usize, String)> {
-        let mut out = Vec::new();
-        let took = unescape(text.as_bytes(), &mut out)?;
-        Some((took, String::from_utf8(out).unwrap()))
+        unescape(text.as_bytes()).map(|(character, length)| (length, character.to_string()))
     }
 
     #[test]

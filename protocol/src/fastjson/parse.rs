@@ -243,8 +243,11 @@ impl<'a> Parser<'a> {
             }
             let whole = unescaped.get_or_insert_default();
             whole.extend_from_slice(&self.bytes[from..self.at]);
-            match escape::unescape(&self.bytes[self.at..], whole) {
-                Some(took) => self.at += took,
+            match escape::unescape(&self.bytes[self.at..]) {
+                Some((character, length)) => {
+                    whole.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    self.at += length;
+                }
                 None => return self.fail("unknown escape"),
             }
             from = self.at;

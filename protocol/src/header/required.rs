@@ -2,19 +2,28 @@
 //! The fields without which the original cannot go on: it reads null into a number, or looks null up in a table, and answers
 //! SYSTEM_ERROR. (What a header declares as not null says little: most of those may be missing.) Knows codes and names only.
 //!
-//! Where the original refuses a missing field by a code of its own, that is the processor's, not this table's.
+//! Where the original refuses a missing field by a code of its own, that is the processor's, not this table's. A send tells it while it is
+//! read (`SendFields`).
 
 use crate::command::RemotingCommand;
 use crate::ext_fields::ExtFields;
 use crate::request_code as code;
 use crate::scan;
 
-enum Required {
-    Text(&'static str),
-    Number(&'static str),
+struct Required {
+    name: &'static str,
+    /// `scan::word_of` the name.
+    word: u64,
+    is_number: bool,
 }
 
-use Required::{Number, Text};
+const fn text(name: &'static str) -> Required {
+    Required { name, word: scan::word_of(name.as_bytes()), is_number: false }
+}
+
+const fn number(name: &'static str) -> Required {
+    Required { name, word: scan::word_of(name.as_bytes()), is_number: true }
+}
 
 /// The first field of a request to a broker that is missing or, being a number, cannot be read.
 pub fn unreadable_field(request: &RemotingCommand) -> Option<&'static str> {
@@ -32,51 +41,47 @@ fn first_unreadable(required: &[Required], ext: &ExtFields) -> Option<&'static s
 
 fn of_name_server(request_code: i32) -> &'static [Required] {
     match request_code {
-        code::REGISTER_BROKER => &[Text("brokerName"), Text("clusterName"), Text("brokerAddr")],
-        code::QUERY_DATA_VERSION | code::BROKER_HEARTBEAT => &[Text("brokerAddr")],
+        code::REGISTER_BROKER => const { &[text("brokerName"), text("clusterName"), text("brokerAddr")] },
+        code::QUERY_DATA_VERSION | code::BROKER_HEARTBEAT => const { &[text("brokerAddr")] },
         _ => &[],
     }
 }
 
 fn of_broker(request_code: i32) -> &'static [Required] {
     match request_code {
-        code::SEND_MESSAGE => &[Text("topic"), Number("queueId"), Number("sysFlag"), Number("bornTimestamp"), Number("flag")],
-        code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => &[Text("b"), Number("e"), Number("f"), Number("g"), Number("h")],
         code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => {
-            &[Text("consumerGroup"), Text("topic"), Number("queueId"), Number("queueOffset"), Number("maxMsgNums"), Number("sysFlag")]
+            const { &[text("consumerGroup"), text("topic"), number("queueId"), number("queueOffset"), number("maxMsgNums"), number("sysFlag")] }
         }
-        code::END_TRANSACTION => &[Number("commitOrRollback"), Number("tranStateTableOffset"), Number("commitLogOffset")],
-        code::CONSUMER_SEND_MSG_BACK => &[Text("group"), Number("offset")],
-        code::QUERY_MESSAGE => &[Number("maxNum"), Number("beginTimestamp"), Number("endTimestamp")],
-        code::VIEW_MESSAGE_BY_ID => &[Number("offset")],
-        code::QUERY_CONSUMER_OFFSET => &[Number("queueId")],
-        code::UPDATE_CONSUMER_OFFSET => &[Text("topic")],
-        code::SEARCH_OFFSET_BY_TIMESTAMP => &[Text("topic"), Number("queueId"), Number("timestamp")],
-        code::GET_MAX_OFFSET | code::GET_MIN_OFFSET | code::GET_EARLIEST_MSG_STORETIME => &[Text("topic"), Number("queueId")],
+        code::END_TRANSACTION => const { &[number("commitOrRollback"), number("tranStateTableOffset"), number("commitLogOffset")] },
+        code::CONSUMER_SEND_MSG_BACK => const { &[text("group"), number("offset")] },
+        code::QUERY_MESSAGE => const { &[number("maxNum"), number("beginTimestamp"), number("endTimestamp")] },
+        code::VIEW_MESSAGE_BY_ID => const { &[number("offset")] },
+        code::QUERY_CONSUMER_OFFSET => const { &[number("queueId")] },
+        code::UPDATE_CONSUMER_OFFSET => const { &[text("topic")] },
+        code::SEARCH_OFFSET_BY_TIMESTAMP => const { &[text("topic"), number("queueId"), number("timestamp")] },
+        code::GET_MAX_OFFSET | code::GET_MIN_OFFSET | code::GET_EARLIEST_MSG_STORETIME => const { &[text("topic"), number("queueId")] },
         code::UPDATE_AND_CREATE_TOPIC => {
-            &[Text("topic"), Text("topicFilterType"), Number("perm"), Number("readQueueNums"), Number("writeQueueNums")]
+            const { &[text("topic"), text("topicFilterType"), number("perm"), number("readQueueNums"), number("writeQueueNums")] }
         }
         code::GET_TOPIC_CONFIG | code::GET_TOPIC_STATS_INFO | code::QUERY_TOPIC_CONSUME_BY_WHO | code::INVOKE_BROKER_TO_RESET_OFFSET => {
-            &[Text("topic")]
+            const { &[text("topic")] }
         }
-        code::GET_SUBSCRIPTIONGROUP_CONFIG => &[Text("group")],
-        code::DELETE_SUBSCRIPTIONGROUP => &[Text("groupName")],
+        code::GET_SUBSCRIPTIONGROUP_CONFIG => const { &[text("group")] },
+        code::DELETE_SUBSCRIPTIONGROUP => const { &[text("groupName")] },
         code::GET_CONSUMER_LIST_BY_GROUP
         | code::GET_CONSUMER_CONNECTION_LIST
         | code::GET_CONSUME_STATS
-        | code::GET_CONSUMER_RUNNING_INFO => &[Text("consumerGroup")],
-        code::GET_PRODUCER_CONNECTION_LIST => &[Text("producerGroup")],
+        | code::GET_CONSUMER_RUNNING_INFO => const { &[text("consumerGroup")] },
+        code::GET_PRODUCER_CONNECTION_LIST => const { &[text("producerGroup")] },
         _ => &[],
     }
 }
 
 impl Required {
     fn unreadable(&self, ext: &ExtFields) -> Option<&'static str> {
-        let (name, readable) = match self {
-            Text(name) => (*name, ext.contains(name)),
-            Number(name) => (*name, ext.get_bytes(name).is_some_and(|digits| scan::integer(digits).is_some())),
-        };
-        (!readable).then_some(name)
+        let value = ext.get_bytes(self.word, self.name);
+        let is_readable = value.is_some_and(|digits| !self.is_number || scan::integer(digits).is_some());
+        (!is_readable).then_some(self.name)
     }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sending: the long names of V1, the letters of V2, and the answer.
 
-use super::header;
+use super::{Field, header};
 use crate::command::RemotingCommand;
 use crate::error::HeaderError;
+use crate::ext_fields::{FieldName, FieldValue};
 use crate::request_code;
 use crate::str::Str;
 
@@ -95,6 +96,102 @@ impl SendMessageRequestHeader {
     }
 }
 
+/// The fields of a send where they lie in its request: what comes with every message is read without an owner.
+#[derive(Clone, Copy)]
+pub struct SendFields<'a> {
+    pub topic: FieldValue<'a>,
+    pub default_topic: &'a str,
+    pub default_topic_queue_nums: i32,
+    pub queue_id: i32,
+    pub sys_flag: i32,
+    pub born_timestamp: i64,
+    pub flag: i32,
+    pub properties: &'a [u8],
+    pub reconsume_times: Option<i32>,
+    pub unit_mode: bool,
+    pub max_reconsume_times: Option<i32>,
+    pub batch: bool,
+}
+
+/// SendMessageRequestHeader's names, and the letters of SendMessageRequestHeaderV2 for them.
+const LETTERS: [(&str, u8); 12] = [
+    ("topic", b'b'),
+    ("defaultTopic", b'c'),
+    ("defaultTopicQueueNums", b'd'),
+    ("queueId", b'e'),
+    ("sysFlag", b'f'),
+    ("bornTimestamp", b'g'),
+    ("flag", b'h'),
+    ("properties", b'i'),
+    ("reconsumeTimes", b'j'),
+    ("unitMode", b'k'),
+    ("maxReconsumeTimes", b'l'),
+    ("batch", b'm'),
+];
+
+impl<'a> SendFields<'a> {
+    /// In the spelling that the code of `request` goes with, and as tolerant as `RemotingCommand::header`. `Err` names the first field
+    /// that is missing, or no number, and without which the original cannot go on.
+    pub fn read(request: &'a RemotingCommand) -> Result<Self, &'static str> {
+        let in_letters = request.code != request_code::SEND_MESSAGE;
+        let (mut topic, mut default_topic, mut properties) = (None, "", &[][..]);
+        let (mut default_topic_queue_nums, mut queue_id, mut sys_flag, mut flag) = (0, 0, 0, 0);
+        let (mut reconsume_times, mut max_reconsume_times) = (None, None);
+        let (mut born_timestamp, mut unit_mode, mut batch) = (0, false, false);
+        // Of a name that comes twice the last value says whether it can be read.
+        let (mut has_queue_id, mut has_sys_flag, mut has_born_timestamp, mut has_flag) = (false, false, false, false);
+        for (word, name, value) in request.ext_fields.walk() {
+            let letter = if in_letters { name.letter(word) } else { letter_for(name) };
+            let Some(letter) = letter else { continue };
+            match letter {
+                b'b' => topic = Some(value).filter(|value| !value.is_null()),
+                b'e' => has_queue_id = value.read_number(&mut queue_id),
+                b'f' => has_sys_flag = value.read_number(&mut sys_flag),
+                b'g' => has_born_timestamp = value.read_number(&mut born_timestamp),
+                b'h' => has_flag = value.read_number(&mut flag),
+                _ if value.is_null() => {}
+                b'c' => default_topic = value.text(),
+                b'd' => _ = value.read_number(&mut default_topic_queue_nums),
+                b'i' => properties = value.bytes(),
+                b'j' => reconsume_times = Field::read(value).or(reconsume_times),
+                b'k' => unit_mode = bool::read(value) == Some(true),
+                b'l' => max_reconsume_times = Field::read(value).or(max_reconsume_times),
+                b'm' => batch = bool::read(value) == Some(true),
+                _ => {}
+            }
+        }
+        let spelled = |letter, name| if in_letters { letter } else { name };
+        let Some(topic) = topic else { return Err(spelled("b", "topic")) };
+        let required = [
+            (has_queue_id, "e", "queueId"),
+            (has_sys_flag, "f", "sysFlag"),
+            (has_born_timestamp, "g", "bornTimestamp"),
+            (has_flag, "h", "flag"),
+        ];
+        if let Some((_, letter, name)) = required.into_iter().find(|(is_readable, ..)| !is_readable) {
+            return Err(spelled(letter, name));
+        }
+        Ok(Self {
+            topic,
+            default_topic,
+            default_topic_queue_nums,
+            queue_id,
+            sys_flag,
+            born_timestamp,
+            flag,
+            properties,
+            reconsume_times,
+            unit_mode,
+            max_reconsume_times,
+            batch,
+        })
+    }
+}
+
+fn letter_for(name: FieldName<'_>) -> Option<u8> {
+    LETTERS.iter().find(|(known, _)| name.bytes() == known.as_bytes()).map(|(_, letter)| *letter)
+}
+
 impl From<SendMessageRequestHeaderV2> for SendMessageRequestHeader {
     fn from(letters: SendMessageRequestHeaderV2) -> Self {
         Self {
@@ -157,6 +254,68 @@ mod tests {
         let letters = RemotingCommand::request_with(request_code::SEND_MESSAGE_V2, &SendMessageRequestHeaderV2::from(header.clone()));
         assert_eq!(SendMessageRequestHeader::from_request(&long), Ok(header.clone()));
         assert_eq!(SendMessageRequestHeader::from_request(&letters), Ok(header));
+    }
+
+    fn read(request: &RemotingCommand) -> Result<SendMessageRequestHeader, &'static str> {
+        SendFields::read(request).map(|fields| SendMessageRequestHeader {
+            topic: fields.topic.to_str(),
+            default_topic: Str::copy_from(fields.default_topic),
+            default_topic_queue_nums: fields.default_topic_queue_nums,
+            queue_id: fields.queue_id,
+            sys_flag: fields.sys_flag,
+            born_timestamp: fields.born_timestamp,
+            flag: fields.flag,
+            properties: Str::copy_from(std::str::from_utf8(fields.properties).unwrap()),
+            reconsume_times: fields.reconsume_times,
+            unit_mode: fields.unit_mode,
+            max_reconsume_times: fields.max_reconsume_times,
+            batch: fields.batch,
+            ..SendMessageRequestHeader::default()
+        })
+    }
+
+    #[test]
+    fn the_fields_where_they_lie_are_those_of_the_header() {
+        let header = SendMessageRequestHeader {
+            topic: "t".into(),
+            default_topic: "TBW102".into(),
+            default_topic_queue_nums: 4,
+            queue_id: -1,
+            sys_flag: 2,
+            born_timestamp: i64::MAX,
+            flag: 7,
+            properties: "KEYS\u{1}k\u{2}".into(),
+            reconsume_times: Some(3),
+            unit_mode: true,
+            max_reconsume_times: Some(16),
+            batch: true,
+            ..Default::default()
+        };
+        let long = RemotingCommand::request_with(request_code::SEND_MESSAGE, &header);
+        let letters = RemotingCommand::request_with(request_code::SEND_BATCH_MESSAGE, &SendMessageRequestHeaderV2::from(header.clone()));
+        assert_eq!((read(&long), read(&letters)), (Ok(header.clone()), Ok(header)));
+    }
+
+    /// Seen on 5.5.0: each of these ends in a NullPointerException or a NumberFormatException.
+    #[test]
+    fn the_first_field_that_cannot_be_read_is_named() {
+        let fields = [("b", "T"), ("e", "0"), ("f", "0"), ("g", "0"), ("h", "0")];
+        let names = [("topic", "T"), ("queueId", "0"), ("sysFlag", "0"), ("bornTimestamp", "0"), ("flag", "0")];
+        for (code, all) in [(request_code::SEND_MESSAGE_V2, fields), (request_code::SEND_MESSAGE, names)] {
+            let mut request = RemotingCommand::request(code);
+            for (name, value) in all {
+                assert_eq!(read(&request), Err(name));
+                if value == "0" {
+                    request.ext_fields.insert(name, "x");
+                    assert_eq!(read(&request), Err(name));
+                }
+                request.ext_fields.insert(name, value);
+            }
+            assert!(read(&request).is_ok());
+            // Too large for an int, but a number: the default holds.
+            request.ext_fields.insert(all[1].0, "99999999999");
+            assert_eq!(read(&request).map(|header| header.queue_id), Ok(0));
+        }
     }
 
     #[test]

@@ -31,9 +31,14 @@ impl Id {
         }
     }
 
+    fn push_word(&mut self, word: u32) {
+        self.digits[self.length..self.length + 8].copy_from_slice(&hex_of(word));
+        self.length += 8;
+    }
+
     fn push_ip(&mut self, ip: IpAddr) {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => self.push(&ip.octets()),
+            IpAddr::V4(ip) => self.push_word(ip.to_bits()),
             IpAddr::V6(ip) => self.push(&ip.octets()),
         }
     }
@@ -63,9 +68,20 @@ impl std::fmt::Display for Id {
 pub fn offset_id(store_host: SocketAddr, physical_offset: i64) -> Id {
     let mut id = Id::new();
     id.push_ip(store_host.ip());
-    id.push(&u32::from(store_host.port()).to_be_bytes());
-    id.push(&physical_offset.to_be_bytes());
+    id.push_word(store_host.port().into());
+    id.push_word((physical_offset >> 32) as u32);
+    id.push_word(physical_offset as u32);
     id
+}
+
+/// Eight hex digits at once: each half byte gets a byte of its own, and those above nine seven more, from behind `9` to `A`.
+const fn hex_of(word: u32) -> [u8; 8] {
+    let mut halves = word as u64;
+    halves = (halves | halves << 16) & 0x0000_FFFF_0000_FFFF;
+    halves = (halves | halves << 8) & 0x00FF_00FF_00FF_00FF;
+    halves = (halves | halves << 4) & 0x0F0F_0F0F_0F0F_0F0F;
+    let above_nine = (halves + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (halves + 0x3030_3030_3030_3030 + above_nine * 7).to_be_bytes()
 }
 
 /// `None` when it is no offset id.
@@ -159,6 +175,13 @@ mod tests {
         }
         for broken in ["", "0A", "0A00000200002A9F00000000000003EZ", "0A00000200012A9F00000000000003E8", "é".repeat(16).as_str()] {
             assert_eq!(parse_offset_id(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_word_has_the_digits_of_its_bytes() {
+        for word in [0, 1, 0x0123_4567, 0x89AB_CDEF, 0x9A9A_0F0F, u32::MAX] {
+            assert_eq!(hex_of(word), *format!("{word:08X}").as_bytes());
         }
     }
 

@@ -4,19 +4,23 @@
 //! The reader's rules are the original's: a pair runs to the next separator (2) or the end, its first 1 splits it, pairs without name or
 //! value do not count, and of two pairs with one name the last one does.
 
+use crate::scan;
+
 /// Between a name and its value.
 pub const NAME_VALUE_SEPARATOR: u8 = 1;
 /// Behind a pair; some clients leave out the last one.
 pub const PROPERTY_SEPARATOR: u8 = 2;
 
+/// Name and value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// The pairs that count, in their order.
-pub fn iter(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn iter(properties: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     let mut rest = properties;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
-            let end = memchr::memchr(PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
-            let pair = split_pair(&rest[..end]);
-            rest = rest.get(end + 1..).unwrap_or_default();
+            let (pair, behind) = split_pair(rest);
+            rest = behind;
             if pair.is_some() {
                 return pair;
             }
@@ -93,15 +97,25 @@ pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8
     properties
 }
 
-fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memchr(NAME_VALUE_SEPARATOR, pair)?;
-    let (name, value) = (&pair[..at], &pair[at + 1..]);
-    (!name.is_empty() && !value.is_empty()).then_some((name, value))
+/// The first pair, if it is one that counts, and what stands behind it.
+#[inline]
+fn split_pair(properties: &[u8]) -> (Option<Pair<'_>>, &[u8]) {
+    let name_end = scan::separator(properties).unwrap_or(properties.len());
+    let (name, rest) = properties.split_at(name_end);
+    let Some((&separator, rest)) = rest.split_first() else { return (None, &[]) };
+    if separator == PROPERTY_SEPARATOR {
+        return (None, rest);
+    }
+    let value_end = scan::find_byte(rest, PROPERTY_SEPARATOR).unwrap_or(rest.len());
+    let (value, behind) = rest.split_at(value_end);
+    let pair = (!name.is_empty() && !value.is_empty()).then_some((name, value));
+    (pair, behind.get(1..).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// A vector computed by the original's code.
     #[test]
@@ -118,6 +132,19 @@ mod tests {
         assert_eq!(find(b"aa\x011\x02", "a"), None);
         assert_eq!(find(b"a\x01\x02b\x02\x01c\x02", "a"), None, "a pair without value does not count");
         assert_eq!(iter(b"a\x01\x02b\x02\x01c\x02d\x01e").collect::<Vec<_>>(), [(&b"d"[..], &b"e"[..])]);
+    }
+
+    proptest! {
+        /// The same told in two steps: cut at every 2, then at the first 1 of each piece.
+        #[test]
+        fn pairs_are_what_lies_between_the_separators(properties in prop::collection::vec(prop_oneof![Just(1u8), Just(2u8), Just(b'a'), Just(0), Just(0x81)], 0..60)) {
+            let pieces = properties.split(|byte| *byte == PROPERTY_SEPARATOR);
+            let pairs = pieces.filter_map(|piece| {
+                let at = piece.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
+                (at > 0 && at + 1 < piece.len()).then(|| (&piece[..at], &piece[at + 1..]))
+            });
+            prop_assert!(iter(&properties).eq(pairs));
+        }
     }
 
     #[test]
