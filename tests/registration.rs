@@ -42,8 +42,8 @@ impl RequestHandler for NameServer {
         match request.code {
             request_code::REGISTER_BROKER => {
                 let header: RegisterBrokerRequestHeader = request.header().unwrap();
-                assert_eq!(header.body_crc32 as u32, crc32fast::hash(request.body) & 0x7FFF_FFFF);
-                let body = RegisterBrokerBody::decode(request.body, header.compressed, request.version).unwrap();
+                assert_eq!(header.body_crc32 as u32, crc32fast::hash(&request.body) & 0x7FFF_FFFF);
+                let body = RegisterBrokerBody::decode(&request.body, header.compressed, request.version).unwrap();
                 self.told.lock().push((header, body));
                 if !self.ordered.is_empty() {
                     let table = self.ordered.iter().map(|topic| (topic.clone(), "b:4".to_owned())).collect();

@@ -123,7 +123,7 @@ impl Life {
             properties: properties::encode([("UNIQ_KEY", &*name), ("PGROUP", "P"), ("TRAN_MSG", "true")]).into(),
             tags_code: 0,
         };
-        half::prepare(&mut message, &name);
+        half::prepare(&mut message, Some(name.as_bytes()));
         let put = self.transactions.put_half(&message);
         (put.status == PutMessageStatus::PutOk).then_some((put.queue_offset, put.physical_offset))
     }

@@ -78,10 +78,10 @@ fn requests(criterion: &mut Criterion) {
 fn replies(criterion: &mut Criterion) {
     let reply = SendReply {
         code: 0,
-        msg_id: "0A00000200002A9F00000000000003E8",
+        msg_id: b"0A00000200002A9F00000000000003E8",
         queue_id: 3,
         queue_offset: 123_456,
-        transaction_id: Some("7F0000010000000018B4AAC200000001"),
+        transaction_id: Some(b"7F0000010000000018B4AAC200000001"),
         recall_handle: None,
         msg_region: "DefaultRegion",
         trace_on: true,

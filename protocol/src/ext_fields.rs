@@ -2,6 +2,7 @@
 //! `ExtFields`: the string pairs of a command's header, kept as spans of the frame they came in. Knows no field's name or type.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -11,6 +12,8 @@ use crate::str::Str;
 
 /// Pairs in one header. The original has no limit; 32 bytes are kept for each, and no client sends more than a few dozen.
 pub const EXT_FIELDS_MAX: usize = 4096;
+
+pub(crate) const TOO_MANY_FIELDS: DecodeError = DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX };
 
 /// Where the bytes of a span lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +34,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    const NULL: Span = Span { start: 0, length: 0, home: Home::Null };
+    pub(crate) const NULL: Span = Span { start: 0, length: 0, home: Home::Null };
 
     pub(crate) fn of_frame(start: usize, end: usize) -> Self {
         Self { start: start as u32, length: (end - start) as u32, home: Home::Frame }
@@ -41,12 +44,16 @@ impl Span {
         Self { start: start as u32, length: (end - start) as u32, home: Home::Beside }
     }
 
+    fn range(self) -> Range<usize> {
+        self.start as usize..(self.start + self.length) as usize
+    }
+
     /// The text of a span that a decoder made, for a string that is no field.
-    pub(crate) fn cut(self, frame: &Bytes, beside: &[u8]) -> Str {
-        let range = self.start as usize..(self.start + self.length) as usize;
+    pub(crate) fn cut(self, text: &Str, beside: &[u8]) -> Option<Str> {
         match self.home {
-            Home::Frame => Str::from_checked(frame.slice(range)),
-            _ => Str::from_checked(Bytes::copy_from_slice(&beside[range])),
+            Home::Frame => Some(text.cut(self.range())),
+            Home::Beside => Some(Str::from_checked(Bytes::copy_from_slice(&beside[self.range()]))),
+            Home::Null => None,
         }
     }
 }
@@ -59,12 +66,27 @@ struct Entry {
     value: Span,
 }
 
+/// What the spans of a frame are cut from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// Text as a whole.
+    Text(Str),
+    /// Text only where a span is, which the decoder has checked.
+    Pieces(Bytes),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Text(Str::EMPTY)
+    }
+}
+
 /// The pairs of one header, in their order. A key that came twice has the value that came last.
 ///
 /// Absent (`default()`) and empty differ on the wire: the JSON header leaves `extFields` out or writes `{}`.
 #[derive(Clone, Default)]
 pub struct ExtFields {
-    frame: Bytes,
+    source: Source,
     beside: Vec<u8>,
     entries: Vec<Entry>,
     present: bool,
@@ -195,25 +217,29 @@ impl ExtFields {
         Span::beside(start, self.beside.len())
     }
 
+    #[inline(always)]
     fn bytes_of(&self, span: Span) -> &[u8] {
-        let range = span.start as usize..(span.start + span.length) as usize;
-        match span.home {
-            Home::Frame => &self.frame[range],
-            Home::Beside => &self.beside[range],
-            Home::Null => &[],
+        match (span.home, &self.source) {
+            (Home::Frame, Source::Text(text)) => &text.as_bytes()[span.range()],
+            (Home::Frame, Source::Pieces(bytes)) => &bytes[span.range()],
+            (Home::Beside, _) => &self.beside[span.range()],
+            (Home::Null, _) => &[],
         }
     }
 
     fn text_of(&self, span: Span) -> &str {
-        std::str::from_utf8(self.bytes_of(span)).expect("the decoder checked the whole and cut at ASCII")
+        match (span.home, &self.source) {
+            (Home::Frame, Source::Text(text)) => &text[span.range()],
+            _ => std::str::from_utf8(self.bytes_of(span)).expect("the decoder checked the whole and cut at ASCII"),
+        }
     }
 
     fn str_of(&self, span: Span) -> Str {
-        let range = span.start as usize..(span.start + span.length) as usize;
-        match span.home {
-            Home::Frame => Str::from_checked(self.frame.slice(range)),
-            Home::Beside => Str::copy_from(self.text_of(span)),
-            Home::Null => Str::EMPTY,
+        match (span.home, &self.source) {
+            (Home::Frame, Source::Text(text)) => text.cut(span.range()),
+            (Home::Frame, Source::Pieces(bytes)) => Str::from_checked(bytes.slice(span.range())),
+            (Home::Beside, _) => Str::copy_from(self.text_of(span)),
+            (Home::Null, _) => Str::EMPTY,
         }
     }
 }
@@ -288,7 +314,7 @@ pub struct Spare {
 const SPARE_FIELDS_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 4096;
 
-/// Gathers spans while a header is parsed: into a frame (checked as UTF-8), and into `beside` (valid by construction).
+/// Gathers spans while a header is parsed: into its source (checked as UTF-8), and into `beside` (valid by construction).
 pub(crate) struct Builder {
     entries: Vec<Entry>,
     pub(crate) beside: Vec<u8>,
@@ -302,14 +328,14 @@ impl Builder {
         builder
     }
 
-    /// A pair whose key has the word `word`. `None` is Java's null.
+    /// A pair whose key has the word `word`. False when there are too many.
     #[inline(always)]
-    pub(crate) fn push(&mut self, word: u64, key: Span, value: Option<Span>) -> Result<(), DecodeError> {
+    pub(crate) fn push(&mut self, word: u64, key: Span, value: Span) -> bool {
         if self.entries.len() == EXT_FIELDS_MAX {
-            return Err(DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX });
+            return false;
         }
-        self.entries.push(Entry { word, key, value: value.unwrap_or(Span::NULL) });
-        Ok(())
+        self.entries.push(Entry { word, key, value });
+        true
     }
 
     /// Begins anew, with room for what headers usually have.
@@ -318,8 +344,8 @@ impl Builder {
         self.entries.reserve(16);
     }
 
-    pub(crate) fn finish(self, frame: Bytes) -> ExtFields {
-        ExtFields { frame, beside: self.beside, entries: self.entries, present: true }
+    pub(crate) fn finish(self, source: Source) -> ExtFields {
+        ExtFields { source, beside: self.beside, entries: self.entries, present: true }
     }
 
     /// For a header without fields.
@@ -361,18 +387,18 @@ mod tests {
 
     #[test]
     fn the_last_of_two_counts_and_a_null_hides_both() {
-        let frame = Bytes::from_static(b"key12");
+        let frame = || Source::Text(Str::from("key12"));
         let word = scan::word_of(b"key");
         let mut builder = Builder::new(&mut Spare::default());
-        builder.push(word, Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
-        builder.push(word, Span::of_frame(0, 3), Some(Span::of_frame(4, 5))).unwrap();
-        let twice = builder.finish(frame.clone());
+        builder.push(word, Span::of_frame(0, 3), Span::of_frame(3, 4));
+        builder.push(word, Span::of_frame(0, 3), Span::of_frame(4, 5));
+        let twice = builder.finish(frame());
         assert_eq!(twice.get("key").as_deref(), Some("2"));
 
         let mut builder = Builder::new(&mut Spare::default());
-        builder.push(word, Span::of_frame(0, 3), Some(Span::of_frame(3, 4))).unwrap();
-        builder.push(word, Span::of_frame(0, 3), None).unwrap();
-        let hidden = builder.finish(frame);
+        builder.push(word, Span::of_frame(0, 3), Span::of_frame(3, 4));
+        builder.push(word, Span::of_frame(0, 3), Span::NULL);
+        let hidden = builder.finish(frame());
         assert_eq!((hidden.get("key"), hidden.contains("key")), (None, false));
     }
 
@@ -395,8 +421,8 @@ mod tests {
         assert!(spare.entries.capacity() > 0 && spare.beside.capacity() > 0);
         let mut builder = Builder::new(&mut spare);
         builder.restart();
-        builder.push(scan::word_of(b"c"), Span::of_frame(0, 1), Some(Span::of_frame(1, 2))).unwrap();
-        assert_eq!(builder.finish(Bytes::from_static(b"c3")), ExtFields::from_iter([("c", "3")]));
+        builder.push(scan::word_of(b"c"), Span::of_frame(0, 1), Span::of_frame(1, 2));
+        assert_eq!(builder.finish(Source::Pieces(Bytes::from_static(b"c3"))), ExtFields::from_iter([("c", "3")]));
 
         ExtFields::from_iter([("a", "x".repeat(SPARE_BYTES_MAX))]).give_back(&mut spare);
         assert_eq!(spare.beside.capacity(), 0, "one that grew is let go");

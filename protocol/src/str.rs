@@ -4,7 +4,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -40,6 +40,11 @@ impl Str {
     /// For slices of bytes that were checked as a whole: cut at ASCII, the parts of valid UTF-8 are valid.
     pub(crate) fn from_checked(bytes: Bytes) -> Self {
         Self::try_from(bytes).expect("the whole was checked and the cut is at a character")
+    }
+
+    /// A part that shares the bytes; it must begin and end at a character.
+    pub fn cut(&self, range: Range<usize>) -> Self {
+        Self(self.0.slice_ref(&self.0[range]))
     }
 
     pub fn as_str(&self) -> &str {

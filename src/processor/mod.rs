@@ -24,6 +24,7 @@ use ferrocket_protocol::{RemotingCommand, request_code as code, response_code};
 use tracing::debug;
 
 use crate::broker::Broker;
+use crate::config::BrokerConfig;
 use crate::remoting::{Peer, Replies, RequestHandler};
 
 use lane::Lanes;
@@ -107,12 +108,11 @@ fn not_supported(code: i32) -> Refusal {
 
 /// BrokerFastFailure.java: a request that has waited longer than its lane allows is refused instead of served late. Here a request
 /// waits behind others of the same read, or until its client takes the answers that it has.
-fn waited_too_long(broker: &Broker, peer: &Peer, code: i32) -> Option<Refusal> {
+fn waited_too_long(broker: &Broker, config: &BrokerConfig, peer: &Peer, code: i32) -> Option<Refusal> {
     let waited = peer.waited();
     if waited.is_zero() {
         return None;
     }
-    let config = broker.config.load();
     let allowed_millis = match code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE | code::CONSUMER_SEND_MSG_BACK => {
             config.wait_time_mills_in_send_queue
@@ -156,7 +156,8 @@ impl BrokerHandler {
 
 impl RequestHandler for BrokerHandler {
     fn handle(&self, peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
-        if let Some(refusal) = waited_too_long(&self.broker, peer, request.code) {
+        let config = self.broker.config.load();
+        if let Some(refusal) = waited_too_long(&self.broker, &config, peer, request.code) {
             replies.answer(request, refusal.into_response());
             return;
         }
@@ -166,7 +167,7 @@ impl RequestHandler for BrokerHandler {
         }
         match process(&self.broker, peer, request, Disk::MustNotWait) {
             Ok(Reply::Now(response)) => replies.answer(request, response),
-            Ok(Reply::Sent(sent)) => sent.write(&self.broker.config.load(), request.serialize_type, request.opaque, replies),
+            Ok(Reply::Sent(sent)) => sent.write(&config, request.serialize_type, request.opaque, replies),
             Ok(Reply::Pulled(pulled)) => pulled.write(request, replies),
             Ok(Reply::Later | Reply::Silent) => {}
             Ok(Reply::WouldBlock(cold)) => self.lanes.serve_again(cold, &self.broker, peer, std::mem::take(request)),

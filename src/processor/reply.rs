@@ -78,18 +78,17 @@ pub enum Place {
 /// What the original answers as the transaction id.
 #[derive(Debug)]
 pub enum UniqueKey {
-    Client(Str),
+    Client(Bytes),
     Made(Id),
     None,
 }
 
 impl UniqueKey {
-    /// Empty without one.
-    pub fn text(&self) -> &str {
+    pub fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::Client(key) => key.as_str(),
-            Self::Made(key) => key.as_str(),
-            Self::None => "",
+            Self::Client(key) => Some(key),
+            Self::Made(key) => Some(key.as_bytes()),
+            Self::None => None,
         }
     }
 }
@@ -100,16 +99,12 @@ impl SentReply {
         let reply = SendReply {
             code: self.code,
             msg_id: match &self.place {
-                Place::One(id) => id.as_str(),
-                Place::Several(ids) => ids,
+                Place::One(id) => id.as_bytes(),
+                Place::Several(ids) => ids.as_bytes(),
             },
             queue_id: self.queue_id,
             queue_offset: self.queue_offset,
-            transaction_id: match &self.unique_key {
-                UniqueKey::Client(key) => Some(key.as_str()),
-                UniqueKey::Made(key) => Some(key.as_str()),
-                UniqueKey::None => None,
-            },
+            transaction_id: self.unique_key.bytes(),
             recall_handle: None,
             msg_region: &config.region_id,
             trace_on: config.trace_on,

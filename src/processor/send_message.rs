@@ -122,7 +122,7 @@ impl Send<'_> {
 
     /// AbstractSendMessageProcessor#msgCheck up to the queue. The topic's own permission is not looked at: clients do.
     fn require_topic(&self) -> Result<Found, Refusal> {
-        let name = self.header.topic.text();
+        let name: &str = &self.header.topic;
         let known = self.broker.topics.get(name);
         if !perm::is_writable(self.config.broker_permission) && known.as_ref().is_some_and(|topic| topic.order) {
             return Err(forbidden(self.config, "sending message is forbidden"));
@@ -204,12 +204,12 @@ impl Send<'_> {
         let mut has_new_topic = found.is_created();
         let topic = found.topic();
         let mut counted_elsewhere = None;
-        let mut target = Target { name: self.header.topic.to_str(), queue_id, multi_tags: is_multi_tag(topic) };
+        let mut target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
         let client = self.header.properties;
         let seen = Seen::scan(client);
         let mut cut: Vec<&'static str> = Vec::new();
 
-        let is_dead = match self.header.topic.text().strip_prefix(topic_names::RETRY_PREFIX) {
+        let is_dead = match self.header.topic.strip_prefix(topic_names::RETRY_PREFIX) {
             Some(group) => match self.dead_letter_topic(group)? {
                 Some(dead) => {
                     target = Target { name: Str::copy_from(&dead.topic().topic_name), queue_id: 0, multi_tags: is_multi_tag(dead.topic()) };
@@ -260,7 +260,7 @@ impl Send<'_> {
                 put_pair(edited, property::UNIQ_KEY, key.as_bytes());
             }
             if let Some(lite) = seen.lite_topic {
-                let queue = format!("%LMQ%${}${}", self.header.topic.text(), String::from_utf8_lossy(lite));
+                let queue = format!("%LMQ%${}${}", self.header.topic, String::from_utf8_lossy(lite));
                 put_pair(edited, property::INNER_MULTI_DISPATCH, queue.as_bytes());
             }
             if is_dead {
@@ -289,7 +289,7 @@ impl Send<'_> {
             }
         }
         if is_half {
-            half::prepare(&mut message, unique_key.text());
+            half::prepare(&mut message, unique_key.bytes());
             counted_elsewhere = self.broker.topics.get(topic_names::TRANS_HALF).or(counted_elsewhere);
         }
         let Broker { store, transactions, .. } = &**self.broker;
@@ -324,7 +324,7 @@ impl Send<'_> {
     fn run_batch(&self, found: Found) -> Result<Reply, Refused> {
         let topic = found.topic();
         let queue_id = self.queue_id(topic)?;
-        let name = self.header.topic.text();
+        let name: &str = &self.header.topic;
         let characters = name.encode_utf16().count();
         if characters > BATCH_TOPIC_CHARS_MAX {
             let remark = format!("message topic length too long {characters}");
@@ -337,7 +337,7 @@ impl Send<'_> {
         let client = self.header.properties;
         let properties = put_together(client.len(), |copy| copy.put_slice(client));
         let unique_key = Seen::scan(client).unique_key_in(&properties, true);
-        let target = Target { name: self.header.topic.to_str(), queue_id, multi_tags: is_multi_tag(topic) };
+        let target = Target { name: self.header.topic.clone(), queue_id, multi_tags: is_multi_tag(topic) };
         let message = self.message(target, properties);
         let store = &self.broker.store;
         let put = match self.disk {
@@ -548,12 +548,11 @@ impl<'a> Seen<'a> {
     /// The client's own key as a part of `properties`, which begin with those that were scanned unless something was cut out.
     fn unique_key_in(&self, properties: &Bytes, is_whole: bool) -> UniqueKey {
         let Some(key) = self.unique_key else { return UniqueKey::None };
-        let shared = if is_whole && !self.is_ragged {
+        UniqueKey::Client(if is_whole && !self.is_ragged {
             properties.slice(self.unique_key_at..self.unique_key_at + key.len())
         } else {
             Bytes::copy_from_slice(key)
-        };
-        Str::try_from(shared).map_or(UniqueKey::None, UniqueKey::Client)
+        })
     }
 
     fn delay_level(&self) -> Result<i32, Refused> {

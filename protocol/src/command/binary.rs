@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
-use crate::ext_fields::{Builder, ExtFields, Span, Spare};
+use crate::ext_fields::{Builder, ExtFields, Source, Span, Spare, TOO_MANY_FIELDS};
 use crate::language::LanguageCode;
 use crate::scan;
 use crate::str::Str;
@@ -66,7 +66,7 @@ pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<Remo
     let remark = if text { Some(Str::from_checked(frame.slice(remark_start..remark_end))) } else { None };
     let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end, spare)?) };
     let body = frame.slice(end..);
-    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(frame));
+    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(Source::Pieces(frame)));
     Ok(RemotingCommand {
         code,
         language: LanguageCode::from_code(language),
@@ -92,8 +92,11 @@ fn decode_fields(header: &[u8], start: usize, end: usize, spare: &mut Spare) -> 
         // A key without letters is Java's null key: nobody asks for it.
         if checked(&header[key.0..key.1], "ext key")? {
             let word = scan::word_at(&header[key.0..], key.1 - key.0);
-            let value = checked(&header[value.0..value.1], "ext value")?.then(|| Span::of_frame(value.0, value.1));
-            fields.push(word, Span::of_frame(key.0, key.1), value)?;
+            let is_text = checked(&header[value.0..value.1], "ext value")?;
+            let value = if is_text { Span::of_frame(value.0, value.1) } else { Span::NULL };
+            if !fields.push(word, Span::of_frame(key.0, key.1), value) {
+                return Err(TOO_MANY_FIELDS);
+            }
         }
     }
     Ok(fields)

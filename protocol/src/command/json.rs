@@ -3,11 +3,11 @@
 
 use std::io::Write;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
-use crate::ext_fields::{Builder, ExtFields, Span, Spare};
+use crate::ext_fields::{Builder, ExtFields, Source, Span, Spare, TOO_MANY_FIELDS};
 use crate::fastjson::escape::{self, write_text};
 use crate::fastjson::parse::{self, Value};
 use crate::language::LanguageCode;
@@ -15,29 +15,24 @@ use crate::scan;
 use crate::str::Str;
 
 /// `end` is where the header ends and the body begins.
-pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<RemotingCommand, DecodeError> {
-    if !scan::is_utf8(&frame[HEADER_WORD_BYTES..end]) {
-        return Err(DecodeError::Utf8 { what: "json header" });
-    }
-    match scan_header(&frame[..end], spare) {
-        Some(found) => Ok(found.into_command(frame, end, spare)),
-        None => {
-            let text = std::str::from_utf8(&frame[HEADER_WORD_BYTES..end]).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
-            let mut command = decode_unusual(text)?;
-            command.body = frame.slice(end..);
-            Ok(command)
-        }
+pub(super) fn decode(mut frame: Bytes, end: usize, spare: &mut Spare) -> Result<RemotingCommand, DecodeError> {
+    let header = Str::try_from(frame.slice(HEADER_WORD_BYTES..end)).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
+    frame.advance(end);
+    let body = frame;
+    match scan_header(header.as_bytes(), spare) {
+        Some(found) => Ok(found.into_command(header, body, spare)),
+        None => Ok(decode_unusual(&header)?.with_body(body)),
     }
 }
 
-/// What the pass found. Spans are counted from the begin of the frame.
+/// What the pass found. Spans are counted from the begin of the header.
 struct Found {
     code: i32,
     flag: i32,
     opaque: i32,
     version: i32,
     language: LanguageCode,
-    remark: Option<Span>,
+    remark: Span,
     fields: Builder,
     fields_present: bool,
     /// So much of `fields.beside` is text; the rest is room.
@@ -45,12 +40,11 @@ struct Found {
 }
 
 impl Found {
-    fn into_command(mut self, frame: Bytes, end: usize, spare: &mut Spare) -> RemotingCommand {
-        let body = frame.slice(end..);
+    fn into_command(mut self, header: Str, body: Bytes, spare: &mut Spare) -> RemotingCommand {
         self.fields.beside.truncate(self.beside_bytes);
-        let remark = self.remark.map(|span| span.cut(&frame, &self.fields.beside));
+        let remark = self.remark.cut(&header, &self.fields.beside);
         let ext_fields = if self.fields_present {
-            self.fields.finish(frame)
+            self.fields.finish(Source::Text(header))
         } else {
             self.fields.give_back(spare);
             ExtFields::default()
@@ -80,18 +74,17 @@ impl Found {
         loop {
             let plain = scan::copy_plain(&bytes[at..], &mut beside[into..]);
             (at, into) = (at + plain, into + plain);
-            match bytes.get(at..)? {
-                [b'"', ..] => {
-                    self.beside_bytes = into;
-                    return Some((Span::beside(begin, into), at + 1));
-                }
+            let rest = bytes.get(at..)?;
+            if rest.first()? == &b'"' {
+                self.beside_bytes = into;
+                return Some((Span::beside(begin, into), at + 1));
+            }
+            match rest.first_chunk::<6>() {
                 // The separators of a property string, twice in every pair.
-                [_, b'u', b'0', b'0', b'0', digit @ (b'1' | b'2'), ..] => {
-                    beside[into] = digit - b'0';
-                    (at, into) = (at + 6, into + 1);
-                }
-                escaped => {
-                    let (character, length) = escape::unescape(escaped)?;
+                Some(b"\\u0001") => (beside[into], at, into) = (1, at + 6, into + 1),
+                Some(b"\\u0002") => (beside[into], at, into) = (2, at + 6, into + 1),
+                _ => {
+                    let (character, length) = escape::unescape(rest)?;
                     (at, into) = (at + length, into + character.encode_utf8(&mut beside[into..]).len());
                 }
             }
@@ -99,7 +92,7 @@ impl Found {
     }
 }
 
-/// One pass over the header, which is UTF-8 and ends with `bytes`. `None`: it is not the flat, strict JSON that clients write, and may still
+/// One pass over a header, which is UTF-8. `None`: it is not the flat, strict JSON that clients write, and may still
 /// be what the original reads.
 ///
 /// The position is passed from hand to hand, not kept in a struct: it stays in a register, and that is half of the time.
@@ -118,12 +111,12 @@ fn scan_header(bytes: &[u8], spare: &mut Spare) -> Option<Found> {
         opaque: 0,
         version: 0,
         language: LanguageCode::Java,
-        remark: None,
+        remark: Span::NULL,
         fields: Builder::new(spare),
         fields_present: false,
         beside_bytes: 0,
     };
-    let mut at = blanks(bytes, take(bytes, blanks(bytes, HEADER_WORD_BYTES), b'{')?);
+    let mut at = blanks(bytes, take(bytes, blanks(bytes, 0), b'{')?);
     if bytes.get(at) == Some(&b'}') {
         at += 1;
     } else {
@@ -179,7 +172,9 @@ fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
             _ => value(bytes, colon(bytes, end + 1)?, found)?,
         };
         // A flood is told by the tolerant reader.
-        found.fields.push(word, Span::of_frame(start, end), span).ok()?;
+        if !found.fields.push(word, Span::of_frame(start, end), span) {
+            return None;
+        }
         if let Some(b",\"") = bytes.get(next..next + 2) {
             at = next + 2;
             continue;
@@ -195,7 +190,7 @@ fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
 
 /// Text; or a number or boolean, whose text it is (the C++ client writes them so); or null.
 #[inline(always)]
-fn value(bytes: &[u8], at: usize, found: &mut Found) -> Option<(Option<Span>, usize)> {
+fn value(bytes: &[u8], at: usize, found: &mut Found) -> Option<(Span, usize)> {
     if bytes.get(at) != Some(&b'"') {
         return bare_value(bytes, at);
     }
@@ -204,25 +199,24 @@ fn value(bytes: &[u8], at: usize, found: &mut Found) -> Option<(Option<Span>, us
 
 /// The rest of a string that begins at `start`, behind its quote.
 #[inline(always)]
-fn string(bytes: &[u8], start: usize, found: &mut Found) -> Option<(Option<Span>, usize)> {
+fn string(bytes: &[u8], start: usize, found: &mut Found) -> Option<(Span, usize)> {
     let stop = start + scan::quote_or_backslash(&bytes[start..])?;
     if bytes[stop] == b'"' {
-        return Some((Some(Span::of_frame(start, stop)), stop + 1));
+        return Some((Span::of_frame(start, stop), stop + 1));
     }
-    let (span, next) = found.unescape(bytes, start)?;
-    Some((Some(span), next))
+    found.unescape(bytes, start)
 }
 
-fn bare_value(bytes: &[u8], at: usize) -> Option<(Option<Span>, usize)> {
+fn bare_value(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
     let rest = &bytes[at..];
     let length = match rest.first()? {
         b'-' | b'0'..=b'9' => rest.iter().position(|byte| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))?,
         b't' if rest.starts_with(b"true") => 4,
         b'f' if rest.starts_with(b"false") => 5,
-        b'n' if rest.starts_with(b"null") => return Some((None, at + 4)),
+        b'n' if rest.starts_with(b"null") => return Some((Span::NULL, at + 4)),
         _ => return None,
     };
-    Some((Some(Span::of_frame(at, at + length)), at + length))
+    Some((Span::of_frame(at, at + length), at + length))
 }
 
 /// Begin and end of a string without escapes, as all names are.
@@ -235,12 +229,21 @@ fn plain_string(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
 
 #[inline(always)]
 fn integer(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
-    let rest = &bytes[at..];
-    let length = rest.iter().position(|byte| !matches!(byte, b'-' | b'0'..=b'9'))?;
-    if matches!(rest[length], b'.' | b'e' | b'E') {
+    let is_negative = bytes.get(at) == Some(&b'-');
+    let start = at + usize::from(is_negative);
+    let (mut end, mut value) = (start, 0);
+    while let Some(digit @ b'0'..=b'9') = bytes.get(end) {
+        value = value * 10 + i64::from(digit - b'0');
+        end += 1;
+        // Longer ones are the tolerant reader's.
+        if end - start > 10 {
+            return None;
+        }
+    }
+    if end == start || matches!(bytes.get(end)?, b'.' | b'e' | b'E' | b'-') {
         return None;
     }
-    Some((scan::integer(&rest[..length])?.try_into().ok()?, at + length))
+    Some((i32::try_from(if is_negative { -value } else { value }).ok()?, end))
 }
 
 #[inline(always)]
@@ -305,11 +308,13 @@ fn fields(value: &Value<'_>) -> Result<ExtFields, DecodeError> {
     for (key, value) in members {
         let Some(key) = key.to_text() else { continue };
         let span = store(&key);
-        let value = value.to_text().map(|text| store(&text));
-        fields.push(scan::word_of(key.as_bytes()), span, value)?;
+        let value = value.to_text().map_or(Span::NULL, |text| store(&text));
+        if !fields.push(scan::word_of(key.as_bytes()), span, value) {
+            return Err(TOO_MANY_FIELDS);
+        }
     }
     fields.beside = beside;
-    Ok(fields.finish(Bytes::new()))
+    Ok(fields.finish(Source::default()))
 }
 
 /// In the original's order of names; nulls are left out.

@@ -13,11 +13,11 @@ use crate::version;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SendReply<'a> {
     pub code: i32,
-    pub msg_id: &'a str,
+    pub msg_id: &'a [u8],
     pub queue_id: i32,
     pub queue_offset: i64,
     /// The message's unique key, as it stands among its properties.
-    pub transaction_id: Option<&'a str>,
+    pub transaction_id: Option<&'a [u8]>,
     pub recall_handle: Option<&'a str>,
     pub msg_region: &'a str,
     pub trace_on: bool,
@@ -43,14 +43,14 @@ fn send_reply_json(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
     put_number(out, reply.code);
     // Hex digits, and commas between those of a batch: nothing to escape.
     out.extend_from_slice(b",\"extFields\":{\"msgId\":\"");
-    out.extend_from_slice(reply.msg_id.as_bytes());
+    out.extend_from_slice(reply.msg_id);
     out.extend_from_slice(b"\",\"queueId\":\"");
     put_number(out, reply.queue_id);
     out.extend_from_slice(b"\",\"queueOffset\":\"");
     put_number(out, reply.queue_offset);
     if let Some(transaction_id) = reply.transaction_id {
         out.extend_from_slice(b"\",\"transactionId\":\"");
-        put_escaped(transaction_id.as_bytes(), out);
+        put_escaped(transaction_id, out);
     }
     if let Some(recall_handle) = reply.recall_handle {
         out.extend_from_slice(b"\",\"recallHandle\":\"");
@@ -70,11 +70,11 @@ fn send_reply_json(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
 fn send_reply_binary(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
     put_binary_head(out, reply.code, opaque, "");
     let fields_at = out.len();
-    put_field(out, b"msgId", reply.msg_id.as_bytes());
+    put_field(out, b"msgId", reply.msg_id);
     put_field(out, b"queueId", itoa::Buffer::new().format(reply.queue_id).as_bytes());
     put_field(out, b"queueOffset", itoa::Buffer::new().format(reply.queue_offset).as_bytes());
     if let Some(transaction_id) = reply.transaction_id {
-        put_field(out, b"transactionId", transaction_id.as_bytes());
+        put_field(out, b"transactionId", transaction_id);
     }
     if let Some(recall_handle) = reply.recall_handle {
         put_field(out, b"recallHandle", recall_handle.as_bytes());
@@ -234,16 +234,16 @@ mod tests {
     fn a_send_reply_is_what_the_header_says() {
         let reply = SendReply {
             code: 10,
-            msg_id: "0A00000200002A9F00000000000003E8",
+            msg_id: b"0A00000200002A9F00000000000003E8",
             queue_id: 3,
             queue_offset: i64::MAX,
-            transaction_id: Some("quo\"te"),
+            transaction_id: Some(b"quo\"te"),
             recall_handle: None,
             msg_region: "DefaultRegion",
             trace_on: true,
         };
         let header = SendMessageResponseHeader {
-            msg_id: reply.msg_id.into(),
+            msg_id: "0A00000200002A9F00000000000003E8".into(),
             queue_id: 3,
             queue_offset: i64::MAX,
             transaction_id: Some("quo\"te".into()),

@@ -4,7 +4,7 @@
 use super::{Field, header};
 use crate::command::RemotingCommand;
 use crate::error::HeaderError;
-use crate::ext_fields::{FieldName, FieldValue};
+use crate::ext_fields::FieldName;
 use crate::request_code;
 use crate::str::Str;
 
@@ -97,9 +97,9 @@ impl SendMessageRequestHeader {
 }
 
 /// The fields of a send where they lie in its request: what comes with every message is read without an owner.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SendFields<'a> {
-    pub topic: FieldValue<'a>,
+    pub topic: Str,
     pub default_topic: &'a str,
     pub default_topic_queue_nums: i32,
     pub queue_id: i32,
@@ -144,7 +144,7 @@ impl<'a> SendFields<'a> {
             let letter = if in_letters { name.letter(word) } else { letter_for(name) };
             let Some(letter) = letter else { continue };
             match letter {
-                b'b' => topic = Some(value).filter(|value| !value.is_null()),
+                b'b' => topic = (!value.is_null()).then_some(value),
                 b'e' => has_queue_id = value.read_number(&mut queue_id),
                 b'f' => has_sys_flag = value.read_number(&mut sys_flag),
                 b'g' => has_born_timestamp = value.read_number(&mut born_timestamp),
@@ -172,7 +172,7 @@ impl<'a> SendFields<'a> {
             return Err(spelled(letter, name));
         }
         Ok(Self {
-            topic,
+            topic: topic.to_str(),
             default_topic,
             default_topic_queue_nums,
             queue_id,
@@ -258,7 +258,7 @@ mod tests {
 
     fn read(request: &RemotingCommand) -> Result<SendMessageRequestHeader, &'static str> {
         SendFields::read(request).map(|fields| SendMessageRequestHeader {
-            topic: fields.topic.to_str(),
+            topic: fields.topic,
             default_topic: Str::copy_from(fields.default_topic),
             default_topic_queue_nums: fields.default_topic_queue_nums,
             queue_id: fields.queue_id,

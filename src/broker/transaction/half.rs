@@ -16,10 +16,11 @@ use ferrocket_protocol::topic_names;
 const PREPARED_BYTES_USUAL: usize = 64;
 
 /// Turns a message for some topic into a half message of it. `unique_key` is its UNIQ_KEY.
-pub fn prepare(message: &mut MessageInner, unique_key: &str) {
-    let mut edited = Vec::with_capacity(message.properties.len() + message.topic.len() + unique_key.len() + PREPARED_BYTES_USUAL);
+pub fn prepare(message: &mut MessageInner, unique_key: Option<&[u8]>) {
+    let mut edited =
+        Vec::with_capacity(message.properties.len() + message.topic.len() + unique_key.map_or(0, <[u8]>::len) + PREPARED_BYTES_USUAL);
     edited.extend_from_slice(&message.properties);
-    if !unique_key.is_empty() {
+    if let Some(unique_key) = unique_key {
         properties::set(&mut edited, property::TRANSACTION_ID, unique_key);
     }
     properties::set(&mut edited, property::REAL_TOPIC, &*message.topic);
