@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use ferrocket::runtime::SystemClock;
 use ferrocket::store::{AllMessages, ArrivalListener, GetMessage, MessageStore, RealFs, StoreConfig};
 use ferrocket_protocol::ext_fields::Spare;
-use ferrocket_protocol::header::{SendFields, SendMessageRequestHeader, SendMessageRequestHeaderV2};
+use ferrocket_protocol::header::pull::pull_flag;
+use ferrocket_protocol::header::{GetMaxOffsetRequestHeader, SendFields, SendMessageRequestHeader, SendMessageRequestHeaderV2};
 use ferrocket_protocol::message::{MessageInner, tags_code};
 use ferrocket_protocol::{RemotingCommand, SerializeType, fastjson, request_code, split_frame};
 
@@ -43,6 +44,7 @@ pub(crate) const ALL: &[Workload] = &[
     Workload { name: "get", messages: 2_048, asks_system: true, run: get },
     Workload { name: "send_request", messages: 2_048, asks_system: true, run: send_requests },
     Workload { name: "pull_request", messages: 2_048, asks_system: true, run: pull_requests },
+    Workload { name: "tail_request", messages: 2_048, asks_system: true, run: tail_requests },
 ];
 
 pub(crate) fn run(name: &str, messages: u64) {
@@ -173,6 +175,36 @@ fn pull_requests(messages: u64) {
     });
 }
 
+/// Each message ends a held pull, whose consumer asks again: what a consumer at the tail of many queues costs, the send included.
+fn tail_requests(messages: u64) {
+    with_broker(move |mut sender| {
+        let mut consumer = Pipe::connect(sender.stream.peer_addr().unwrap());
+        let heartbeat = fastjson::to_vec(&consumer_heartbeat("G", "client", &[(TOPIC, "*")]));
+        consumer.ask(&encoded(RemotingCommand::request(request_code::HEART_BEAT).with_body(heartbeat)), 1);
+        let mut sends = BytesMut::new();
+        for queue_id in 0..QUEUES as i32 {
+            sends.extend_from_slice(&send_frame(SerializeType::Json, queue_id));
+        }
+        for offset in 0..messages / QUEUES {
+            let mut pulls = BytesMut::new();
+            for queue_id in 0..QUEUES as i32 {
+                let mut header = pull_header("G", TOPIC, queue_id, offset as i64);
+                header.sys_flag |= pull_flag::SUBSCRIPTION | pull_flag::COMMIT_OFFSET;
+                header.commit_offset = offset as i64;
+                header.subscription = Some("*".into());
+                header.expression_type = Some("TAG".into());
+                pull_request(&header).encode(&mut pulls);
+            }
+            // Its answer comes when the pulls before it are held.
+            let end = GetMaxOffsetRequestHeader { topic: TOPIC.into(), ..GetMaxOffsetRequestHeader::default() };
+            RemotingCommand::request_with(request_code::GET_MAX_OFFSET, &end).encode(&mut pulls);
+            consumer.ask(&pulls, 1);
+            sender.ask(&sends, QUEUES);
+            consumer.take(QUEUES);
+        }
+    });
+}
+
 /// A client that allocates nothing per message.
 struct Pipe {
     stream: TcpStream,
@@ -196,9 +228,14 @@ impl Pipe {
         }
     }
 
-    /// One write, then reads until so many answers have come. Each begins with "code":0.
+    /// One write, then reads until so many answers have come.
     fn ask(&mut self, frames: &[u8], answers: u64) {
         self.stream.write_all(frames).unwrap();
+        self.take(answers);
+    }
+
+    /// Each answer begins with "code":0.
+    fn take(&mut self, answers: u64) {
         let (mut filled, mut at, mut seen) = (0, 0, 0);
         while seen < answers {
             let count = self.stream.read(&mut self.input[filled..]).unwrap();

@@ -27,16 +27,6 @@ impl Str {
         Self(ByteString::from(text))
     }
 
-    /// Gives texts storage of their own, one piece for all of them.
-    pub fn detach(texts: &mut [&mut Self]) {
-        let mut own = String::with_capacity(texts.iter().map(|text| text.len()).sum());
-        texts.iter().for_each(|text| own.push_str(text));
-        let mut own = ByteString::from(own);
-        for text in texts {
-            (text.0, own) = own.split_at(text.0.len());
-        }
-    }
-
     /// For slices of bytes that were checked as a whole: cut at ASCII, the parts of valid UTF-8 are valid.
     pub(crate) fn from_checked(bytes: Bytes) -> Self {
         Self::try_from(bytes).expect("the whole was checked and the cut is at a character")

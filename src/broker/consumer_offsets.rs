@@ -5,7 +5,7 @@
 //! admin's order that the group's next pull obeys; memory only, as in the original). Knows neither topics nor groups as such:
 //! whoever commits has checked that they exist.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::persist::{ConfigFile, PersistError};
 use super::stats::PutCounters;
-use crate::runtime::SharedClock;
+use crate::runtime::{NameMap, SharedClock};
 
 /// Between topic and group in the file's keys. A topic cannot contain it; the pseudo group `g@broadcast` does.
 const SEPARATOR: char = '@';
@@ -24,7 +24,7 @@ const SEPARATOR: char = '@';
 #[derive(Debug)]
 pub struct ConsumerOffsets {
     clock: SharedClock,
-    groups: RwLock<HashMap<Arc<str>, Arc<GroupOffsets>>>,
+    groups: RwLock<NameMap<Arc<GroupOffsets>>>,
     version: Mutex<DataVersion>,
     commit_count: AtomicU64,
     /// Whether there ever was a pending reset: without one no pull looks for its own.
@@ -37,7 +37,7 @@ pub struct ConsumerOffsets {
 
 #[derive(Debug, Default)]
 struct GroupOffsets {
-    topics: RwLock<HashMap<Arc<str>, Arc<TopicOffsets>>>,
+    topics: RwLock<NameMap<Arc<TopicOffsets>>>,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ impl ConsumerOffsets {
         };
         let offsets = Self {
             clock,
-            groups: RwLock::new(HashMap::new()),
+            groups: RwLock::default(),
             version: Mutex::new(version),
             commit_count: AtomicU64::new(0),
             resets_assigned: AtomicBool::new(false),

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 
 use super::filter::Subscription;
 use crate::remoting::Peer;
-use crate::runtime::SharedClock;
+use crate::runtime::{NameMap, SharedClock};
 
 /// A member that sent no heartbeat for longer is removed and its connection closed; the original's channelExpiredTimeout.
 pub const MEMBER_EXPIRES_MILLIS: i64 = 120_000;
@@ -59,14 +59,14 @@ pub struct Consumers {
     clock: SharedClock,
     table: RwLock<Table>,
     /// Subscriptions that came with pulls of groups that may have no heartbeat (the original's compensation table).
-    pulled: RwLock<HashMap<Arc<str>, SubscriptionsByTopic>>,
+    pulled: RwLock<NameMap<SubscriptionsByTopic>>,
 }
 
-type SubscriptionsByTopic = HashMap<Arc<str>, Arc<Subscription>>;
+type SubscriptionsByTopic = NameMap<Arc<Subscription>>;
 
 #[derive(Debug, Default)]
 struct Table {
-    groups: HashMap<Arc<str>, Group>,
+    groups: NameMap<Group>,
     groups_of_topic: HashMap<Arc<str>, HashSet<Arc<str>>>,
     groups_of_peer: HashMap<u64, HashSet<Arc<str>>>,
 }
@@ -118,7 +118,7 @@ impl Consumers {
             mode,
             fingerprint: None,
             members: HashMap::new(),
-            subscriptions: HashMap::new(),
+            subscriptions: NameMap::default(),
         });
         entry.mode = mode;
         // Where the original knows no fingerprint it takes a heartbeat without subscriptions for complete, and the group's pulls

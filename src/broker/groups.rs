@@ -4,7 +4,7 @@
 //! Knows no client and no offset. Who changes the table writes the file afterwards (`persist`), off the
 //! request's path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::attributes::{self, Attribute, AttributeError, Values};
 use super::persist::{ConfigFile, PersistError};
 use crate::config::ConfigCell;
-use crate::runtime::SharedClock;
+use crate::runtime::{NameMap, SharedClock};
 
 /// Groups that every broker has.
 const BUILT_IN: [&str; 8] = [
@@ -53,7 +53,7 @@ type ForbiddenTable = BTreeMap<String, BTreeMap<String, i32>>;
 pub struct Groups {
     clock: SharedClock,
     config: Arc<ConfigCell>,
-    table: RwLock<HashMap<Arc<str>, Arc<SubscriptionGroupConfig>>>,
+    table: RwLock<NameMap<Arc<SubscriptionGroupConfig>>>,
     forbidden: RwLock<ForbiddenTable>,
     version: Mutex<DataVersion>,
     /// Counts changes, for `persist` to know whether the file is behind.
@@ -81,7 +81,7 @@ impl fmt::Debug for Groups {
 impl Groups {
     /// The built-in groups, then what the file has: the file wins.
     pub fn load(file: ConfigFile, config: Arc<ConfigCell>, clock: SharedClock) -> Result<Self, PersistError> {
-        let mut table: HashMap<Arc<str>, Arc<SubscriptionGroupConfig>> =
+        let mut table: NameMap<Arc<SubscriptionGroupConfig>> =
             BUILT_IN.iter().map(|name| (Arc::from(*name), Arc::new(default_config(name)))).collect();
         let mut forbidden = ForbiddenTable::new();
         let mut version = DataVersion::at(clock.now_millis());

@@ -8,7 +8,7 @@
 //! up to five seconds after its deadline; here it ends at its deadline. A pull whose filter did not want what arrived is run
 //! again five seconds later at the latest, as there, so that its consumer's offset moves on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::filter::Subscription;
-use crate::runtime::{Runtime, SharedClock};
+use crate::runtime::{NameMap, Runtime, SharedClock};
 
 /// No pull is held longer, whatever it asks for: a client that went away without a word must not leave its waiters for good.
 /// Clients ask for 15 or 20 seconds and give up after 30.
@@ -44,7 +44,7 @@ pub struct Waiter {
 #[derive(Debug)]
 pub struct Hold {
     clock: SharedClock,
-    topics: RwLock<HashMap<Arc<str>, Arc<TopicHold>>>,
+    topics: RwLock<NameMap<Arc<TopicHold>>>,
     waiting: AtomicUsize,
     next_id: AtomicU64,
     /// Each queue that has waiters is looked at when the first of them may be overdue; by that moment and the queue's number. Waiters
@@ -94,7 +94,7 @@ impl Hold {
     pub fn new(clock: SharedClock) -> Self {
         Self {
             clock,
-            topics: RwLock::new(HashMap::new()),
+            topics: RwLock::default(),
             waiting: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
             looks: Mutex::new(BTreeMap::new()),

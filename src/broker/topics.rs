@@ -10,7 +10,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::DashMap;
 use ferrocket_protocol::body::topic::{TopicConfig, TopicConfigSerializeWrapper};
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::{fastjson, perm, topic_names};
@@ -20,7 +19,7 @@ use crate::broker::attributes::{self, Attribute, AttributeError, Values};
 use crate::broker::persist::{ConfigFile, PersistError};
 use crate::broker::stats::PutCounters;
 use crate::config::BrokerConfig;
-use crate::runtime::SharedClock;
+use crate::runtime::{SharedClock, SharedNameMap};
 
 /// Queues of SCHEDULE_TOPIC_XXXX as the original creates it, one per default delay level.
 const SCHEDULE_QUEUES: i32 = 18;
@@ -94,7 +93,7 @@ impl Found {
 
 #[derive(Debug)]
 pub struct Topics {
-    table: DashMap<Arc<str>, Arc<Topic>>,
+    table: SharedNameMap<Arc<Topic>>,
     /// Held during a change, so that version and table step together.
     version: Mutex<DataVersion>,
     /// Messages put into topics that are gone.
@@ -126,7 +125,7 @@ impl Topics {
             own_system_names.push(topic_names::TIMER_WHEEL.to_owned());
         }
         let topics = Self {
-            table: DashMap::new(),
+            table: SharedNameMap::default(),
             version: Mutex::new(DataVersion::at(clock.now_millis())),
             deleted_puts: AtomicU64::new(0),
             changes: AtomicU64::new(0),

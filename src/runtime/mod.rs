@@ -5,10 +5,12 @@
 
 mod clock;
 mod local_time;
+mod names;
 mod owner;
 mod shutdown;
 
 pub use clock::{BoxFuture, Clock, ManualClock, Parker, SharedClock, SystemClock};
 pub use local_time::local_time;
+pub use names::{NameMap, SharedNameMap};
 pub use owner::{Runtime, Task};
 pub use shutdown::Shutdown;

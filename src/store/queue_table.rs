@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock};
 use tracing::warn;
 
 use super::consume_queue::ConsumeQueue;
 use super::fs::{Fs, FsFile};
 use super::{StoreError, at_path};
+use crate::runtime::SharedNameMap;
 
 /// ConsumeQueue files open at a time. The usual limit of descriptors is 1,024, and connections want most of them.
 const OPEN_FILES_MAX: usize = 192;
@@ -74,7 +74,7 @@ impl QueueFiles {
 
 pub(super) struct QueueTable {
     pub(super) files: QueueFiles,
-    topics: DashMap<Arc<str>, Arc<TopicQueues>>,
+    topics: SharedNameMap<Arc<TopicQueues>>,
     next_number: AtomicU32,
 }
 
@@ -102,7 +102,7 @@ impl QueueTable {
         let root = root.join("consumequeue");
         fs.create_dir_all(&root).map_err(at_path("create directory", &root))?;
         let files = QueueFiles { fs, root: root.clone(), file_bytes, open: Mutex::default() };
-        let table = Self { files, topics: DashMap::new(), next_number: AtomicU32::new(0) };
+        let table = Self { files, topics: SharedNameMap::default(), next_number: AtomicU32::new(0) };
         let fs = &table.files.fs;
         for topic in fs.read_dir(&root).map_err(at_path("list", &root))? {
             let topic_dir = root.join(&topic.name);

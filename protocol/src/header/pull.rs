@@ -52,16 +52,24 @@ header! {
 }
 
 impl PullMessageRequestHeader {
-    /// With strings of its own: a pull that waits must not keep the bytes of everything that was read with it.
-    pub fn detached(mut self) -> Self {
-        let mut texts = vec![&mut self.consumer_group, &mut self.topic];
-        texts.extend(self.subscription.as_mut());
-        texts.extend(self.expression_type.as_mut());
-        texts.extend(self.proxy_forward_client_id.as_mut());
-        texts.extend(self.lite_topic.as_mut());
-        texts.extend(self.broker_name.as_mut());
-        Str::detach(&mut texts);
-        self
+    /// What a pull that waits is run with again, with strings of its own: it must not keep the bytes of everything that was read with it.
+    pub fn detached(self) -> Self {
+        let own = |text: Str| match text.as_str() {
+            // What nearly every consumer says.
+            "*" => Str::from_static("*"),
+            "TAG" => Str::from_static("TAG"),
+            text => Str::copy_from(text),
+        };
+        Self {
+            consumer_group: own(self.consumer_group),
+            topic: own(self.topic),
+            subscription: self.subscription.map(own),
+            expression_type: self.expression_type.map(own),
+            proxy_forward_client_id: None,
+            lite_topic: None,
+            broker_name: None,
+            ..self
+        }
     }
 
     pub fn commits_offset(&self) -> bool {
