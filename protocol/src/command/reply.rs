@@ -122,95 +122,73 @@ pub fn encode_pull_reply(
     header: &PullMessageResponseHeader,
     body_bytes: usize,
 ) {
-    let mut writer = Writer::begin(out, form, code, opaque, remark);
-    writer.number("suggestWhichBrokerId", header.suggest_which_broker_id);
-    writer.number("nextBeginOffset", header.next_begin_offset);
-    writer.number("minOffset", header.min_offset);
-    writer.number("maxOffset", header.max_offset);
-    let optional = [
+    out.reserve(REPLY_BYTES);
+    let start = out.len();
+    out.extend_from_slice(&[0; 8]);
+    match form {
+        SerializeType::Json => pull_reply_json(out, code, opaque, remark, header),
+        SerializeType::RocketMq => pull_reply_binary(out, code, opaque, remark, header),
+    }
+    patch_head(out, start, form, body_bytes);
+}
+
+fn pull_reply_json(out: &mut BytesMut, code: i32, opaque: i32, remark: Option<&str>, header: &PullMessageResponseHeader) {
+    out.extend_from_slice(b"{\"code\":");
+    put_number(out, code);
+    out.extend_from_slice(b",\"extFields\":{\"suggestWhichBrokerId\":\"");
+    put_number(out, header.suggest_which_broker_id);
+    out.extend_from_slice(b"\",\"nextBeginOffset\":\"");
+    put_number(out, header.next_begin_offset);
+    out.extend_from_slice(b"\",\"minOffset\":\"");
+    put_number(out, header.min_offset);
+    out.extend_from_slice(b"\",\"maxOffset\":\"");
+    put_number(out, header.max_offset);
+    if let Some(offset_delta) = header.offset_delta {
+        out.extend_from_slice(b"\",\"offsetDelta\":\"");
+        put_number(out, offset_delta);
+    }
+    if let Some(topic_sys_flag) = header.topic_sys_flag {
+        out.extend_from_slice(b"\",\"topicSysFlag\":\"");
+        put_number(out, topic_sys_flag);
+    }
+    if let Some(group_sys_flag) = header.group_sys_flag {
+        out.extend_from_slice(b"\",\"groupSysFlag\":\"");
+        put_number(out, group_sys_flag);
+    }
+    if let Some(forbidden_type) = header.forbidden_type {
+        out.extend_from_slice(b"\",\"forbiddenType\":\"");
+        put_number(out, forbidden_type);
+    }
+    out.extend_from_slice(b"\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    put_number(out, opaque);
+    if let Some(remark) = remark {
+        out.extend_from_slice(b",\"remark\":");
+        write_text(remark.as_bytes(), out);
+    }
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    put_number(out, version::CURRENT);
+    out.extend_from_slice(b"}");
+}
+
+fn pull_reply_binary(out: &mut BytesMut, code: i32, opaque: i32, remark: Option<&str>, header: &PullMessageResponseHeader) {
+    put_binary_head(out, code, opaque, remark.unwrap_or_default());
+    let fields_at = out.len();
+    let fields = [
+        ("suggestWhichBrokerId", Some(header.suggest_which_broker_id)),
+        ("nextBeginOffset", Some(header.next_begin_offset)),
+        ("minOffset", Some(header.min_offset)),
+        ("maxOffset", Some(header.max_offset)),
         ("offsetDelta", header.offset_delta),
         ("topicSysFlag", header.topic_sys_flag.map(i64::from)),
         ("groupSysFlag", header.group_sys_flag.map(i64::from)),
         ("forbiddenType", header.forbidden_type.map(i64::from)),
     ];
-    for (name, value) in optional {
+    for (name, value) in fields {
         if let Some(value) = value {
-            writer.number(name, value);
+            put_field(out, name.as_bytes(), itoa::Buffer::new().format(value).as_bytes());
         }
     }
-    writer.end(opaque, remark, body_bytes);
-}
-
-/// A response under way, in either form.
-struct Writer<'o> {
-    out: &'o mut BytesMut,
-    form: SerializeType,
-    start: usize,
-    /// Binary: where the length of the fields stands.
-    fields_at: usize,
-    /// JSON: what stands before the next field.
-    separator: &'static [u8],
-}
-
-impl<'o> Writer<'o> {
-    fn begin(out: &'o mut BytesMut, form: SerializeType, code: i32, opaque: i32, remark: Option<&str>) -> Self {
-        out.reserve(REPLY_BYTES);
-        let start = out.len();
-        out.extend_from_slice(&[0; 8]);
-        match form {
-            SerializeType::Json => {
-                out.extend_from_slice(b"{\"code\":");
-                out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
-                out.extend_from_slice(b",\"extFields\":{");
-            }
-            SerializeType::RocketMq => {
-                put_binary_head(out, code, opaque, remark.unwrap_or_default());
-            }
-        }
-        let fields_at = out.len();
-        Self { out, form, start, fields_at, separator: b"\"" }
-    }
-
-    fn number(&mut self, name: &'static str, value: i64) {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(value).as_bytes();
-        match self.form {
-            SerializeType::Json => {
-                self.name(name);
-                self.out.extend_from_slice(b"\"");
-                self.out.extend_from_slice(digits);
-                self.out.extend_from_slice(b"\"");
-            }
-            SerializeType::RocketMq => put_field(self.out, name.as_bytes(), digits),
-        }
-    }
-
-    fn name(&mut self, name: &'static str) {
-        self.out.extend_from_slice(self.separator);
-        self.separator = b",\"";
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn end(self, opaque: i32, remark: Option<&str>, body_bytes: usize) {
-        match self.form {
-            SerializeType::Json => {
-                self.out.extend_from_slice(b"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
-                self.out.extend_from_slice(itoa::Buffer::new().format(opaque).as_bytes());
-                if let Some(remark) = remark {
-                    self.out.extend_from_slice(b",\"remark\":");
-                    write_text(remark.as_bytes(), self.out);
-                }
-                self.out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-                self.out.extend_from_slice(itoa::Buffer::new().format(version::CURRENT).as_bytes());
-                self.out.extend_from_slice(b"}");
-            }
-            SerializeType::RocketMq => {
-                patch_binary_fields(self.out, self.fields_at);
-            }
-        }
-        patch_head(self.out, self.start, self.form, body_bytes);
-    }
+    patch_binary_fields(out, fields_at);
 }
 
 #[cfg(test)]
@@ -271,12 +249,20 @@ mod tests {
             topic_sys_flag: Some(0),
             ..Default::default()
         };
-        for (form, remark) in [(SerializeType::Json, Some("FOUND")), (SerializeType::RocketMq, Some("FOUND")), (SerializeType::Json, None)]
-        {
+        let full = PullMessageResponseHeader { offset_delta: Some(7), group_sys_flag: Some(1), forbidden_type: Some(3), ..header.clone() };
+        let json = SerializeType::Json;
+        let binary = SerializeType::RocketMq;
+        for (form, remark, header) in [
+            (json, Some("FOUND"), &header),
+            (binary, Some("FOUND"), &header),
+            (json, None, &header),
+            (json, None, &full),
+            (binary, None, &full),
+        ] {
             let mut template = BytesMut::new();
-            encode_pull_reply(&mut template, form, 0, 77, remark, &header, 4);
+            encode_pull_reply(&mut template, form, 0, 77, remark, header, 4);
             let mut general = BytesMut::new();
-            let mut response = RemotingCommand::response(0).with_header(&header).answering(&request(form));
+            let mut response = RemotingCommand::response(0).with_header(header).answering(&request(form));
             response.remark = remark.map(Str::from);
             response.encode_header(4, &mut general);
             assert_eq!(template, general);
