@@ -167,6 +167,7 @@ impl ArrivalListener for Arrivals {
         self.hold.arriving(topic, queue_id, max_offset, tags_code);
     }
 
+    /// One write per producer, by the thread that flushed.
     fn round(&self, answers: &mut dyn FnMut()) {
         let _round = Round::begin();
         answers();

@@ -20,7 +20,7 @@ const PAGE_BYTES: i64 = 4096;
 /// A SYNC_FLUSH flusher that nobody rings looks this often for messages that nobody waits for.
 const IDLE_GROUP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// So many answers leave together, if they are for one peer. More would let the first of them wait for the last.
+/// So many answers leave together, if they are for one peer. With more the first would wait for the last.
 const ANSWERS_PER_ROUND: usize = 64;
 
 type Done = Box<dyn FnOnce(PutMessageStatus) + Send>;
@@ -129,22 +129,15 @@ impl MessageStore {
     /// With SYNC_FLUSH a message is readable when it is durable: an offset that a consumer has seen is never given out again.
     fn show_flushed(&self) {
         let flushed = self.flushed.load(Ordering::Acquire);
-        loop {
-            let shown: Vec<Unseen> = {
-                let mut unseen = self.unseen.lock();
-                let count = unseen.iter().take(ANSWERS_PER_ROUND).take_while(|message| message.end <= flushed).count();
-                unseen.drain(..count).collect()
-            };
-            if shown.is_empty() {
-                return;
-            }
-            self.arrivals.round(&mut || {
-                for message in &shown {
-                    let Unseen { queue, max_offset, tags_code, store_timestamp, .. } = message;
-                    queue.show(*max_offset);
-                    self.arrivals.arriving(&queue.topic, queue.queue_id, *max_offset, *tags_code, *store_timestamp);
-                }
-            });
+        let shown: Vec<Unseen> = {
+            let mut unseen = self.unseen.lock();
+            let count = unseen.partition_point(|message| message.end <= flushed);
+            unseen.drain(..count).collect()
+        };
+        // In no round: the pulls that this ends run on their connections' tasks, and the producers' answers do not wait for them.
+        for Unseen { queue, max_offset, tags_code, store_timestamp, .. } in &shown {
+            queue.show(*max_offset);
+            self.arrivals.arriving(&queue.topic, queue.queue_id, *max_offset, *tags_code, *store_timestamp);
         }
     }
 

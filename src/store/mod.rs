@@ -115,7 +115,7 @@ pub trait ArrivalListener: Send + Sync {
     /// `max_offset` is the queue's after this message.
     fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, tags_code: i64, store_time: i64);
 
-    /// Runs `answers`, which ends many waits at once: what it brings about for one peer may leave together.
+    /// Runs `answers`, which tells many producers that their messages are on the disk: what goes to one of them may leave together.
     fn round(&self, answers: &mut dyn FnMut()) {
         answers();
     }
