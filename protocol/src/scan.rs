@@ -63,6 +63,15 @@ pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
     find(bytes, |word| word & HIGHS, |byte| byte >= 0x80).is_none_or(|at| std::str::from_utf8(&bytes[at..]).is_ok())
 }
 
+/// As `is_utf8` for the first `length` bytes: short text is looked at as one word.
+#[inline(always)]
+pub(crate) fn begins_with_utf8(bytes: &[u8], length: usize) -> bool {
+    match bytes.first_chunk::<8>() {
+        Some(chunk) if length < 8 && short_word(u64::from_le_bytes(*chunk), length) & HIGHS == 0 => true,
+        _ => is_utf8(&bytes[..length]),
+    }
+}
+
 /// A short name as one number: its length and its first seven bytes. Different numbers, different names.
 #[inline]
 pub(crate) const fn word_of(name: &[u8]) -> u64 {
@@ -91,6 +100,12 @@ pub(crate) fn word_at(bytes: &[u8], length: usize) -> u64 {
 /// The word and the length of the name that `bytes` begin with and that ends at a quote; `None` when it has an escape or no end.
 #[inline(always)]
 pub(crate) fn name(bytes: &[u8]) -> Option<(u64, usize)> {
+    // One letter: those of SEND_MESSAGE_V2 come with every message.
+    if let [letter, b'"', ..] = bytes
+        && !matches!(letter, b'"' | b'\\')
+    {
+        return Some((1 << 56 | u64::from(*letter), 1));
+    }
     if let Some(chunk) = bytes.first_chunk::<8>() {
         let text = u64::from_le_bytes(*chunk);
         let stop = equal(text, b'"') | equal(text, b'\\');
@@ -99,6 +114,12 @@ pub(crate) fn name(bytes: &[u8]) -> Option<(u64, usize)> {
             return (bytes[length] == b'"').then_some((short_word(text, length), length));
         }
     }
+    long_name(bytes)
+}
+
+/// Apart, so that the usual way keeps its registers.
+#[inline(never)]
+fn long_name(bytes: &[u8]) -> Option<(u64, usize)> {
     let length = quote_or_backslash(bytes)?;
     (bytes[length] == b'"').then_some((word_of(&bytes[..length]), length))
 }
@@ -186,6 +207,9 @@ mod tests {
             prop_assert_eq!(quote_or_backslash(&bytes), bytes.iter().position(|byte| matches!(byte, b'"' | b'\\')));
             prop_assert_eq!(must_escape(&bytes), bytes.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')));
             prop_assert_eq!(is_utf8(&bytes), std::str::from_utf8(&bytes).is_ok());
+            for length in 0..=bytes.len() {
+                prop_assert_eq!(begins_with_utf8(&bytes, length), std::str::from_utf8(&bytes[..length]).is_ok());
+            }
         }
 
         #[test]

@@ -61,7 +61,7 @@ pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<Remo
     let ext_length = reader.i32("ext length")?;
     let (ext_start, ext_end) = reader.span("ext fields", i64::from(ext_length))?;
 
-    let text = checked(&header[remark_start..remark_end], "remark")?;
+    let text = checked(header, (remark_start, remark_end), "remark")?;
     // Nothing written and nothing to say look the same: both read as null.
     let remark = if text { Some(Str::from_checked(frame.slice(remark_start..remark_end))) } else { None };
     let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end, spare)?) };
@@ -90,9 +90,9 @@ fn decode_fields(header: &[u8], start: usize, end: usize, spare: &mut Spare) -> 
         let length = reader.i32("ext value length")?;
         let value = reader.span("ext value", i64::from(length))?;
         // A key without letters is Java's null key: nobody asks for it.
-        if checked(&header[key.0..key.1], "ext key")? {
+        if checked(header, key, "ext key")? {
             let word = scan::word_at(&header[key.0..], key.1 - key.0);
-            let is_text = checked(&header[value.0..value.1], "ext value")?;
+            let is_text = checked(header, value, "ext value")?;
             let value = if is_text { Span::of_frame(value.0, value.1) } else { Span::NULL };
             if !fields.push(word, Span::of_frame(key.0, key.1), value) {
                 return Err(TOO_MANY_FIELDS);
@@ -102,10 +102,10 @@ fn decode_fields(header: &[u8], start: usize, end: usize, spare: &mut Spare) -> 
     Ok(fields)
 }
 
-/// Whether there is text; that it is UTF-8 is made sure.
+/// Whether there is text from `start` to `end`; that it is UTF-8 is made sure.
 #[inline(always)]
-fn checked(bytes: &[u8], what: &'static str) -> Result<bool, DecodeError> {
-    if scan::is_utf8(bytes) { Ok(!bytes.is_empty()) } else { Err(DecodeError::Utf8 { what }) }
+fn checked(header: &[u8], (start, end): (usize, usize), what: &'static str) -> Result<bool, DecodeError> {
+    if scan::begins_with_utf8(&header[start..], end - start) { Ok(start < end) } else { Err(DecodeError::Utf8 { what }) }
 }
 
 pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
