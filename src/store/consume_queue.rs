@@ -24,6 +24,9 @@ pub(super) const UNIT_BYTES: usize = 20;
 /// Units that stay in memory after they were written, for consumers at the tail.
 const TAIL_UNITS_KEPT: usize = 64;
 
+/// Units of a file that are read at once when its queue is loaded: not quite a page.
+const HEAD_UNITS: usize = 200;
+
 /// Blanks that recovery puts before a message. More messages than these do not get lost: then the record is damaged.
 const MISSING_UNITS_MAX: i64 = 1_000_000;
 
@@ -181,9 +184,11 @@ impl ConsumeQueue {
         let units_per_file = files.file_bytes as i64 / UNIT_BYTES as i64;
         // From the last file back to the first one that holds anything: that is where the queue ends.
         let mut on_disk = None;
+        let mut head = Head::default();
         while let Some(&start) = inner.files.last() {
             let first = start / UNIT_BYTES as i64;
-            let count = self.count_valid(files, start, units_per_file).map_err(at_path("read", &self.path_of(start)))?;
+            head = self.read_head(files, start).map_err(at_path("read", &self.path_of(start)))?;
+            let count = self.count_valid(files, &head, units_per_file).map_err(at_path("read", &self.path_of(start)))?;
             if count > 0 {
                 on_disk = Some((first, first + count));
                 break;
@@ -199,9 +204,10 @@ impl ConsumeQueue {
         }
         let Some((_, end)) = on_disk else { return Ok(()) };
         let floor = inner.files[0] / UNIT_BYTES as i64;
+        let unit = |offset| head.unit(offset).map_or_else(|| self.unit_on_disk(files, offset), Ok);
         let mut next = end;
         while next > floor {
-            let unit = self.unit_on_disk(files, next - 1).map_err(at_path("read", &self.dir))?;
+            let unit = unit(next - 1).map_err(at_path("read", &self.dir))?;
             if unit.is_blank() || self.log_agrees(log, next - 1, &unit).map_err(at_path("read the log for", &self.dir))? {
                 break;
             }
@@ -215,10 +221,10 @@ impl ConsumeQueue {
         inner.written = next;
         inner.tail_base = next;
         if next > floor {
-            let last = self.unit_on_disk(files, next - 1).map_err(at_path("read", &self.dir))?;
+            let last = unit(next - 1).map_err(at_path("read", &self.dir))?;
             inner.max_physical_end = if last.is_blank() { 0 } else { last.end_offset() };
         }
-        let min = first_at_or_after(floor..inner.next, log.min_offset(), |offset| self.unit(inner, files, offset));
+        let min = first_at_or_after(floor..inner.next, log.min_offset(), unit);
         let min = min.map_err(at_path("read", &self.dir))?;
         self.min.store(min, Ordering::Release);
         Ok(())
@@ -233,48 +239,54 @@ impl ConsumeQueue {
     }
 
     fn list(&self, files: &QueueFiles) -> Result<Vec<i64>, StoreError> {
-        let mut starts = Vec::new();
-        if !files.fs.exists(&self.dir) {
-            return Ok(starts);
-        }
-        for entry in files.fs.read_dir(&self.dir).map_err(at_path("list", &self.dir))? {
-            if entry.is_dir {
-                continue;
-            }
+        let entries = match files.fs.read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(at_path("list", &self.dir))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
             let path = self.dir.join(&entry.name);
-            starts.push(entry.name.parse::<i64>().map_err(|_| StoreError::ForeignFile { path })?);
+            let Ok(start) = entry.name.parse::<i64>() else { return Err(StoreError::ForeignFile { path }) };
+            found.push((start, files.fs.metadata(&path).map_err(at_path("look at", &path))?.len));
         }
-        starts.sort_unstable();
+        found.sort_unstable();
         // A power cut can leave a file's name without its length. At the end it goes, as in Java; before files that were luckier
         // its units are blank until recovery, which starts before everything that was not synced, writes them anew.
-        while let Some(&last) = starts.last() {
-            let path = self.path_of(last);
-            if files.fs.metadata(&path).map_err(at_path("look at", &path))?.len > 0 {
-                break;
-            }
-            files.fs.remove_file(&path).map_err(at_path("remove", &path))?;
-            starts.pop();
-        }
-        for &start in &starts {
+        while let Some((start, _)) = found.pop_if(|(_, bytes)| *bytes == 0) {
             let path = self.path_of(start);
-            let found = files.fs.metadata(&path).map_err(at_path("look at", &path))?.len;
-            if found == 0 {
+            files.fs.remove_file(&path).map_err(at_path("remove", &path))?;
+        }
+        for &(start, bytes) in &found {
+            let path = self.path_of(start);
+            if bytes == 0 {
                 warn!(path = %path.display(), "a ConsumeQueue file lost its length");
                 let file = files.fs.open(&path).map_err(at_path("open", &path))?;
                 file.set_len(files.file_bytes).map_err(at_path("lengthen", &path))?;
-            } else if found != files.file_bytes {
-                return Err(StoreError::WrongLength { path, found, expected: files.file_bytes, key: "mappedFileSizeConsumeQueue" });
+            } else if bytes != files.file_bytes {
+                return Err(StoreError::WrongLength { path, found: bytes, expected: files.file_bytes, key: "mappedFileSizeConsumeQueue" });
             }
         }
-        Ok(starts)
+        Ok(found.into_iter().map(|(start, _)| start).collect())
+    }
+
+    /// The first units of a file, at one go: in a store of many queues most have no more.
+    fn read_head(&self, files: &QueueFiles, file_start: i64) -> io::Result<Head> {
+        let mut bytes = vec![0; HEAD_UNITS * UNIT_BYTES];
+        let read = files.open(self, file_start, true)?.read_at(&mut bytes, 0)?;
+        bytes.truncate(read - read % UNIT_BYTES);
+        Ok(Head { first: file_start / UNIT_BYTES as i64, bytes })
     }
 
     /// How many units from the start of a file are written; they are written without gaps.
-    fn count_valid(&self, files: &QueueFiles, file_start: i64, units_per_file: i64) -> io::Result<i64> {
-        let (mut low, mut high) = (0, units_per_file);
+    fn count_valid(&self, files: &QueueFiles, head: &Head, units_per_file: i64) -> io::Result<i64> {
+        let in_head = head.units().take_while(Unit::is_valid).count() as i64;
+        if in_head < head.units().len() as i64 {
+            return Ok(in_head);
+        }
+        let (mut low, mut high) = (in_head, units_per_file);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.unit_on_disk(files, file_start / UNIT_BYTES as i64 + middle)?.is_valid() {
+            if self.unit_on_disk(files, head.first + middle)?.is_valid() {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -630,6 +642,24 @@ impl ConsumeQueue {
             }
         }
         files.fs.remove_dir(&self.dir)
+    }
+}
+
+/// The first units of a file.
+#[derive(Default)]
+struct Head {
+    first: i64,
+    bytes: Vec<u8>,
+}
+
+impl Head {
+    fn units(&self) -> impl ExactSizeIterator<Item = Unit> {
+        self.bytes.as_chunks().0.iter().map(Unit::decode)
+    }
+
+    fn unit(&self, offset: i64) -> Option<Unit> {
+        let at = usize::try_from(offset - self.first).ok()?;
+        self.bytes.as_chunks().0.get(at).map(Unit::decode)
     }
 }
 

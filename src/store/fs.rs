@@ -166,8 +166,9 @@ impl Fs for RealFs {
             let entry = entry?;
             // A name that is not UTF-8 was not written by any RocketMQ broker.
             if let Ok(name) = entry.file_name().into_string() {
+                let kind = entry.file_type()?;
                 // Follows links, as Java's File.isDirectory does.
-                let is_dir = entry.file_type()?.is_dir() || entry.path().is_dir();
+                let is_dir = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
                 entries.push(DirEntry { name, is_dir });
             }
         }
