@@ -350,7 +350,7 @@ impl Builder {
 
     /// For a header without fields.
     pub(crate) fn give_back(self, spare: &mut Spare) {
-        *spare = Spare { entries: self.entries, beside: self.beside };
+        self.finish(Source::default()).give_back(spare);
     }
 }
 
@@ -426,6 +426,11 @@ mod tests {
 
         ExtFields::from_iter([("a", "x".repeat(SPARE_BYTES_MAX))]).give_back(&mut spare);
         assert_eq!(spare.beside.capacity(), 0, "one that grew is let go");
+
+        let mut grown = Builder::new(&mut spare);
+        grown.beside.resize(SPARE_BYTES_MAX + 1, b'x');
+        grown.give_back(&mut spare);
+        assert_eq!(spare.beside.capacity(), 0, "also behind a header without fields, which may have a long remark");
     }
 
     /// The word of a name holds its length modulo 256 and seven of its bytes: the rest must be looked at.
