@@ -302,8 +302,11 @@ impl MappedFile {
             let part = POPULATE_STEP_BYTES.min(to - from);
             self.mapping.populate(from, part);
             self.populated.fetch_max(from + part, Ordering::AcqRel);
-            // A connection that waits for the processor goes first.
-            std::thread::yield_now();
+            // With plenty ahead a connection that waits for the processor goes first. With little an append would soon have to do
+            // this itself, and under its lock.
+            if from.saturating_sub(self.published()) >= to - from {
+                std::thread::yield_now();
+            }
         }
     }
 
