@@ -292,6 +292,7 @@ impl<'a> FieldValue<'a> {
         true
     }
 
+    #[inline(always)]
     pub fn bytes(self) -> &'a [u8] {
         self.fields.bytes_of(self.span)
     }

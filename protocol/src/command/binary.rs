@@ -129,11 +129,11 @@ pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {
 }
 
 #[inline]
-pub(super) fn put_field(out: &mut BytesMut, key: &[u8], value: &[u8]) {
+pub(super) fn put_field(out: &mut impl BufMut, key: &[u8], value: &[u8]) {
     // The form has no room for a longer name, and no field of the protocol has one.
     let Ok(length) = i16::try_from(key.len()) else { return };
     out.put_i16(length);
-    out.extend_from_slice(key);
+    out.put_slice(key);
     out.put_u32(value.len() as u32);
-    out.extend_from_slice(value);
+    out.put_slice(value);
 }

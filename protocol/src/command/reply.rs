@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The two answers that are given for every message, written straight into the connection's buffer: no map, no allocation.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::{SerializeType, patch_head};
 use crate::command::binary::put_field;
@@ -26,50 +26,61 @@ pub struct SendReply<'a> {
 /// Room that a reply without long texts needs: growing once is cheaper than growing in steps.
 const REPLY_BYTES: usize = 512;
 
-/// Appends a whole frame: the answer to a send. The fixed text between two values is one piece.
+/// All of a send's answer but its texts, with every number as long as can be; a test fills it.
+const SEND_REPLY_BYTES: usize = 384;
+
+/// The longest escape of one byte.
+const ESCAPE_BYTES_MAX: usize = 6;
+
+/// Appends a whole frame: the answer to a send. The fixed text between two values is one piece, and the room for all is made at once.
 pub fn encode_send_reply(out: &mut BytesMut, form: SerializeType, opaque: i32, reply: &SendReply<'_>) {
-    out.reserve(REPLY_BYTES);
+    let escaped_bytes = reply.transaction_id.map_or(0, <[u8]>::len) + reply.recall_handle.map_or(0, str::len) + reply.msg_region.len();
     let start = out.len();
-    out.extend_from_slice(&[0; 8]);
+    out.resize(start + SEND_REPLY_BYTES + reply.msg_id.len() + ESCAPE_BYTES_MAX * escaped_bytes, 0);
+    let mut room = &mut out[start + 8..];
     match form {
-        SerializeType::Json => send_reply_json(out, opaque, reply),
-        SerializeType::RocketMq => send_reply_binary(out, opaque, reply),
+        SerializeType::Json => send_reply_json(&mut room, opaque, reply),
+        SerializeType::RocketMq => send_reply_binary(&mut room, opaque, reply),
+    }
+    let left = room.len();
+    out.truncate(out.len() - left);
+    if form == SerializeType::RocketMq {
+        patch_binary_fields(out, start + 8 + BINARY_HEAD_BYTES);
     }
     patch_head(out, start, form, 0);
 }
 
-fn send_reply_json(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
-    out.extend_from_slice(b"{\"code\":");
+fn send_reply_json(out: &mut impl BufMut, opaque: i32, reply: &SendReply<'_>) {
+    out.put_slice(b"{\"code\":");
     put_number(out, reply.code);
     // Hex digits, and commas between those of a batch: nothing to escape.
-    out.extend_from_slice(b",\"extFields\":{\"msgId\":\"");
-    out.extend_from_slice(reply.msg_id);
-    out.extend_from_slice(b"\",\"queueId\":\"");
+    out.put_slice(b",\"extFields\":{\"msgId\":\"");
+    out.put_slice(reply.msg_id);
+    out.put_slice(b"\",\"queueId\":\"");
     put_number(out, reply.queue_id);
-    out.extend_from_slice(b"\",\"queueOffset\":\"");
+    out.put_slice(b"\",\"queueOffset\":\"");
     put_number(out, reply.queue_offset);
     if let Some(transaction_id) = reply.transaction_id {
-        out.extend_from_slice(b"\",\"transactionId\":\"");
+        out.put_slice(b"\",\"transactionId\":\"");
         put_escaped(transaction_id, out);
     }
     if let Some(recall_handle) = reply.recall_handle {
-        out.extend_from_slice(b"\",\"recallHandle\":\"");
+        out.put_slice(b"\",\"recallHandle\":\"");
         put_escaped(recall_handle.as_bytes(), out);
     }
-    out.extend_from_slice(b"\",\"MSG_REGION\":\"");
+    out.put_slice(b"\",\"MSG_REGION\":\"");
     put_escaped(reply.msg_region.as_bytes(), out);
-    out.extend_from_slice(b"\",\"TRACE_ON\":\"");
-    put_bool(out, reply.trace_on);
-    out.extend_from_slice(b"\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    out.put_slice(b"\",\"TRACE_ON\":\"");
+    out.put_slice(if reply.trace_on { b"true" } else { b"false" });
+    out.put_slice(b"\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
     put_number(out, opaque);
-    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
     put_number(out, version::CURRENT);
-    out.extend_from_slice(b"}");
+    out.put_slice(b"}");
 }
 
-fn send_reply_binary(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
+fn send_reply_binary(out: &mut impl BufMut, opaque: i32, reply: &SendReply<'_>) {
     put_binary_head(out, reply.code, opaque, "");
-    let fields_at = out.len();
     put_field(out, b"msgId", reply.msg_id);
     put_field(out, b"queueId", itoa::Buffer::new().format(reply.queue_id).as_bytes());
     put_field(out, b"queueOffset", itoa::Buffer::new().format(reply.queue_offset).as_bytes());
@@ -81,19 +92,16 @@ fn send_reply_binary(out: &mut BytesMut, opaque: i32, reply: &SendReply<'_>) {
     }
     put_field(out, b"MSG_REGION", reply.msg_region.as_bytes());
     put_field(out, b"TRACE_ON", if reply.trace_on { b"true" } else { b"false" });
-    patch_binary_fields(out, fields_at);
 }
 
-fn put_number(out: &mut BytesMut, number: impl itoa::Integer) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+fn put_number(out: &mut impl BufMut, number: impl itoa::Integer) {
+    out.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn put_bool(out: &mut BytesMut, value: bool) {
-    out.extend_from_slice(if value { b"true" } else { b"false" });
-}
+/// Of a binary header without remark: up to the fields, the length of which is filled in behind them.
+const BINARY_HEAD_BYTES: usize = 21;
 
-/// What stands before the fields, whose length is filled in behind them.
-fn put_binary_head(out: &mut BytesMut, code: i32, opaque: i32, remark: &str) {
+fn put_binary_head(out: &mut impl BufMut, code: i32, opaque: i32, remark: &str) {
     let mut head = [0; 17];
     head[0..2].copy_from_slice(&(code as i16).to_be_bytes());
     // language 0 is JAVA
@@ -101,9 +109,9 @@ fn put_binary_head(out: &mut BytesMut, code: i32, opaque: i32, remark: &str) {
     head[5..9].copy_from_slice(&opaque.to_be_bytes());
     head[9..13].copy_from_slice(&super::FLAG_RESPONSE.to_be_bytes());
     head[13..17].copy_from_slice(&(remark.len() as u32).to_be_bytes());
-    out.extend_from_slice(&head);
-    out.extend_from_slice(remark.as_bytes());
-    out.extend_from_slice(&[0; 4]);
+    out.put_slice(&head);
+    out.put_slice(remark.as_bytes());
+    out.put_slice(&[0; 4]);
 }
 
 /// The fields begin at `fields_at` and end with `out`.
@@ -236,6 +244,28 @@ mod tests {
             RemotingCommand::response(10).with_header(&header).answering(&request(form)).encode(&mut general);
             assert_eq!(template, general);
             assert_eq!(read(template).header::<SendMessageResponseHeader>(), Ok(header.clone()));
+        }
+    }
+
+    #[test]
+    fn the_longest_send_reply_has_room() {
+        let control = "\u{1}".repeat(300);
+        let reply = SendReply {
+            code: i32::MIN,
+            msg_id: &[b'F'; 56],
+            queue_id: i32::MIN,
+            queue_offset: i64::MIN,
+            transaction_id: Some(control.as_bytes()),
+            recall_handle: Some(&control),
+            msg_region: &control,
+            trace_on: false,
+        };
+        for form in [SerializeType::Json, SerializeType::RocketMq] {
+            let mut out = BytesMut::from(&b"before"[..]);
+            encode_send_reply(&mut out, form, i32::MIN, &reply);
+            let read = read(out.split_off(6)).header::<SendMessageResponseHeader>().unwrap();
+            assert_eq!((read.queue_offset, read.recall_handle.as_deref()), (i64::MIN, Some(&*control)));
+            assert_eq!((read.transaction_id.as_deref(), read.msg_region.as_deref()), (Some(&*control), Some(&*control)));
         }
     }
 
