@@ -47,8 +47,9 @@ async fn pull_on(addr: SocketAddr, opaque_of_first: i32, held: Arc<Barrier>) -> 
     probe.encode(&mut out);
     let mut is_held = false;
     loop {
+        // One that comes too late to be read; the answers before it are there all the same.
         if stream.write_all_buf(&mut out).await.is_err() {
-            return codes;
+            out.clear();
         }
         match tokio::time::timeout(PATIENCE, stream.read_buf(&mut buffer)).await.unwrap() {
             Ok(0) | Err(_) => return codes,
