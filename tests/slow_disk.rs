@@ -27,15 +27,20 @@ const fn row(code: i32, fields: &'static [(&'static str, &'static str)], waits: 
 }
 
 const QUEUE: &[(&str, &str)] = &[("topic", "%"), ("queueId", "0")];
-const NEW_TOPIC: &[(&str, &str)] = &[
-    ("topic", "New"),
-    ("defaultTopic", "TBW102"),
-    ("readQueueNums", "3"),
-    ("writeQueueNums", "3"),
-    ("perm", "6"),
-    ("topicFilterType", "SINGLE_TAG"),
-    ("order", "false"),
-];
+const NEW_TOPIC: &[(&str, &str)] = &topic_fields("New");
+const SAME_TOPIC: &[(&str, &str)] = &topic_fields("%");
+
+const fn topic_fields(name: &'static str) -> [(&'static str, &'static str); 7] {
+    [
+        ("topic", name),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "3"),
+        ("writeQueueNums", "3"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("order", "false"),
+    ]
+}
 
 /// Every code but sends and pulls, which have their own rows in the story.
 const ROWS: &[Row] = &[
@@ -204,20 +209,11 @@ async fn changes_of_one_connection_take_effect_in_their_order() {
     let (mut admin, mut other) = (broker.connect().await, broker.connect().await);
     let ask = |code: i32, fields: &'static [(&'static str, &'static str)]| row(code, fields, true).request("Again");
     let stall = fs.stall("/consumequeue/Again");
-    let again: &[(&str, &str)] = &[
-        ("topic", "%"),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "3"),
-        ("writeQueueNums", "3"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-    ];
     let topic: &[(&str, &str)] = &[("topic", "%")];
     let opaques = admin
         .begin_all([
             ask(code::DELETE_TOPIC_IN_BROKER, topic),
-            ask(code::UPDATE_AND_CREATE_TOPIC, again),
+            ask(code::UPDATE_AND_CREATE_TOPIC, SAME_TOPIC),
             ask(code::GET_TOPIC_CONFIG, topic),
             ask(code::GET_TOPIC_STATS_INFO, topic),
         ])

@@ -612,6 +612,8 @@ fn put_together(bytes: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         if shared.capacity() < bytes {
             shared.reserve(PROPERTIES_BYTES);
         }
+        // What a panic left behind belongs to no message.
+        shared.clear();
         write(shared);
         shared.split().freeze()
     })

@@ -96,17 +96,22 @@ pub(super) async fn run(args: &TransactionArgs, runtime: &Runtime) -> Result<(),
     }
     let seconds = (clock.nanos() - started) as f64 / 1e9;
     drop(progress);
-    let mut report = Report::new("transactions", common);
-    report.cost = window.close(done, seconds, common.threads)?;
-    report.depth = args.in_flight as usize;
-    report.body_bytes = args.body_bytes;
-    report.took(done, seconds);
+    let mut report = report_of("transactions", args, window, done, seconds)?;
     report.latency_micros = Some(Latency::of(&latency_nanos));
     prove(&control, clock, args, done, before, halves_before).await?;
     if let Some(seconds) = args.asked_seconds {
         report = be_asked(args, producers, done, seconds, runtime).await?;
     }
     report.print(common.json)
+}
+
+fn report_of(workload: &str, args: &TransactionArgs, window: Window, count: u64, seconds: f64) -> Result<Report, BenchError> {
+    let mut report = Report::new(workload, &args.common);
+    report.cost = window.close(count, seconds, args.common.threads)?;
+    report.depth = args.in_flight as usize;
+    report.body_bytes = args.body_bytes;
+    report.took(count, seconds);
+    Ok(report)
 }
 
 /// What the questions about `open` halves cost while nobody answers them.
@@ -129,11 +134,7 @@ async fn be_asked(
     }
     let seconds = (clock.nanos() - started) as f64 / 1e9;
     drop(progress);
-    let mut report = Report::new("questions", common);
-    report.cost = window.close(questions, seconds, common.threads)?;
-    report.depth = args.in_flight as usize;
-    report.body_bytes = args.body_bytes;
-    report.took(questions, seconds);
+    let mut report = report_of("questions", args, window, questions, seconds)?;
     report.figure("open_halves", open as f64);
     if questions == 0 {
         return Err(BenchError::NotProven(format!("nobody asked about {open} open transactions in {seconds:.0} s")));
