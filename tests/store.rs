@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrocket::runtime::{BoxFuture, Clock, ManualClock, Parker, Runtime, SystemClock};
 use ferrocket::store::{
-    AllMessages, ArrivalListener, Boundary, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, MemoryFs,
-    MessageStore, Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
+    AllMessages, AppendBy, ArrivalListener, Boundary, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, MappedFile,
+    MemoryFs, MessageStore, Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
 };
 use ferrocket_protocol::message::{MessageInner, MessageView, batch, decode, tags_code};
 use parking_lot::Mutex;
@@ -138,6 +138,33 @@ fn what_is_put_is_got_after_an_orderly_stop_and_after_a_kill() {
         let store = open(config.clone());
         assert_has(&store, 7_100);
         store.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn zeroes_that_are_written_ahead_never_meet_a_record() {
+    const FILE_BYTES: usize = 32 * 1024 * 1024;
+    const RECORD: [u8; 1000] = [0xA5; 1000];
+    for by in [AppendBy::Mapping, AppendBy::Write] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = MappedFile::create(&RealFs, &dir.path().join("0"), 0, FILE_BYTES).unwrap();
+        file.reserve(FILE_BYTES).unwrap();
+        let count = FILE_BYTES / RECORD.len();
+        std::thread::scope(|threads| {
+            // Always a little ahead only: the appends overtake it all the time.
+            threads.spawn(|| {
+                while file.published() < count * RECORD.len() {
+                    file.write_ahead(by, file.published() + 1).unwrap();
+                }
+            });
+            for number in 0..count {
+                let at = number * RECORD.len();
+                file.append(by, at, &RECORD).unwrap();
+                file.publish(at + RECORD.len());
+            }
+        });
+        let lost = file.read(0, count * RECORD.len()).iter().position(|byte| *byte != RECORD[0]);
+        assert_eq!(lost, None, "{by:?}");
     }
 }
 

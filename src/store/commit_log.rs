@@ -2,7 +2,7 @@
 //! The CommitLog: the one append-only log of all topics.
 //!
 //! One writer at a time (`LogTail`, kept under the append lock), any number of readers below the published end. Space is
-//! reserved, zeroed or populated ahead by the keeper, so that an append is a copy. Knows records, not queues.
+//! reserved and zeroed ahead by the keeper, so that an append is a copy. Knows records, not queues.
 
 use std::io;
 use std::ops::Range;
@@ -20,8 +20,8 @@ use super::record::{self, BLANK_HEAD_BYTES, Found, Head};
 
 /// Disk space reserved ahead of the end of the log; less where the disk is small.
 const RESERVE_AHEAD_BYTES: usize = 64 * 1024 * 1024;
-/// Of that, faulted in (or overwritten with zeroes, for SYNC_FLUSH) before the append comes.
-const POPULATE_AHEAD_BYTES: usize = 8 * 1024 * 1024;
+/// Of that, overwritten with zeroes before the append comes.
+const WRITE_AHEAD_BYTES: usize = 8 * 1024 * 1024;
 /// The least window: enough for one record of the largest size, and for a small disk.
 const RESERVE_STEP_BYTES_MIN: usize = 1024 * 1024;
 /// Reads this close to the end go through the mapping: its pages were written moments ago.
@@ -163,19 +163,16 @@ impl CommitLog {
         let Some(file) = self.files.last() else { return Ok(end + RESERVE_STEP_BYTES_MIN as i64) };
         // A small disk keeps most of its space for messages rather than for the space ahead of them.
         let window = RESERVE_AHEAD_BYTES.min((free_bytes / 16) as usize).max(RESERVE_STEP_BYTES_MIN);
-        let populate = POPULATE_AHEAD_BYTES.min(window);
+        let ahead = WRITE_AHEAD_BYTES.min(window);
         let at = file.published();
         if file.reserved() < file.file_bytes() && file.reserved() - at.min(file.reserved()) < window / 2 {
             file.reserve(at + window)?;
         }
-        match self.append_by {
-            AppendBy::Mapping => file.populate(at + populate),
-            AppendBy::Write => file.write_ahead(at + populate)?,
-        }
+        file.write_ahead(self.append_by, at + ahead)?;
         if file.file_bytes() - at <= window {
-            self.prepare_next(file.end_offset(), window.min(populate))?;
+            self.prepare_next(file.end_offset(), window.min(ahead))?;
         }
-        Ok(end + (populate / 4) as i64)
+        Ok(end + (ahead / 4) as i64)
     }
 
     fn prepare_next(&self, start: i64, window: usize) -> io::Result<()> {
@@ -193,11 +190,7 @@ impl CommitLog {
             }
         };
         file.reserve(window)?;
-        match self.append_by {
-            AppendBy::Mapping => file.populate(window),
-            AppendBy::Write => file.write_ahead(window)?,
-        }
-        Ok(())
+        file.write_ahead(self.append_by, window)
     }
 
     /// Removes the file that was made ahead and not used, as an orderly Java stop does.

@@ -10,10 +10,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 
 use super::fs::{Fs, FsFile};
@@ -31,6 +31,8 @@ impl Mapping {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => MmapOptions::new().len(len).map_raw_read_only(file)?,
             other => other?,
         };
+        // Readahead behind a fault would fetch, and so fill with zeroes, what is about to be written anyway.
+        raw.advise(Advice::Random)?;
         Ok(Arc::new(Self { raw }))
     }
 
@@ -73,6 +75,19 @@ impl Mapping {
         let _refused_by_older_kernels = result;
     }
 
+    /// Takes a range out of this process' page tables, and not out of memory.
+    fn unmap_pages(&self, at: usize, len: usize) {
+        let start = at / PAGE_BYTES * PAGE_BYTES;
+        let end = (at + len).min(self.raw.len());
+        if start >= end {
+            return;
+        }
+        // SAFETY: the range is inside the mapping and starts on a page. The mapping is shared with a file: what was stored stays in the
+        // file's pages, and the next load or store faults them in again.
+        let result = unsafe { libc::madvise(self.raw.as_mut_ptr().add(start).cast(), end - start, libc::MADV_DONTNEED) };
+        debug_assert_eq!(result, 0, "advice about a mapping of our own");
+    }
+
     /// How many bytes of a range, from its start on, are in memory: reading them takes no fault that waits for the disk.
     fn resident_prefix(&self, at: usize, len: usize) -> usize {
         let start = at / PAGE_BYTES * PAGE_BYTES;
@@ -98,8 +113,10 @@ const PAGE_BYTES: usize = 4096;
 /// Pages that one look at residency covers: the messages of a full pull lie this far apart where some ten queues share the log.
 const RESIDENT_PAGES_MAX: usize = 256;
 
-/// Pages are faulted in by so much at once: some 40 us of the processor.
-const POPULATE_STEP_BYTES: usize = 256 * 1024;
+/// Zeroes are written ahead by so much at once: some 40 us of the processor.
+const WRITE_AHEAD_STEP_BYTES: usize = 256 * 1024;
+/// Never written to: all of its pages are the kernel's one page of zeroes.
+static ZEROES: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; WRITE_AHEAD_STEP_BYTES]);
 
 /// Starts writing a range of a file to the disk without waiting for it.
 pub(super) fn start_writeback(file: &File, offset: u64, len: u64) -> io::Result<()> {
@@ -118,7 +135,7 @@ pub(super) fn start_writeback(file: &File, offset: u64, len: u64) -> io::Result<
 /// How records reach the file, fixed at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendBy {
-    /// ASYNC_FLUSH: a copy into pages that were populated ahead.
+    /// ASYNC_FLUSH: a copy into pages that were written ahead.
     Mapping,
     /// SYNC_FLUSH: fdatasync of written pages is ten times cheaper than of pages dirtied through a mapping.
     Write,
@@ -134,7 +151,8 @@ pub struct MappedFile {
     published: AtomicUsize,
     /// Disk space below is ours.
     reserved: AtomicUsize,
-    populated: AtomicUsize,
+    /// Bytes below have their zeroes, or a record.
+    written_ahead: AtomicUsize,
     /// Held while zeroes are written ahead of the records.
     ahead: Mutex<()>,
     read_only: AtomicBool,
@@ -176,7 +194,7 @@ impl MappedFile {
             mapping,
             published: AtomicUsize::new(published),
             reserved: AtomicUsize::new(0),
-            populated: AtomicUsize::new(0),
+            written_ahead: AtomicUsize::new(0),
             ahead: Mutex::new(()),
             read_only: AtomicBool::new(false),
         })
@@ -235,17 +253,15 @@ impl MappedFile {
     /// Stores bytes at the published position or above it; they are not readable before `publish`.
     pub fn append(&self, by: AppendBy, at: usize, bytes: &[u8]) -> io::Result<()> {
         assert!(at >= self.published(), "a store below the published position");
+        let end = at + bytes.len();
+        if end > self.written_ahead.load(Ordering::Acquire) {
+            // The zeroes ahead are late: from here on this range is no longer theirs to overwrite.
+            let _ahead = self.ahead.lock();
+            self.written_ahead.fetch_max(end, Ordering::AcqRel);
+        }
         match by {
             AppendBy::Mapping => self.file.store(&self.mapping, at, bytes),
-            AppendBy::Write => {
-                let end = at + bytes.len();
-                if end > self.populated.load(Ordering::Acquire) {
-                    // The zeroes ahead are late: from here on this range is no longer theirs to overwrite.
-                    let _ahead = self.ahead.lock();
-                    self.populated.fetch_max(end, Ordering::AcqRel);
-                }
-                self.file.write_at(bytes, at as u64)
-            }
+            AppendBy::Write => self.file.write_at(bytes, at as u64),
         }
     }
 
@@ -268,7 +284,7 @@ impl MappedFile {
     pub(super) fn set_end(&self, position: usize) {
         self.published.store(position, Ordering::Release);
         self.reserved.store(position, Ordering::Release);
-        self.populated.store(position, Ordering::Release);
+        self.written_ahead.store(position, Ordering::Release);
     }
 
     pub fn reserved(&self) -> usize {
@@ -291,17 +307,24 @@ impl MappedFile {
         Ok(())
     }
 
-    /// Makes stores up to `to` free of page faults; only reserved space is touched.
-    pub fn populate(&self, to: usize) {
-        let to = to.min(self.reserved());
+    /// Overwrites reserved space ahead with zeroes. A later store there takes no page fault, and a sync of it changes no block map.
+    ///
+    /// Written, not touched through the mapping: the kernel then takes its pages in larger runs, which costs a fifth.
+    pub fn write_ahead(&self, by: AppendBy, to: usize) -> io::Result<()> {
+        let to = to.next_multiple_of(WRITE_AHEAD_STEP_BYTES).min(self.reserved());
         loop {
-            let from = self.populated.load(Ordering::Acquire).max(self.published());
+            let ahead = self.ahead.lock();
+            let from = self.written_ahead.load(Ordering::Acquire).max(self.published());
             if from >= to {
-                return;
+                return Ok(());
             }
-            let part = POPULATE_STEP_BYTES.min(to - from);
-            self.mapping.populate(from, part);
-            self.populated.fetch_max(from + part, Ordering::AcqRel);
+            let part = (WRITE_AHEAD_STEP_BYTES - from % WRITE_AHEAD_STEP_BYTES).min(to - from);
+            self.file.write_at(&ZEROES[..part], from as u64)?;
+            if by == AppendBy::Mapping {
+                self.mapping.populate(from, part);
+            }
+            self.written_ahead.store(from + part, Ordering::Release);
+            drop(ahead);
             // With plenty ahead a connection that waits for the processor goes first. With little an append would soon have to do
             // this itself, and under its lock.
             if from.saturating_sub(self.published()) >= to - from {
@@ -310,29 +333,13 @@ impl MappedFile {
         }
     }
 
-    /// Overwrites reserved space ahead with zeroes, so that a sync of later writes there changes no block map. Only with
-    /// `AppendBy::Write`; an append that overtakes takes the rest of the range for itself.
-    pub fn write_ahead(&self, to: usize) -> io::Result<()> {
-        const PART_BYTES: usize = 256 * 1024;
-        let zeroes = vec![0; PART_BYTES];
-        let to = to.min(self.reserved());
-        loop {
-            let _ahead = self.ahead.lock();
-            let from = self.populated.load(Ordering::Acquire).max(self.published());
-            if from >= to {
-                return Ok(());
-            }
-            let part = PART_BYTES.min(to - from);
-            self.file.write_at(&zeroes[..part], from as u64)?;
-            self.populated.store(from + part, Ordering::Release);
-        }
-    }
-
-    pub fn populated(&self) -> usize {
-        self.populated.load(Ordering::Acquire)
+    pub fn written_ahead(&self) -> usize {
+        self.written_ahead.load(Ordering::Acquire)
     }
 
     pub fn start_writeback(&self, from: usize, len: usize) -> io::Result<()> {
+        // The disk takes a page that is mapped for writing only after every processor was interrupted for it, page by page.
+        self.mapping.unmap_pages(from, len);
         self.file.start_writeback(from as u64, len as u64)
     }
 
