@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pulls that wait for a message: an arrival, or their deadline, runs them once more.
 //!
-//! A waiter lies in its queue's own list; what it does when it is woken was given by whoever registered it, so this room
+//! A waiter lies in its queue's own list; what it does when it is woken is the affair of whoever registered it, so this room
 //! knows neither requests nor connections. One task watches all deadlines; nothing polls.
 //!
 //! Where it differs from PullRequestHoldService.java: the original looks at every held pull each five seconds, so a pull ends
@@ -29,6 +29,12 @@ pub const PASSED_OVER_MILLIS_MAX: u64 = 5_000;
 /// (about 600 bytes each) when all of them wait at once.
 pub const WAITERS_COUNT_MAX: usize = 500_000;
 
+/// Who waits.
+pub trait Waits: Send {
+    /// The wait is over. Called under the lock of the queue's list: whoever waited goes on elsewhere.
+    fn wake(self: Box<Self>);
+}
+
 /// What a pull leaves behind when it waits.
 pub struct Waiter {
     /// The offset it waits for: a greater maximum offset of the queue ends the wait.
@@ -37,8 +43,7 @@ pub struct Waiter {
     pub timeout_millis: i64,
     /// False for a short poll, which only its deadline ends.
     pub wakes_on_arrival: bool,
-    /// Runs the pull again; it answers whatever it finds.
-    pub again: Box<dyn FnOnce() + Send>,
+    pub who: Box<dyn Waits>,
 }
 
 #[derive(Debug)]
@@ -249,20 +254,15 @@ impl Hold {
         }
     }
 
-    /// Takes out the chosen waiters and runs them after the lock is gone.
+    /// Takes out the chosen waiters.
     fn wake(&self, queue: &Arc<QueueHold>, chosen: impl FnMut(&mut Held) -> bool) {
-        let woken: Vec<Held> = {
-            let mut waiters = queue.waiters.lock();
-            let woken: Vec<Held> = waiters.held.extract_if(.., chosen).collect();
-            if woken.is_empty() {
-                return;
-            }
-            self.count(queue, -(woken.len() as isize));
-            woken
-        };
-        for held in woken {
-            (held.waiter.again)();
+        let mut waiters = queue.waiters.lock();
+        let mut woken_count = 0;
+        for held in waiters.held.extract_if(.., chosen) {
+            held.waiter.who.wake();
+            woken_count += 1;
         }
+        self.count(queue, -woken_count);
     }
 
     fn look_by(&self, nanos: u64, queue: &Arc<QueueHold>, waiters: &mut Waiters) {
@@ -332,9 +332,15 @@ mod tests {
             subscription: Arc::new(Subscription::of_tags("T", tags)),
             timeout_millis,
             wakes_on_arrival: true,
-            again: Box::new(move || {
-                woken.fetch_add(1, Ordering::SeqCst);
-            }),
+            who: Box::new(Counted(woken)),
+        }
+    }
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Waits for Counted {
+        fn wake(self: Box<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
 

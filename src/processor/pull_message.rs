@@ -18,9 +18,9 @@ use super::reply::{PulledReply, Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::consumer_offsets::Pulled;
 use crate::broker::filter::Subscription;
-use crate::broker::hold::Waiter;
+use crate::broker::hold::{Waiter, Waits};
 use crate::broker::topics::Topic;
-use crate::remoting::{Completion, Peer};
+use crate::remoting::{Completion, Peer, Work};
 use crate::store::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
 
 /// What a NO_PERMISSION is about.
@@ -54,10 +54,26 @@ struct Pull {
 }
 
 /// Whether this run may end in waiting. Only the first one may, and only the first one commits the offset it carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Run {
+#[derive(Clone, Copy)]
+enum Run<'a> {
     First,
-    Again,
+    /// With what the first one went by.
+    Again(&'a Arc<Subscription>),
+}
+
+impl Run<'_> {
+    fn is_first(self) -> bool {
+        matches!(self, Run::First)
+    }
+}
+
+/// A pull that is answered later: it waits for a message, or for the disk.
+struct LatePull {
+    broker: Arc<Broker>,
+    pull: Pull,
+    completion: Completion,
+    /// Once it has waited for a message.
+    subscription: Option<Arc<Subscription>>,
 }
 
 /// A pull that passed all checks.
@@ -69,11 +85,11 @@ struct Checked {
 
 /// Where a run ends.
 enum Outcome {
-    Answer(Box<PulledReply>),
+    Answer(PulledReply),
     /// The store is shut down.
     Refused(Refusal),
     /// Nothing there yet, and the client is willing to wait.
-    Wait(Arc<Subscription>),
+    Wait(Checked),
     /// What is there has to be read from the disk.
     Cold(Checked),
 }
@@ -85,55 +101,72 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
         Outcome::Refused(refusal) => Err(refusal.with_header()),
         later => {
             let pull = Pull { header: pull.header.detached(), ..pull };
-            go_on(broker, Arc::new(pull), peer.completion(request), Run::First, later);
+            let late = LatePull { broker: Arc::clone(broker), pull, completion: peer.completion(request), subscription: None };
+            Box::new(late).go_on(later);
             Ok(Reply::Later)
         }
     }
 }
 
-/// What is left to do once the connection has gone on: wait, read cold data, or answer.
-fn go_on(broker: &Arc<Broker>, pull: Arc<Pull>, completion: Completion, run: Run, outcome: Outcome) {
-    match outcome {
-        Outcome::Answer(reply) => reply.answer(completion),
-        Outcome::Refused(refusal) => completion.answer_now(refusal.with_header().into_response()),
-        Outcome::Wait(subscription) => wait(broker, pull, completion, subscription),
-        Outcome::Cold(checked) => {
-            let runtime = broker.runtime.clone();
-            let broker = Arc::clone(broker);
-            runtime.spawn_blocking("cold pull", move || {
-                let found = pull.find(&broker, &checked, Disk::MayWait);
-                let outcome = pull.conclude(&broker, completion.peer(), run, checked, found);
-                go_on(&broker, pull, completion, run, outcome);
-            });
+impl LatePull {
+    /// What is left to do once the connection has gone on: wait, read cold data, or answer.
+    fn go_on(self: Box<Self>, outcome: Outcome) {
+        match outcome {
+            Outcome::Answer(reply) => reply.answer(self.completion),
+            Outcome::Refused(refusal) => self.completion.answer_now(refusal.with_header().into_response()),
+            Outcome::Wait(checked) => self.wait(checked),
+            Outcome::Cold(checked) => {
+                let runtime = self.broker.runtime.clone();
+                runtime.spawn_blocking("cold pull", move || {
+                    let found = self.pull.find(&self.broker, &checked, Disk::MayWait);
+                    let outcome = self.pull.conclude(&self.broker, self.completion.peer(), self.next_run(), checked, found);
+                    self.go_on(outcome);
+                });
+            }
+        }
+    }
+
+    fn next_run(&self) -> Run<'_> {
+        self.subscription.as_ref().map_or(Run::First, Run::Again)
+    }
+
+    fn wait(mut self: Box<Self>, Checked { topic, subscription, .. }: Checked) {
+        self.subscription = Some(Arc::clone(&subscription));
+        let broker = Arc::clone(&self.broker);
+        let config = broker.config.load();
+        let wakes_on_arrival = config.long_polling_enable;
+        let header = &self.pull.header;
+        let (queue_id, from_offset) = (header.queue_id, header.queue_offset);
+        let timeout_millis = if wakes_on_arrival { header.suspend_timeout_millis } else { config.short_polling_time_mills };
+        let waiter = Waiter { from_offset, subscription, timeout_millis, wakes_on_arrival, who: self };
+        if let Err(waiter) =
+            broker.hold.register(&topic.topic_name, queue_id, waiter, || broker.store.max_offset(&topic.topic_name, queue_id))
+        {
+            waiter.who.wake();
         }
     }
 }
 
-fn wait(broker: &Arc<Broker>, pull: Arc<Pull>, completion: Completion, subscription: Arc<Subscription>) {
-    let config = broker.config.load();
-    let is_long = config.long_polling_enable;
-    let header = &pull.header;
-    let (topic, queue_id, from_offset) = (header.topic.clone(), header.queue_id, header.queue_offset);
-    let timeout_millis = if is_long { header.suspend_timeout_millis } else { config.short_polling_time_mills };
-    let again_broker = Arc::clone(broker);
-    let again = Box::new(move || {
-        let peer = Arc::clone(completion.peer());
-        peer.run_soon(Box::new(move || match pull.run(&again_broker, completion.peer(), Run::Again) {
-            Ok(outcome) => go_on(&again_broker, pull, completion, Run::Again, outcome),
-            Err(refusal) => completion.answer(refusal.with_header().into_response()),
-        }));
-    });
-    let waiter = Waiter { from_offset, subscription, timeout_millis, wakes_on_arrival: is_long, again };
-    let store = &broker.store;
-    if let Err(waiter) = broker.hold.register(&topic, queue_id, waiter, || store.max_offset(&topic, queue_id)) {
-        (waiter.again)();
+impl Waits for LatePull {
+    fn wake(self: Box<Self>) {
+        let peer = Arc::clone(self.completion.peer());
+        peer.run_soon(self);
+    }
+}
+
+impl Work for LatePull {
+    fn run(self: Box<Self>) {
+        match self.pull.run(&self.broker, self.completion.peer(), self.next_run()) {
+            Ok(outcome) => self.go_on(outcome),
+            Err(refusal) => self.completion.answer(refusal.with_header().into_response()),
+        }
     }
 }
 
 impl Pull {
     /// The whole of a pull but waiting: checks, search, answer.
-    fn run(&self, broker: &Arc<Broker>, peer: &Arc<Peer>, run: Run) -> Result<Outcome, Refusal> {
-        let checked = self.check(broker, peer)?;
+    fn run(&self, broker: &Arc<Broker>, peer: &Arc<Peer>, run: Run<'_>) -> Result<Outcome, Refusal> {
+        let checked = self.check(broker, peer, run)?;
         match self.find(broker, &checked, Disk::MustNotWait) {
             Some(found) if found.would_block => Ok(Outcome::Cold(checked)),
             found => Ok(self.conclude(broker, peer, run, checked, found)),
@@ -180,7 +213,7 @@ impl Pull {
         }
     }
 
-    fn check(&self, broker: &Arc<Broker>, peer: &Arc<Peer>) -> Result<Checked, Refusal> {
+    fn check(&self, broker: &Arc<Broker>, peer: &Arc<Peer>, run: Run<'_>) -> Result<Checked, Refusal> {
         let header = &self.header;
         let config = broker.config.load();
         if !perm::is_readable(config.broker_permission) {
@@ -216,10 +249,11 @@ impl Pull {
             );
             return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
         }
-        let subscription = if header.has_subscription() {
-            self.subscription_of_request(broker)?
-        } else {
-            self.subscription_of_heartbeats(broker, &group)?
+        let subscription = match run {
+            // It came with the request, so nothing has changed it.
+            Run::Again(subscription) if header.has_subscription() => Arc::clone(subscription),
+            _ if header.has_subscription() => self.subscription_of_request(broker)?,
+            _ => self.subscription_of_heartbeats(broker, &group)?,
         };
         if !subscription.is_tag_type() {
             let remark = format!("The broker does not support consumer to filter message by {}", subscription.data.expression_type);
@@ -278,7 +312,7 @@ impl Pull {
     }
 
     /// What the store found, as an answer: DefaultPullMessageResultHandler.java#handle.
-    fn conclude(&self, broker: &Arc<Broker>, peer: &Peer, run: Run, checked: Checked, found: Option<GetMessageResult>) -> Outcome {
+    fn conclude(&self, broker: &Arc<Broker>, peer: &Peer, run: Run<'_>, checked: Checked, found: Option<GetMessageResult>) -> Outcome {
         let header = &self.header;
         let Some(found) = found else {
             return Outcome::Refused(Refusal::system_error("store getMessage return null"));
@@ -287,7 +321,7 @@ impl Pull {
         let (group, topic, queue_id) = (&*header.consumer_group, &*header.topic, header.queue_id);
         let code = response_code_of(found.status, header.queue_offset);
         let mut pulled = Pulled { next_offset: found.next_begin_offset, ..Pulled::default() };
-        if run == Run::First && header.commits_offset() {
+        if run.is_first() && header.commits_offset() {
             pulled.commit = Some(header.commit_offset);
         }
         if code == response_code::SUCCESS {
@@ -295,8 +329,8 @@ impl Pull {
             broker.stats.count_get(pulled.messages);
         }
         broker.consumer_offsets.record_pull(group, topic, queue_id, &pulled, config.consumer_offset_update_version_step);
-        if code == response_code::PULL_NOT_FOUND && run == Run::First && header.may_suspend() {
-            return Outcome::Wait(checked.subscription);
+        if code == response_code::PULL_NOT_FOUND && run.is_first() && header.may_suspend() {
+            return Outcome::Wait(checked);
         }
         if code == response_code::PULL_OFFSET_MOVED {
             tracing::info!(group, topic, queue_id, asked = header.queue_offset, corrected = found.next_begin_offset,
@@ -320,7 +354,7 @@ impl Pull {
         };
         // A result that found nothing carries no body.
         let reply = PulledReply { code, status: found.status.name(), header: response_header, body: found.body };
-        Outcome::Answer(Box::new(reply))
+        Outcome::Answer(reply)
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Reply {
     /// The answer to a send: written from a template.
     Sent(SentReply),
     /// The answer to a pull: written from a template.
-    Pulled(Box<PulledReply>),
+    Pulled(PulledReply),
     /// A `Completion` was taken and will be answered.
     Later,
     /// Nothing is answered, whatever the request says.

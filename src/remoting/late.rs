@@ -13,15 +13,34 @@ use tracing::error;
 
 use super::peer::Peer;
 
-pub(super) type Work = Box<dyn FnOnce() + Send>;
-type Works = Vec<(Arc<Peer>, Work)>;
+/// What is done late, once.
+pub trait Work: Send {
+    fn run(self: Box<Self>);
+}
+
+impl<F: FnOnce() + Send> Work for F {
+    fn run(self: Box<Self>) {
+        (*self)();
+    }
+}
+
+pub(super) type BoxedWork = Box<dyn Work>;
 
 /// So many requests in one read, and the machine has more to do than this: a client that sends one after the other never has them.
 const MANY_REQUESTS: usize = 4;
 
+/// What one read usually brings about at most; room for more is not kept.
+const SPARE_WORKS_MAX: usize = 64;
+
+/// What the read that a thread handles has brought about; its memory is the next read's.
+struct Gathered {
+    /// The thread handles a read.
+    open: bool,
+    works: Vec<(Arc<Peer>, Option<BoxedWork>)>,
+}
+
 thread_local! {
-    /// What the read that this thread handles has brought about; `None` while it handles none.
-    static ROUND: RefCell<Option<Works>> = const { RefCell::new(None) };
+    static ROUND: RefCell<Gathered> = const { RefCell::new(Gathered { open: false, works: Vec::new() }) };
     /// This thread makes late answers and writes them afterwards.
     static WRITES_AFTER: Cell<bool> = const { Cell::new(false) };
 }
@@ -33,57 +52,60 @@ pub struct Round {
 
 impl Round {
     pub fn begin() -> Self {
-        ROUND.with_borrow_mut(|round| {
-            round.get_or_insert_default();
-        });
+        ROUND.with_borrow_mut(|round| round.open = true);
         Self { requests: 0 }
     }
 }
 
 impl Drop for Round {
     fn drop(&mut self) {
-        let works = ROUND.take().unwrap_or_default();
+        let mut works = ROUND.with_borrow_mut(|round| {
+            round.open = false;
+            std::mem::take(&mut round.works)
+        });
         if works.is_empty() {
             return;
         }
         if self.requests >= MANY_REQUESTS {
-            for (peer, work) in works {
-                peer.outbound.push_work(work);
+            for (peer, work) in &mut works {
+                work.take().into_iter().for_each(|work| peer.outbound.push_work(work));
             }
-            return;
-        }
-        let mut peers: Vec<Arc<Peer>> = Vec::new();
-        WRITES_AFTER.set(true);
-        for (peer, work) in works {
-            run(&peer, work);
-            if !peers.iter().any(|other| Arc::ptr_eq(other, &peer)) {
-                peers.push(peer);
+        } else {
+            WRITES_AFTER.set(true);
+            for (peer, work) in &mut works {
+                work.take().into_iter().for_each(|work| run(peer, work));
+            }
+            WRITES_AFTER.set(false);
+            for (at, (peer, _)) in works.iter().enumerate() {
+                if !works[..at].iter().any(|(before, _)| Arc::ptr_eq(before, peer)) {
+                    peer.outbound.flush();
+                }
             }
         }
-        WRITES_AFTER.set(false);
-        for peer in peers {
-            peer.outbound.flush();
+        works.clear();
+        if works.capacity() <= SPARE_WORKS_MAX {
+            ROUND.with_borrow_mut(|round| round.works = works);
         }
     }
 }
 
 /// Does this soon, for its peer: at the end of this thread's round, or on the connection's task.
-pub(super) fn run_soon(peer: &Arc<Peer>, work: Work) {
-    let left = ROUND.with_borrow_mut(|round| match round {
-        Some(works) => {
-            works.push((Arc::clone(peer), work));
-            None
+pub(super) fn run_soon(peer: &Arc<Peer>, work: BoxedWork) {
+    let left = ROUND.with_borrow_mut(|round| {
+        if round.open {
+            round.works.push((Arc::clone(peer), Some(work)));
+            return None;
         }
-        None => Some(work),
+        Some(work)
     });
     if let Some(work) = left {
         peer.outbound.push_work(work);
     }
 }
 
-pub(super) fn run(peer: &Peer, work: Work) {
+pub(super) fn run(peer: &Peer, work: BoxedWork) {
     // What a panic leaves unanswered its completion answers.
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+    if catch_unwind(AssertUnwindSafe(|| work.run())).is_err() {
         error!(%peer, "answering a request late panicked");
     }
 }

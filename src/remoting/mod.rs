@@ -18,7 +18,7 @@ mod turns;
 
 pub use client::RemotingClient;
 pub use connection::RequestHandler;
-pub use late::Round;
+pub use late::{Round, Work};
 pub use limits::{CONNECTIONS_MAX, ConnectionLimit, Limits};
 pub use line::Line;
 pub use listener::Listener;

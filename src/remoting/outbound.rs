@@ -5,18 +5,21 @@
 //! lock, so frames never mix. What the socket does not take stays here, and the task writes it when the socket has room.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::late::Work;
+use super::late::BoxedWork;
 use super::limits::Limits;
 use super::replies::Replies;
 
 #[derive(Debug)]
 pub(super) struct Outbound {
     limits: OutboundLimits,
+    /// Requests that wait for a late answer. Counted up without the lock, so that nobody waits there for a write; counted down under it.
+    completions: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -30,7 +33,7 @@ struct OutboundLimits {
 struct State {
     waiting: Replies,
     /// What the connection's task is to do before it reads.
-    work: Vec<Work>,
+    work: Vec<BoxedWork>,
     /// The connection has ended.
     ended: bool,
     /// The connection's task, when it sleeps.
@@ -39,15 +42,13 @@ struct State {
     stream: Option<OwnedWriteHalf>,
     close: Option<&'static str>,
     drain: Drain,
-    /// Requests that wait for a late answer.
-    completions: usize,
     /// The task stopped reading because of a limit and wants to hear when it is kept again.
     paused: bool,
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "State({} bytes, {} completions)", self.waiting.len(), self.completions)
+        write!(f, "State({} bytes)", self.waiting.len())
     }
 }
 
@@ -65,7 +66,7 @@ enum Drain {
 pub(super) enum Turn {
     Read,
     /// Do this, and come again.
-    Work(Vec<Work>),
+    Work(Vec<BoxedWork>),
     /// Read what has arrived, say `read_out`, and read no more.
     ReadLast,
     /// A limit is reached: read nothing until woken.
@@ -90,6 +91,7 @@ impl Outbound {
                 bytes: limits.outbound_bytes,
                 completions: limits.completions,
             },
+            completions: AtomicUsize::new(0),
             state: Mutex::new(State {
                 waiting: Replies::default(),
                 work: Vec::new(),
@@ -98,7 +100,6 @@ impl Outbound {
                 stream: Some(stream),
                 close: None,
                 drain: Drain::No,
-                completions: 0,
                 paused: false,
             }),
         }
@@ -153,7 +154,7 @@ impl Outbound {
         let task = {
             let mut state = self.state.lock();
             if ends_completion {
-                state.completions -= 1;
+                self.completions.fetch_sub(1, Ordering::AcqRel);
             }
             let was_empty = state.waiting.is_empty();
             if state.stream.is_some() {
@@ -187,7 +188,7 @@ impl Outbound {
     }
 
     /// Has the connection's task do something; nothing is done once the connection has ended.
-    pub(super) fn push_work(&self, work: Work) {
+    pub(super) fn push_work(&self, work: BoxedWork) {
         let task = {
             let mut state = self.state.lock();
             if state.ended {
@@ -203,7 +204,7 @@ impl Outbound {
     }
 
     #[cfg(test)]
-    pub(super) fn take_work(&self) -> Vec<Work> {
+    pub(super) fn take_work(&self) -> Vec<BoxedWork> {
         std::mem::take(&mut self.state.lock().work)
     }
 
@@ -216,11 +217,11 @@ impl Outbound {
     }
 
     pub(super) fn begin_completion(&self) {
-        self.state.lock().completions += 1;
+        self.completions.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn completions(&self) -> usize {
-        self.state.lock().completions
+        self.completions.load(Ordering::Acquire)
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
@@ -249,7 +250,7 @@ impl Outbound {
     /// No request is left that has no answer yet.
     pub(super) fn is_drained(&self) -> bool {
         let state = self.state.lock();
-        state.drain == Drain::ReadOut && state.completions == 0
+        state.drain == Drain::ReadOut && self.completions() == 0
     }
 
     pub(super) fn close(&self, reason: &'static str) {
@@ -278,7 +279,7 @@ impl Outbound {
     }
 
     fn is_over(&self, state: &State) -> bool {
-        state.stream.is_some() && (state.waiting.len() > self.limits.pause_bytes || state.completions >= self.limits.completions)
+        state.stream.is_some() && (state.waiting.len() > self.limits.pause_bytes || self.completions() >= self.limits.completions)
     }
 }
 

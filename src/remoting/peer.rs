@@ -15,7 +15,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::late::{self, Work};
+use super::late::{self, BoxedWork};
 use super::limits::Limits;
 use super::outbound::{Outbound, Urgency};
 use super::replies::Replies;
@@ -163,7 +163,7 @@ impl Peer {
 
     /// Does this soon, for what others bring about (arrivals that end held pulls); what `answer` and `answer_with` say there leaves in
     /// one write: see `late`. Dropped when the connection has ended.
-    pub fn run_soon(self: &Arc<Self>, work: Work) {
+    pub fn run_soon(self: &Arc<Self>, work: BoxedWork) {
         late::run_soon(self, work);
     }
 

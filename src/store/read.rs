@@ -3,6 +3,7 @@
 //!
 //! What a get answers, and when it corrects an offset, is Java's to the letter: clients act on it.
 
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 
@@ -19,6 +20,11 @@ use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, Messa
 
 /// Units fetched at a time; most gets need fewer.
 const UNITS_PER_READ: usize = 128;
+
+thread_local! {
+    /// Memory for the units of the thread's next get.
+    static UNITS: Cell<Vec<Unit>> = const { Cell::new(Vec::new()) };
+}
 
 /// Which of several messages stored at one time an offset search means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,7 +186,7 @@ impl MessageStore {
         // Units of a log file that was found gone are skipped without a look.
         let mut gone_before = i64::MIN;
         let mut place = ReadPlace::default();
-        let mut units: Vec<Unit> = Vec::new();
+        let mut units = UNITS.take();
         'fetching: loop {
             units.clear();
             let wanted = UNITS_PER_READ.min(scan_units.saturating_sub((next - request.offset) as usize)).max(1);
@@ -254,6 +260,7 @@ impl MessageStore {
                 break;
             }
         }
+        UNITS.set(units);
         result.status = status;
         result.next_begin_offset = next;
         result.message_count = count as i32;
