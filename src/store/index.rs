@@ -283,16 +283,18 @@ impl MessageStore {
         }
     }
 
-    /// Brings the index up to the end of the log; whether it was behind.
+    /// Brings the index up to where the log ends now; whether it was behind. What comes meanwhile is the next call's: one message at a
+    /// time, it would never end.
     pub fn build_index(&self) -> bool {
         if !self.index.enabled {
             return false;
         }
+        let end = self.log.max_offset();
         let mut has_grown = false;
         loop {
             {
                 let mut state = self.index.state.lock();
-                match self.build_index_batch(&mut state) {
+                match self.build_index_batch(&mut state, end) {
                     Ok(true) => state.failing = false,
                     Ok(false) => return has_grown,
                     Err(error) => {
@@ -309,9 +311,8 @@ impl MessageStore {
         }
     }
 
-    /// One batch; false when there is nothing to do.
-    fn build_index_batch(&self, state: &mut State) -> io::Result<bool> {
-        let end = self.log.max_offset();
+    /// One batch of what is before `end`; false when there is nothing to do.
+    fn build_index_batch(&self, state: &mut State, end: i64) -> io::Result<bool> {
         state.position = state.position.max(self.log.min_offset());
         if state.position >= end {
             return Ok(false);
