@@ -20,8 +20,9 @@ use super::record::{self, BLANK_HEAD_BYTES, Found, Head};
 
 /// Disk space reserved ahead of the end of the log; less where the disk is small.
 const RESERVE_AHEAD_BYTES: usize = 64 * 1024 * 1024;
-/// Of that, overwritten with zeroes before the append comes.
-const WRITE_AHEAD_BYTES: usize = 8 * 1024 * 1024;
+/// Of that, overwritten with zeroes before the append comes: no less and no more than this.
+const WRITE_AHEAD_BYTES_MIN: usize = 1024 * 1024;
+const WRITE_AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The least window: enough for one record of the largest size, and for a small disk.
 const RESERVE_STEP_BYTES_MIN: usize = 1024 * 1024;
 /// Reads this close to the end go through the mapping: its pages were written moments ago.
@@ -157,13 +158,13 @@ impl CommitLog {
         file.reserve(to + RESERVE_STEP_BYTES_MIN).or_else(|_| file.reserve(to)).map_err(AppendError::NoSpace)
     }
 
-    /// The keeper's work: disk space, touched pages and the next file, all before they are needed. The offset at which to come again.
-    pub(super) fn look_ahead(&self, free_bytes: u64) -> io::Result<i64> {
+    /// The keeper's work: disk space, zeroed pages and the next file, all before they are needed. The offset at which to come again.
+    pub(super) fn look_ahead(&self, free_bytes: u64, growth_bytes: usize) -> io::Result<i64> {
         let end = self.max_offset();
         let Some(file) = self.files.last() else { return Ok(end + RESERVE_STEP_BYTES_MIN as i64) };
         // A small disk keeps most of its space for messages rather than for the space ahead of them.
         let window = RESERVE_AHEAD_BYTES.min((free_bytes / 16) as usize).max(RESERVE_STEP_BYTES_MIN);
-        let ahead = WRITE_AHEAD_BYTES.min(window);
+        let ahead = growth_bytes.clamp(WRITE_AHEAD_BYTES_MIN, WRITE_AHEAD_BYTES_MAX).min(window);
         let at = file.published();
         if file.reserved() < file.file_bytes() && file.reserved() - at.min(file.reserved()) < window / 2 {
             file.reserve(at + window)?;

@@ -23,9 +23,17 @@ const CHECKPOINT_INTERVAL_NANOS: u64 = 1_000_000_000;
 /// The first cleaning comes this long after the start, as in Java.
 const FIRST_CLEAN_NANOS: u64 = 60_000_000_000;
 
-/// Writeback starts this far behind the end, so that pages still being appended to are left alone.
-const WRITEBACK_LAG_BYTES: i64 = 4 * 1024 * 1024;
-const WRITEBACK_STEP_BYTES: i64 = 2 * 1024 * 1024;
+/// What the log grows by in this time is kept zeroed ahead of it. More would go to the disk twice, as zeroes and as records, and would
+/// make each sync long.
+const AHEAD_NANOS: u64 = 100_000_000;
+/// Looks that follow each other sooner count as this far apart: a moment says little.
+const LOOK_NANOS_MIN: u64 = 5_000_000;
+
+/// Writeback starts half of that time behind the end, so that pages still being appended to and just being read are left alone; no less
+/// and no more than this.
+const WRITEBACK_LAG_BYTES_MIN: i64 = 512 * 1024;
+const WRITEBACK_LAG_BYTES_MAX: i64 = 4 * 1024 * 1024;
+const WRITEBACK_STEP_BYTES: i64 = 256 * 1024;
 
 /// So many queues are written in every pass. More of them wait for each other: a queue that gets a message now and then would
 /// cost an opened file per message.
@@ -51,6 +59,10 @@ pub(super) struct Keeper {
     written_store_timestamp: i64,
     next_queue_write_nanos: u64,
     writeback_from: i64,
+    /// Where the log ended when it was last looked at, and when that was.
+    looked_at: (i64, u64),
+    /// By how much it grows in `AHEAD_NANOS`.
+    growth_bytes: i64,
     free_bytes: u64,
     /// A stop that was not orderly may have left files unsynced that nobody remembers: the first sync is of everything.
     sync_everything: bool,
@@ -63,6 +75,12 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(sync_everything: bool) -> Self {
         Self { sync_everything, ..Self::default() }
+    }
+
+    fn look_at_growth(&mut self, end: i64, now: u64) {
+        let (end_before, before) = std::mem::replace(&mut self.looked_at, (end, now));
+        let passed = (now - before).max(LOOK_NANOS_MIN);
+        self.growth_bytes = ((end - end_before) as f64 * AHEAD_NANOS as f64 / passed as f64) as i64;
     }
 
     /// A topic's queues go: the next mark is made anew, even when the log did not grow.
@@ -163,7 +181,8 @@ impl MessageStore {
             let dir = self.log.files.last().and_then(|file| file.path().parent().map(|dir| dir.to_owned()));
             keeper.free_bytes = self.fs.disk_usage(dir.as_deref().unwrap_or(&self.root))?.usable;
         }
-        let again_at = self.log.look_ahead(keeper.free_bytes);
+        keeper.look_at_growth(self.log.max_offset(), now);
+        let again_at = self.log.look_ahead(keeper.free_bytes, keeper.growth_bytes as usize);
         self.keeper_wanted_at.store(*again_at.as_ref().unwrap_or(&i64::MAX), Ordering::Relaxed);
         again_at.map(|_| ())
     }
@@ -172,7 +191,8 @@ impl MessageStore {
         if self.sync_flush {
             return;
         }
-        let to = (self.log.max_offset() - WRITEBACK_LAG_BYTES) / WRITEBACK_STEP_BYTES * WRITEBACK_STEP_BYTES;
+        let lag = (keeper.growth_bytes / 2).clamp(WRITEBACK_LAG_BYTES_MIN, WRITEBACK_LAG_BYTES_MAX);
+        let to = (self.log.max_offset() - lag) / WRITEBACK_STEP_BYTES * WRITEBACK_STEP_BYTES;
         let from = keeper.writeback_from.max(self.flushed_offset()) / WRITEBACK_STEP_BYTES * WRITEBACK_STEP_BYTES;
         if to <= from {
             return;
