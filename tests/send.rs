@@ -533,3 +533,20 @@ async fn sync_flush_answers_when_the_disk_has_it() {
     let unwaiting = message("orders").properties(&[("WAIT", "false")]).request();
     sent(&mut client, unwaiting).await;
 }
+
+/// Nobody waits for a oneway message to be on the disk, but consumers wait for the message. Time stands still: only who is told of it
+/// flushes.
+#[tokio::test]
+async fn sync_flush_shows_a_oneway_message_at_once() {
+    let (setup, _clock) = Setup::new().sync_flush().manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("orders", 1);
+    let mut client = broker.connect().await;
+    for count in 1..=3 {
+        let mut oneway = message("orders").request();
+        oneway.mark_oneway();
+        client.begin(oneway).await;
+        broker.wait_until(|broker| broker.store.max_offset("orders", 0) == count).await;
+        assert_eq!(broker.broker.store.flushed_offset(), broker.broker.store.max_phy_offset());
+    }
+}

@@ -256,10 +256,7 @@ impl Schedule {
                             warn!(level, offset, status = ?put.status, "a delayed message could not be put, trying again");
                             return Turn::Until(now + RETRY_MILLIS);
                         }
-                        if put.needs_wait() {
-                            // Nobody waits for the disk here, but consumers see the message only when it is there.
-                            store.when_durable(&put, Box::new(|_| ()));
-                        }
+                        store.flush_soon(&put);
                     }
                     Ok(None) => error!(level, offset, "a delayed half message is discarded"),
                     Err(why) => error!(level, offset, why, "a delayed message cannot be understood, passing it over"),

@@ -402,6 +402,7 @@ impl Send<'_> {
         }
         self.broker.count_put(counted, put.message_count as u64, put.record_bytes as u64);
         if self.request.is_oneway() {
+            self.broker.store.flush_soon(&put);
             self.announce_if(sent.has_new_topic);
             return Ok(Reply::Silent);
         }

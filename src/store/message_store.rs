@@ -591,6 +591,13 @@ impl MessageStore {
         self.flush_bell.lock().unpark();
     }
 
+    /// For a put that nobody waits for: consumers wait for its message, which with SYNC_FLUSH they see when it is on the disk.
+    pub fn flush_soon(&self, put: &PutResult) {
+        if put.needs_wait() {
+            self.flush_bell.lock().unpark();
+        }
+    }
+
     /// How much of the log the indexes do not have yet: nothing, since units are pushed with the records.
     pub fn dispatch_behind_bytes(&self) -> i64 {
         0

@@ -238,7 +238,7 @@ impl Transactions {
             self.insert(view.queue_offset, OpenHalf { due_millis: retry_millis, ..open });
             return false;
         }
-        self.shown_when_flushed(&put);
+        self.store.flush_soon(&put);
         self.ended(view);
         true
     }
@@ -278,13 +278,6 @@ impl Transactions {
         }
     }
 
-    /// Nobody waits for the disk here, but with SYNC_FLUSH the message is readable only when it is there.
-    fn shown_when_flushed(&self, put: &PutResult) {
-        if put.needs_wait() {
-            self.store.when_durable(put, Box::new(|_| ()));
-        }
-    }
-
     /// Writes the op messages that are due, or all; when the next is.
     fn write_ops(&self, host: SocketAddr, all: bool) -> i64 {
         let _writing = self.writing_ops.lock();
@@ -320,7 +313,7 @@ impl Transactions {
                 tables.ended_since_millis = now;
                 return now + RETRY_MILLIS;
             }
-            self.shown_when_flushed(&put);
+            self.store.flush_soon(&put);
             let newest = rest[..count].iter().copied().max().unwrap_or(i64::MAX);
             self.tables.lock().ops.push(put.queue_offset, newest);
             rest = &rest[count..];
