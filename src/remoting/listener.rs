@@ -150,9 +150,17 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
     }
 
     fn start(&self, stream: TcpStream, remote_addr: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
-        let local_addr = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
-            Ok(local_addr) => local_addr,
-            Err(error) => {
+        let seat = self.runtime.seat();
+        // Out of the hands of the thread that accepted it.
+        let prepare = || {
+            stream.set_nodelay(true)?;
+            let local_addr = stream.local_addr()?;
+            let stream = stream.into_std()?;
+            Ok((seat.register(|| TcpStream::from_std(stream))?, local_addr))
+        };
+        let (stream, local_addr) = match prepare() {
+            Ok(prepared) => prepared,
+            Err::<_, io::Error>(error) => {
                 debug!(%remote_addr, %error, "a connection ended before it began");
                 return;
             }
@@ -167,7 +175,7 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
         let tick = Arc::clone(&self.connections.tick);
         let connection = Connection::new(read, Arc::clone(&peer), Arc::clone(&self.handler), tick);
         let connections = Arc::clone(&self.connections);
-        self.runtime.spawn("connection", async move {
+        seat.spawn("connection", async move {
             connection.run().await;
             connections.peers.lock().remove(&peer.id());
             drop(permit);

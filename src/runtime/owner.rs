@@ -5,7 +5,8 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
@@ -24,12 +25,64 @@ pub struct Runtime(Arc<Owned>);
 #[derive(Debug)]
 struct Owned {
     handle: tokio::runtime::Handle,
+    /// Threads for connections; without them connections run where everything else does.
+    reactors: OnceLock<Vec<Arc<Reactor>>>,
     tasks: TaskTracker,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
     /// Threads wait on these; a stop rings them all, so that no thread sleeps through it.
     parkers: Mutex<Vec<Parker>>,
     shutdown: Shutdown,
     clock: SharedClock,
+}
+
+/// A thread that looks for what has arrived for its connections, and runs their tasks: none is handed to another thread.
+#[derive(Debug)]
+struct Reactor {
+    handle: tokio::runtime::Handle,
+    connections_count: AtomicUsize,
+}
+
+/// A connection's place on a reactor, until dropped.
+#[derive(Debug)]
+pub struct Seat {
+    runtime: Runtime,
+    reactor: Option<Arc<Reactor>>,
+}
+
+impl Seat {
+    fn handle(&self) -> &tokio::runtime::Handle {
+        self.reactor.as_ref().map_or(&self.runtime.0.handle, |reactor| &reactor.handle)
+    }
+
+    /// What is registered inside `register` (a socket) is looked after by the reactor.
+    pub fn register<T>(&self, register: impl FnOnce() -> T) -> T {
+        let _entered = self.handle().enter();
+        register()
+    }
+
+    /// As `Runtime::spawn`, on the reactor.
+    pub fn spawn<F>(self, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let handle = self.handle().clone();
+        let tasks = self.runtime.0.tasks.clone();
+        let seated = async move {
+            let output = future.await;
+            drop(self);
+            output
+        };
+        Task(tasks.spawn_on(CaughtTask { name, future: Box::pin(seated) }, &handle))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(reactor) = &self.reactor {
+            reactor.connections_count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A spawned task; dropping it lets the task run on (the runtime owns it).
@@ -57,6 +110,7 @@ impl Runtime {
     pub fn new(handle: tokio::runtime::Handle, clock: SharedClock) -> Self {
         Self(Arc::new(Owned {
             handle,
+            reactors: OnceLock::new(),
             tasks: TaskTracker::new(),
             threads: Mutex::new(Vec::new()),
             parkers: Mutex::new(Vec::new()),
@@ -76,6 +130,32 @@ impl Runtime {
 
     pub fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown
+    }
+
+    /// Gives connections threads of their own, as many as the runtime has: a wake on the thread that runs the task costs no switch, and
+    /// two that share their tasks wake each other for every second message. `tasks_per_look`: so many run before it is looked for what
+    /// has arrived meanwhile.
+    pub fn start_reactors(&self, tasks_per_look: u32) -> io::Result<()> {
+        let mut reactors = Vec::new();
+        for _ in 0..self.0.handle.metrics().num_workers() {
+            let reactor = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(tasks_per_look).build()?;
+            reactors.push(Arc::new(Reactor { handle: reactor.handle().clone(), connections_count: AtomicUsize::new(0) }));
+            let tasks = self.0.tasks.clone();
+            // It ends when the stop has begun and no task is left.
+            self.thread("reactor", move || reactor.block_on(tasks.wait()))?;
+        }
+        assert!(self.0.reactors.set(reactors).is_ok(), "reactors are started once");
+        Ok(())
+    }
+
+    /// On the reactor with the fewest connections.
+    pub fn seat(&self) -> Seat {
+        let reactors = self.0.reactors.get().map_or(&[][..], Vec::as_slice);
+        let reactor = reactors.iter().min_by_key(|reactor| reactor.connections_count.load(Ordering::Relaxed)).cloned();
+        if let Some(reactor) = &reactor {
+            reactor.connections_count.fetch_add(1, Ordering::Relaxed);
+        }
+        Seat { runtime: self.clone(), reactor }
     }
 
     /// Starts a task. A panic in it is logged with its name and ends only the task.
@@ -196,6 +276,35 @@ mod tests {
         let stuck = runtime.spawn("stuck", std::future::pending::<()>());
         assert!(!runtime.stop(Duration::from_millis(20)).await);
         stuck.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_sit_on_the_reactor_with_the_fewest_until_the_stop() {
+        let runtime = Runtime::current(SystemClock::shared());
+        runtime.start_reactors(4).unwrap();
+        let here = |runtime: &Runtime, ends: bool| {
+            let shutdown = runtime.shutdown().clone();
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let task = runtime.seat().spawn("connection", async move {
+                sender.send((thread::current().id(), thread::current().name().map(str::to_owned))).unwrap();
+                if !ends {
+                    shutdown.begun().await;
+                }
+            });
+            (receiver, task)
+        };
+        let (first, _first) = here(&runtime, false);
+        let (second, _second) = here(&runtime, false);
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert_ne!(first.0, second.0);
+        assert_eq!((first.1.as_deref(), second.1.as_deref()), (Some("reactor"), Some("reactor")));
+        for _ in 0..3 {
+            let (third, task) = here(&runtime, true);
+            let third = third.await.unwrap();
+            assert!(task.join().await.is_some());
+            assert_eq!(third.0, first.0, "the one before it has left its seat");
+        }
+        assert!(runtime.stop(Duration::from_secs(5)).await);
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ pub enum StartError {
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
 pub fn run(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let connections = ConnectionLimit::new(raise_open_files());
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("reactor").event_interval(TASKS_PER_LOOK).build();
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("server").build();
     let threads = threads.map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
     let outcome = threads.block_on(serve(plan, connections, say));
     threads.shutdown_timeout(Duration::from_millis(100));
@@ -65,6 +65,7 @@ async fn serve(plan: Plan, connections: ConnectionLimit, say: &dyn Fn(&str)) -> 
         }
     };
     let runtime = Runtime::current(SystemClock::shared());
+    runtime.start_reactors(TASKS_PER_LOOK).map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
     let fs = Fs::machine();
 
     for line in &plan.differences {
