@@ -16,6 +16,7 @@ mod query_message;
 mod reply;
 mod send_back;
 mod send_message;
+mod send_properties;
 
 use std::sync::Arc;
 

@@ -5,20 +5,21 @@
 //! comes first. The client's properties travel as its bytes: what the broker adds is appended, what it takes away is cut out.
 //! Knows nothing of files or sockets; a send that waits for the disk leaves a completion.
 
-use std::cell::RefCell;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use ferrocket_protocol::body::topic::{TopicConfig, TopicFilterType, topic_sys_flag};
 use ferrocket_protocol::header::send::SendFields;
-use ferrocket_protocol::message::{MessageInner, id, properties, property, sys_flag, tags_code};
+use ferrocket_protocol::message::{MessageInner, id, property, sys_flag, tags_code};
 use ferrocket_protocol::{RemotingCommand, Str, perm, response_code, topic_names, version};
 
 use super::checks;
 use super::lane::Disk;
 use super::reply::{Cold, Place, Refusal, Reply, SentReply, UniqueKey};
+use super::send_properties::{Seen, copy_client_properties, put_pair, put_together};
 use crate::broker::Broker;
 use crate::broker::topics::{Found, Topic};
 use crate::broker::transaction::half;
@@ -31,14 +32,6 @@ use crate::store::{ColdPut, PutMessageStatus, PutResult};
 const DLQ_QUEUES: i32 = 1;
 /// The longest topic that a batch may go to, in characters.
 const BATCH_TOPIC_CHARS_MAX: usize = 127;
-
-/// Room for the properties of a good many messages; longer ones get memory of their own.
-const PROPERTIES_BYTES: usize = 4096;
-
-thread_local! {
-    /// Where this thread puts properties together: free again when the message is in the log.
-    static PROPERTIES: RefCell<BytesMut> = RefCell::default();
-}
 
 pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     let header = SendFields::read(request).map_err(super::unreadable)?;
@@ -85,6 +78,11 @@ enum Refused {
     InWords(Refusal),
     /// With an exception that nobody caught: SYSTEM_ERROR, and no fields.
     ByFailure(Refusal),
+}
+
+/// NumberFormatException, as it is told.
+fn not_a_number(text: impl Display) -> Refused {
+    Refused::ByFailure(Refusal::system_error(format!("For input string: \"{text}\"")))
 }
 
 impl From<Refusal> for Refused {
@@ -239,7 +237,7 @@ impl Send<'_> {
             return Err(Refusal::new(response_code::MESSAGE_ILLEGAL, "Required message key is missing").into());
         }
         let reconsume_times = self.header.reconsume_times.unwrap_or(0);
-        let delay_level = if is_dead { -1 } else { seen.delay_level()? };
+        let delay_level = if is_dead { -1 } else { seen.delay_level().map_err(not_a_number)? };
         let is_half = seen.is_half() && !(reconsume_times > 0 && delay_level > 0);
         if is_half && self.config.reject_transaction_message {
             return Err(forbidden(self.config, "sending transaction message is forbidden").into());
@@ -479,154 +477,6 @@ struct Sent {
     unique_key: UniqueKey,
     /// A topic was made for this send.
     has_new_topic: bool,
-}
-
-/// What one walk over the client's properties finds. Of a name that comes twice the later value counts.
-#[derive(Default)]
-struct Seen<'a> {
-    unique_key: Option<&'a [u8]>,
-    /// Where the unique key begins, as long as every part before it is a pair.
-    unique_key_at: usize,
-    tags: Option<&'a [u8]>,
-    keys: Option<&'a [u8]>,
-    delay: Option<&'a [u8]>,
-    transaction: Option<&'a [u8]>,
-    priority: Option<&'a [u8]>,
-    lite_topic: Option<&'a [u8]>,
-    has_timer: bool,
-    has_timer_out: bool,
-    has_sharding_key: bool,
-    has_inner_number: bool,
-    has_pop_check_point: bool,
-    /// One of the three that the broker sets itself.
-    has_stamp: bool,
-    /// There are parts that no reader would see.
-    is_ragged: bool,
-    /// The last separator is missing.
-    has_open_end: bool,
-}
-
-impl<'a> Seen<'a> {
-    fn scan(properties: &'a [u8]) -> Self {
-        let mut seen = Self::default();
-        let mut bytes_seen = 0;
-        for (name, value) in properties::iter(properties) {
-            let value_at = bytes_seen + name.len() + 1;
-            bytes_seen = value_at + value.len() + 1;
-            // The first letter sends most of the user's own properties on their way.
-            match name.first() {
-                Some(b'U') if name == property::UNIQ_KEY.as_bytes() => {
-                    (seen.unique_key, seen.unique_key_at) = (Some(value), value_at);
-                }
-                Some(b'K') if name == property::KEYS.as_bytes() => seen.keys = Some(value),
-                Some(b'D') if name == property::DELAY.as_bytes() => seen.delay = Some(value),
-                Some(b'P') if name == property::POP_CK.as_bytes() => seen.has_pop_check_point = true,
-                Some(b'M') if name == property::MSG_REGION.as_bytes() => seen.has_stamp = true,
-                Some(b'C') if name == property::CLUSTER.as_bytes() => seen.has_stamp = true,
-                Some(b'I') if name == property::INNER_NUM.as_bytes() => seen.has_inner_number = true,
-                Some(b'T') => match name {
-                    _ if name == property::TAGS.as_bytes() => seen.tags = Some(value),
-                    _ if name == property::TRACE_ON.as_bytes() => seen.has_stamp = true,
-                    _ if name == property::TRAN_MSG.as_bytes() => seen.transaction = Some(value),
-                    _ if name == property::TIMER_OUT_MS.as_bytes() => seen.has_timer_out = true,
-                    _ if TIMER_NAMES.iter().any(|timer| name == timer.as_bytes()) => seen.has_timer = true,
-                    _ => {}
-                },
-                Some(b'_') => match name {
-                    _ if name == property::PRIORITY.as_bytes() => seen.priority = Some(value),
-                    _ if name == property::LITE_TOPIC.as_bytes() => seen.lite_topic = Some(value),
-                    _ if name == property::SHARDING_KEY.as_bytes() => seen.has_sharding_key = true,
-                    _ => {}
-                },
-                _ => {}
-            }
-        }
-        seen.has_open_end = properties.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR);
-        seen.is_ragged = bytes_seen != properties.len() + usize::from(seen.has_open_end);
-        seen
-    }
-
-    /// The client's own key as a part of `properties`, which begin with those that were scanned unless something was cut out.
-    fn unique_key_in(&self, properties: &Bytes, is_whole: bool) -> UniqueKey {
-        let Some(key) = self.unique_key else { return UniqueKey::None };
-        UniqueKey::Client(if is_whole && !self.is_ragged {
-            properties.slice(self.unique_key_at..self.unique_key_at + key.len())
-        } else {
-            Bytes::copy_from_slice(key)
-        })
-    }
-
-    fn delay_level(&self) -> Result<i32, Refused> {
-        let Some(value) = self.delay else { return Ok(0) };
-        let text = String::from_utf8_lossy(value);
-        text.parse().map_err(|_| Refused::ByFailure(Refusal::system_error(format!("For input string: \"{text}\""))))
-    }
-
-    fn is_half(&self) -> bool {
-        self.transaction.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
-    }
-
-    fn is_timer(&self) -> bool {
-        self.has_timer && !self.has_timer_out
-    }
-
-    /// A priority of 0 or more.
-    fn priority(&self) -> Option<i32> {
-        self.priority.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).filter(|priority| *priority >= 0)
-    }
-
-    /// TopicMessageType#parseFromMessageProperty: the other kinds come first.
-    fn is_priority_message(&self) -> bool {
-        !self.is_half() && self.delay.is_none() && !self.has_timer && !self.has_sharding_key
-    }
-}
-
-const TIMER_NAMES: [&str; 3] = [property::TIMER_DELIVER_MS, property::TIMER_DELAY_SEC, property::TIMER_DELAY_MS];
-
-/// The client's properties without those in `cut`, closed by a separator so that more can follow.
-fn copy_client_properties(out: &mut BytesMut, client: &[u8], seen: &Seen<'_>, cut: &[&'static str]) {
-    if cut.is_empty() && !seen.is_ragged {
-        out.put_slice(client);
-        if seen.has_open_end {
-            out.put_u8(properties::PROPERTY_SEPARATOR);
-        }
-        return;
-    }
-    for (name, value) in properties::iter(client) {
-        if !cut.iter().any(|cut| name == cut.as_bytes()) {
-            out.put_slice(name);
-            out.put_u8(properties::NAME_VALUE_SEPARATOR);
-            out.put_slice(value);
-            out.put_u8(properties::PROPERTY_SEPARATOR);
-        }
-    }
-}
-
-/// Properties of about so many bytes, as `write` makes them.
-fn put_together(bytes: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-    if bytes > PROPERTIES_BYTES {
-        let mut own = BytesMut::with_capacity(bytes);
-        write(&mut own);
-        return own.freeze();
-    }
-    PROPERTIES.with_borrow_mut(|shared| {
-        if shared.capacity() < bytes {
-            shared.reserve(PROPERTIES_BYTES);
-        }
-        // What a panic left behind belongs to no message.
-        shared.clear();
-        write(shared);
-        shared.split().freeze()
-    })
-}
-
-/// Appends a pair to properties that are closed by a separator.
-#[inline(always)]
-fn put_pair(out: &mut BytesMut, name: &str, value: &[u8]) {
-    out.put_slice(name.as_bytes());
-    out.put_u8(properties::NAME_VALUE_SEPARATOR);
-    out.put_slice(value);
-    out.put_u8(properties::PROPERTY_SEPARATOR);
 }
 
 fn is_multi_tag(topic: &Topic) -> bool {
