@@ -343,3 +343,21 @@ impl MessageStore {
         checkpoint.position_file.write(&position)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_ahead_follows_the_growth_since_the_last_look() {
+        let mut keeper = Keeper::new(false);
+        let mut look = |end, now| {
+            keeper.look_at_growth(end, now);
+            keeper.growth_bytes
+        };
+        look(1_000_000, 1_000_000_000);
+        assert_eq!(look(3_000_000, 1_200_000_000), 1_000_000, "2 MB in 200 ms");
+        assert_eq!(look(4_000_000, 1_200_000_001), 20_000_000, "1 MB at once counts as 5 ms");
+        assert_eq!(look(4_000_000, 1_400_000_000), 0);
+    }
+}
