@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::meter::Usage;
 use super::original::{Heap, Original, PATIENCE};
 use super::server::Server;
 use super::suite::{Choice, measured, on_echo, on_server};
@@ -63,6 +64,10 @@ pub(in crate::cli) struct CompareArgs {
 /// A run on a machine that did something else says little.
 const STEAL_PERCENT_MAX: f64 = 2.0;
 const FOREIGN_CPU_PERCENT_MAX: f64 = 5.0;
+/// A server counts as settled when it uses no more of a core, or after so many looks.
+const SETTLED_CORE_SHARE: f64 = 0.2;
+const SETTLE_LOOK: Duration = Duration::from_millis(300);
+const SETTLE_LOOKS_MAX: usize = 30;
 const START_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
@@ -160,6 +165,7 @@ impl Visit<'_> {
             server.first_send(self.args.addr, START_MAX, self.runtime).await?;
             self.warm_up()?;
             for workload in workloads {
+                self.settle(server.id()).await?;
                 let mut line = on_server(workload, self.args.addr, self.args.seconds);
                 line.extend(["--server-pid".to_owned(), server.id().to_string()]);
                 lines.measure(workload, &line, self.contender.name(), self.number, self.args.retries)?;
@@ -178,6 +184,20 @@ impl Visit<'_> {
             }
         }
         self.clear()
+    }
+
+    /// What the workload before it left to the disk and to the server (an index that is behind) is not the next one's load.
+    async fn settle(&self, server_pid: u32) -> Result<(), BenchError> {
+        rustix::fs::sync();
+        for _ in 0..SETTLE_LOOKS_MAX {
+            let before = Usage::of(server_pid)?.cpu_seconds;
+            self.runtime.clock().sleep(SETTLE_LOOK).await;
+            let share = (Usage::of(server_pid)?.cpu_seconds - before) / SETTLE_LOOK.as_secs_f64();
+            if share <= SETTLED_CORE_SHARE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn home(&self) -> PathBuf {
