@@ -30,18 +30,32 @@ const BEGIN: &str = "<!-- made by ferrocket bench table: begin -->";
 const END: &str = "<!-- made by ferrocket bench table: end -->";
 
 pub(super) fn run(args: &TableArgs) -> Result<(), BenchError> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<Value> = Vec::new();
+    let mut rounds_before = 0;
     for file in &args.files {
         let wrong = |error: String| BenchError::Process { file: file.clone(), error };
         let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-        for line in text.lines() {
-            lines.push(serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?);
-        }
+        let of_file =
+            text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>().map_err(|error| wrong(error.to_string()))?;
+        rounds_before = append_rounds(&mut lines, of_file, rounds_before);
     }
     let names: Vec<String> = args.files.iter().map(|file| file.display().to_string()).collect();
     let table = of(&lines, &names.join(", "));
     say(&table)?;
     args.page.as_deref().map_or(Ok(()), |page| write(page, &table))
+}
+
+/// Each file counts its rounds from 0; together they are different rounds. The number of the next one.
+fn append_rounds(lines: &mut Vec<Value>, of_file: Vec<Value>, rounds_before: u64) -> u64 {
+    let mut next = rounds_before;
+    for mut line in of_file {
+        if let Some(round) = line["round"].as_u64() {
+            line["round"] = (rounds_before + round).into();
+            next = next.max(rounds_before + round + 1);
+        }
+        lines.push(line);
+    }
+    next
 }
 
 /// Between the marks; what stands around them stays.
@@ -270,6 +284,17 @@ mod tests {
         assert!(row.contains("4 x msg/s: **not met**") && row.contains("5 x CPU µs/msg: met"), "{row}");
         assert!(row.contains("150 anonymous MiB: not compared") && row.ends_with("| 41 % |"), "{row}");
         assert!(!table.contains('†'), "the void run is not needed");
+    }
+
+    #[test]
+    fn rounds_of_several_files_are_different_rounds() {
+        let mut lines = Vec::new();
+        let first = vec![json!({"machine": "m"}), run(OURS, 0, 40.0, 1.0, None), run("4.9.7 lean", 0, 10.0, 1.0, None)];
+        let second = vec![run(OURS, 0, 100.0, 1.0, None), run("4.9.7 lean", 0, 20.0, 1.0, None)];
+        let rounds_before = append_rounds(&mut lines, first, 0);
+        assert_eq!((rounds_before, append_rounds(&mut lines, second, rounds_before)), (1, 2));
+        let table = of(&lines, "f, g");
+        assert!(table.contains("| 4.50 (4.00 to 5.00) x |"), "{table}");
     }
 
     #[test]
