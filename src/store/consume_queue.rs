@@ -1,78 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One ConsumeQueue: 20-byte units (physical offset, size, tagsCode) in Java's files, its newest ones in memory.
 //!
-//! Units reach the files in batches by `write_pending`; nothing is mapped and no file stays open here. A queue is loaded when
-//! it is first used. It believes a unit on the disk only if the log has that very message there.
+//! Units reach the files in batches by `write_pending`; nothing is mapped and no file stays open here. What the files hold is
+//! found out by `load`.
 
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use tracing::{info, warn};
 
-use super::commit_log::CommitLog;
 use super::mapped_file_queue::file_name;
 use super::queue_table::QueueFiles;
-use super::{StoreError, at_path};
+use super::unit::{UNIT_BYTES, Unit};
 
-pub(super) const UNIT_BYTES: usize = 20;
+mod load;
+
+use load::first_at_or_after;
 
 /// Units that stay in memory after they were written, for consumers at the tail.
 const TAIL_UNITS_KEPT: usize = 64;
-
-/// Units of a file that are read at once when its queue is loaded: not quite a page.
-const HEAD_UNITS: usize = 200;
-
-/// Blanks that recovery puts before a message. More messages than these do not get lost: then the record is damaged.
-const MISSING_UNITS_MAX: i64 = 1_000_000;
-
-/// Half of what positions in bytes can express, so that no sum of them overflows.
-const OFFSET_MAX: i64 = i64::MAX / 2 / UNIT_BYTES as i64;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unit {
-    pub physical_offset: i64,
-    pub size: i32,
-    pub tags_code: i64,
-}
-
-impl Unit {
-    /// Fills the places before a queue's first message when that is not number 0.
-    pub(super) const BLANK: Self = Self { physical_offset: 0, size: i32::MAX, tags_code: 0 };
-
-    pub(super) fn decode(bytes: &[u8; UNIT_BYTES]) -> Self {
-        Self {
-            physical_offset: i64::from_be_bytes(bytes[..8].try_into().expect("eight bytes")),
-            size: i32::from_be_bytes(bytes[8..12].try_into().expect("four bytes")),
-            tags_code: i64::from_be_bytes(bytes[12..].try_into().expect("eight bytes")),
-        }
-    }
-
-    pub(super) fn encode(&self) -> [u8; UNIT_BYTES] {
-        let mut bytes = [0; UNIT_BYTES];
-        bytes[..8].copy_from_slice(&self.physical_offset.to_be_bytes());
-        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
-        bytes[12..].copy_from_slice(&self.tags_code.to_be_bytes());
-        bytes
-    }
-
-    /// Java's test for "something was written here".
-    pub(super) fn is_valid(&self) -> bool {
-        self.physical_offset >= 0 && self.size > 0
-    }
-
-    pub(super) fn is_blank(&self) -> bool {
-        *self == Self::BLANK
-    }
-
-    pub(super) fn end_offset(&self) -> i64 {
-        self.physical_offset + i64::from(self.size)
-    }
-}
 
 pub(super) struct ConsumeQueue {
     pub(super) topic: Arc<str>,
@@ -159,183 +108,9 @@ impl ConsumeQueue {
         self.is_loaded() && self.cold_puts.load(Ordering::Acquire) == 0
     }
 
-    /// Finds out what the files hold, once.
-    pub(super) fn ensure_loaded(&self, files: &QueueFiles, log: &CommitLog) -> Result<(), StoreError> {
-        if self.is_loaded() {
-            return Ok(());
-        }
-        let mut inner = self.inner.lock();
-        if self.is_loaded() {
-            return Ok(());
-        }
-        self.load(&mut inner, files, log)?;
-        self.visible.store(inner.next, Ordering::Release);
-        self.loaded.store(true, Ordering::Release);
-        Ok(())
-    }
-
     /// A queue that has no directory has nothing to load.
     pub(super) fn set_empty(&self) {
         self.loaded.store(true, Ordering::Release);
-    }
-
-    fn load(&self, inner: &mut Inner, files: &QueueFiles, log: &CommitLog) -> Result<(), StoreError> {
-        inner.files = self.list(files)?;
-        let units_per_file = files.file_bytes as i64 / UNIT_BYTES as i64;
-        // From the last file back to the first one that holds anything: that is where the queue ends.
-        let mut on_disk = None;
-        let mut head = Head::default();
-        while let Some(&start) = inner.files.last() {
-            let first = start / UNIT_BYTES as i64;
-            head = self.read_head(files, start).map_err(at_path("read", &self.path_of(start)))?;
-            let count = self.count_valid(files, &head, units_per_file).map_err(at_path("read", &self.path_of(start)))?;
-            if count > 0 {
-                on_disk = Some((first, first + count));
-                break;
-            }
-            if inner.files.len() == 1 {
-                on_disk = Some((first, first));
-                break;
-            }
-            // An empty file behind a full one: it is created anew when it is needed.
-            inner.files.pop();
-            files.forget(self, start);
-            files.fs.remove_file(&self.path_of(start)).map_err(at_path("remove", &self.path_of(start)))?;
-        }
-        let Some((_, end)) = on_disk else { return Ok(()) };
-        let floor = inner.files[0] / UNIT_BYTES as i64;
-        let unit = |offset| head.unit(offset).map_or_else(|| self.unit_on_disk(files, offset), Ok);
-        let mut next = end;
-        while next > floor {
-            let unit = unit(next - 1).map_err(at_path("read", &self.dir))?;
-            if unit.is_blank() || self.log_agrees(log, next - 1, &unit).map_err(at_path("read the log for", &self.dir))? {
-                break;
-            }
-            next -= 1;
-        }
-        if next < end {
-            warn!(topic = %self.topic, queue_id = self.queue_id, from = end, to = next, "cutting units that the log does not have");
-            self.erase(inner, files, next, end)?;
-        }
-        inner.next = next;
-        inner.written = next;
-        inner.tail_base = next;
-        if next > floor {
-            let last = unit(next - 1).map_err(at_path("read", &self.dir))?;
-            inner.max_physical_end = if last.is_blank() { 0 } else { last.end_offset() };
-        }
-        let min = first_at_or_after(floor..inner.next, log.min_offset(), unit);
-        let min = min.map_err(at_path("read", &self.dir))?;
-        self.min.store(min, Ordering::Release);
-        Ok(())
-    }
-
-    /// The unit's message is in the log, or its part of the log has expired.
-    fn log_agrees(&self, log: &CommitLog, offset: i64, unit: &Unit) -> io::Result<bool> {
-        if unit.physical_offset < log.min_offset() {
-            return Ok(true);
-        }
-        Ok(unit.end_offset() <= log.max_offset() && log.has_message(unit.physical_offset, unit.size, &self.topic, self.queue_id, offset)?)
-    }
-
-    fn list(&self, files: &QueueFiles) -> Result<Vec<i64>, StoreError> {
-        let entries = match files.fs.read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            read => read.map_err(at_path("list", &self.dir))?,
-        };
-        let mut found = Vec::new();
-        for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
-            let path = self.dir.join(&entry.name);
-            let Ok(start) = entry.name.parse::<i64>() else { return Err(StoreError::ForeignFile { path }) };
-            found.push((start, files.fs.metadata(&path).map_err(at_path("look at", &path))?.len));
-        }
-        found.sort_unstable();
-        // A power cut can leave a file's name without its length. At the end it goes, as in Java; before files that were luckier
-        // its units are blank until recovery, which starts before everything that was not synced, writes them anew.
-        while let Some((start, _)) = found.pop_if(|(_, bytes)| *bytes == 0) {
-            let path = self.path_of(start);
-            files.fs.remove_file(&path).map_err(at_path("remove", &path))?;
-        }
-        for &(start, bytes) in &found {
-            let path = self.path_of(start);
-            if bytes == 0 {
-                warn!(path = %path.display(), "a ConsumeQueue file lost its length");
-                let file = files.fs.open(&path).map_err(at_path("open", &path))?;
-                file.set_len(files.file_bytes).map_err(at_path("lengthen", &path))?;
-            } else if bytes != files.file_bytes {
-                return Err(StoreError::WrongLength { path, found: bytes, expected: files.file_bytes, key: "mappedFileSizeConsumeQueue" });
-            }
-        }
-        Ok(found.into_iter().map(|(start, _)| start).collect())
-    }
-
-    /// The first units of a file, at one go: in a store of many queues most have no more.
-    fn read_head(&self, files: &QueueFiles, file_start: i64) -> io::Result<Head> {
-        let mut bytes = vec![0; HEAD_UNITS * UNIT_BYTES];
-        let read = files.open(self, file_start, true)?.read_at(&mut bytes, 0)?;
-        bytes.truncate(read - read % UNIT_BYTES);
-        Ok(Head { first: file_start / UNIT_BYTES as i64, bytes })
-    }
-
-    /// How many units from the start of a file are written; they are written without gaps.
-    fn count_valid(&self, files: &QueueFiles, head: &Head, units_per_file: i64) -> io::Result<i64> {
-        let in_head = head.units().take_while(Unit::is_valid).count() as i64;
-        if in_head < head.units().len() as i64 {
-            return Ok(in_head);
-        }
-        let (mut low, mut high) = (in_head, units_per_file);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.unit_on_disk(files, head.first + middle)?.is_valid() {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    fn unit_on_disk(&self, files: &QueueFiles, offset: i64) -> io::Result<Unit> {
-        let mut bytes = [0; UNIT_BYTES];
-        let at = offset * UNIT_BYTES as i64;
-        let file_start = at - at % files.file_bytes as i64;
-        let read = files.open(self, file_start, true)?.read_at(&mut bytes, (at - file_start) as u64)?;
-        if read < UNIT_BYTES {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(Unit::decode(&bytes))
-    }
-
-    /// Makes units on the disk invalid again.
-    fn erase(&self, inner: &mut Inner, files: &QueueFiles, from: i64, to: i64) -> Result<(), StoreError> {
-        let mut at = from * UNIT_BYTES as i64;
-        let end = to * UNIT_BYTES as i64;
-        let file_bytes = files.file_bytes as i64;
-        while at < end {
-            let file_start = at - at % file_bytes;
-            let part = (end - at).min(file_start + file_bytes - at);
-            if inner.files.contains(&file_start) {
-                let path = self.path_of(file_start);
-                let file = files.open(self, file_start, true).map_err(at_path("open", &path))?;
-                file.write_at(&vec![0; part as usize], (at - file_start) as u64).map_err(at_path("write", &path))?;
-                if !inner.unsynced.contains(&file_start) {
-                    inner.unsynced.push(file_start);
-                }
-            }
-            at += part;
-        }
-        // Files that begin behind the end hold nothing any more.
-        let keep = from * UNIT_BYTES as i64;
-        while let Some(&last) = inner.files.last() {
-            if last <= keep || inner.files.len() == 1 {
-                break;
-            }
-            inner.files.pop();
-            inner.unsynced.retain(|start| *start != last);
-            files.forget(self, last);
-            files.fs.remove_file(&self.path_of(last)).map_err(at_path("remove", &self.path_of(last)))?;
-        }
-        Ok(())
     }
 
     fn unit(&self, inner: &Inner, files: &QueueFiles, offset: i64) -> io::Result<Unit> {
@@ -497,86 +272,6 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Recovery: the record at this place of the log belongs at `offset`. The first one that a recovery meets cuts the queue
-    /// there, since all that follow are met as well.
-    pub(super) fn redispatch(&self, files: &QueueFiles, offset: i64, unit: Unit) -> Result<(), StoreError> {
-        let mut inner = self.inner.lock();
-        let empty = inner.files.is_empty() && inner.next == 0;
-        if !(0..=OFFSET_MAX).contains(&offset) || (!empty && offset - inner.next > MISSING_UNITS_MAX) {
-            let (next, at) = (inner.next, unit.physical_offset);
-            warn!(topic = %self.topic, queue_id = self.queue_id, offset, next, at, "a record whose queue offset cannot be right is not readable");
-            return Ok(());
-        }
-        if !inner.redispatched {
-            inner.redispatched = true;
-            if offset < inner.next {
-                let end = inner.next;
-                self.erase(&mut inner, files, offset, end)?;
-                inner.next = offset;
-                inner.written = inner.written.min(offset);
-                inner.tail.clear();
-                inner.tail_base = offset;
-                let min = self.min.load(Ordering::Relaxed).min(offset);
-                self.min.store(min, Ordering::Release);
-                self.visible.store(offset, Ordering::Release);
-            }
-        }
-        if offset < inner.next {
-            // Java appends a message with a wrong queue offset at the queue's end; so its log may hold two with one offset.
-            warn!(topic = %self.topic, queue_id = self.queue_id, offset, next = inner.next, "a second message with this offset is not readable");
-            return Ok(());
-        }
-        if offset > inner.next {
-            if empty {
-                info!(topic = %self.topic, queue_id = self.queue_id, offset, "the queue begins here: older messages have expired");
-                // Blanks from the start of the file that holds the first message, as Java writes them.
-                let units_per_file = files.file_bytes as i64 / UNIT_BYTES as i64;
-                inner.next = offset - offset % units_per_file;
-                inner.written = inner.next;
-                inner.tail_base = inner.next;
-                self.min.store(offset, Ordering::Release);
-            } else {
-                warn!(topic = %self.topic, queue_id = self.queue_id, from = inner.next, to = offset, "messages are missing: their places stay blank");
-            }
-            while inner.next < offset {
-                inner.push(&Unit::BLANK);
-            }
-        }
-        inner.push(&unit);
-        self.visible.store(inner.next, Ordering::Release);
-        Ok(())
-    }
-
-    /// One unit as the files have it, of a queue that may not be loaded yet.
-    pub(super) fn unit_before_loading(&self, files: &QueueFiles, offset: i64) -> Option<Unit> {
-        if !(0..=OFFSET_MAX).contains(&offset) {
-            return None;
-        }
-        self.unit_on_disk(files, offset).ok().filter(Unit::is_valid)
-    }
-
-    /// Recovery has found the end of the log: units behind it go.
-    pub(super) fn cut_behind(&self, files: &QueueFiles, log_end: i64) -> Result<(), StoreError> {
-        let mut inner = self.inner.lock();
-        if !self.is_loaded() || inner.max_physical_end <= log_end {
-            return Ok(());
-        }
-        let floor = inner.files.first().map_or(inner.tail_base, |start| start / UNIT_BYTES as i64);
-        let failed = at_path("read", &self.dir);
-        let next = first_at_or_after(floor..inner.next, log_end, |offset| self.unit(&inner, files, offset)).map_err(&failed)?;
-        let end = inner.next;
-        self.erase(&mut inner, files, next, end)?;
-        let in_tail = (next - inner.tail_base).max(0) as usize * UNIT_BYTES;
-        inner.tail.truncate(in_tail);
-        inner.tail_base = inner.tail_base.min(next);
-        inner.written = inner.written.min(next);
-        inner.next = next;
-        let last = if next > floor { Some(self.unit(&inner, files, next - 1).map_err(&failed)?) } else { None };
-        inner.max_physical_end = last.filter(|last| !last.is_blank()).map_or(0, |last| last.end_offset());
-        self.visible.store(next, Ordering::Release);
-        Ok(())
-    }
-
     /// The end in the log of the last message; -1 when the queue is empty.
     pub(super) fn max_physical_end(&self) -> i64 {
         let inner = self.inner.lock();
@@ -645,51 +340,6 @@ impl ConsumeQueue {
     }
 }
 
-/// The first units of a file.
-#[derive(Default)]
-struct Head {
-    first: i64,
-    bytes: Vec<u8>,
-}
-
-impl Head {
-    fn units(&self) -> impl ExactSizeIterator<Item = Unit> {
-        self.bytes.as_chunks().0.iter().map(Unit::decode)
-    }
-
-    fn unit(&self, offset: i64) -> Option<Unit> {
-        let at = usize::try_from(offset - self.first).ok()?;
-        self.bytes.as_chunks().0.get(at).map(Unit::decode)
-    }
-}
-
-/// The first of these offsets whose message is at `physical` in the log or behind it; their end without one.
-fn first_at_or_after(offsets: Range<i64>, physical: i64, unit: impl Fn(i64) -> io::Result<Unit>) -> io::Result<i64> {
-    let (mut low, mut high, mut found) = (offsets.start, offsets.end, offsets.end);
-    let mut middle = low;
-    while low < high {
-        // A blank says nothing of what lies before it: the next message does.
-        let mut probe = middle;
-        let unit = loop {
-            if probe == high {
-                break None;
-            }
-            let unit = unit(probe)?;
-            if !unit.is_blank() {
-                break Some(unit);
-            }
-            probe += 1;
-        };
-        match unit {
-            Some(unit) if unit.physical_offset < physical => low = probe + 1,
-            Some(_) => (found, high) = (probe, middle),
-            None => high = middle,
-        }
-        middle = low + (high - low) / 2;
-    }
-    Ok(found)
-}
-
 /// A put that found its queue not loaded. Until it is dropped later puts of that queue wait behind it, so that they keep their order.
 pub struct ColdPut {
     queue: Arc<ConsumeQueue>,
@@ -752,23 +402,5 @@ impl Tail<'_> {
 
     pub(super) fn push(&mut self, unit: &Unit) {
         self.inner.push(unit);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// store-and-ha.md §14.
-    #[test]
-    fn units_are_bytes_of_the_original() {
-        let unit = Unit { physical_offset: 1000, size: 154, tags_code: 2_598_919 };
-        let mut bytes = Vec::new();
-        bytes.extend_from_slice(&1000_i64.to_be_bytes());
-        bytes.extend_from_slice(&0x9a_i32.to_be_bytes());
-        bytes.extend_from_slice(&0x27a807_i64.to_be_bytes());
-        assert_eq!(unit.encode()[..], bytes);
-        assert_eq!(Unit::decode(&unit.encode()), unit);
-        assert_eq!(Unit::BLANK.encode(), [0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

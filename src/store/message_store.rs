@@ -1,28 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The store's only door: puts, and what every part of the store shares.
-//!
-//! A put is encoded outside the append lock; under it the record gets its offsets, is copied into the log and its unit pushed
-//! to its ConsumeQueue, so that both are in one order. Locks are taken in the order: append, one queue's tail, leaf locks.
+//! The store's only door: opening, stopping, and what every part of the store shares.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ferrocket_protocol::message::{
-    MessageInner, MessageView, batch, encode_record, layout, patch_record, properties, property, record_bytes, tags_code_of,
-};
-use ferrocket_protocol::topic_names;
+use ferrocket_protocol::message::MessageView;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::checkpoint::{self, Checkpoint, CheckpointFile, Indexed, Mark, Position, PositionFile};
-use super::commit_log::{AppendError, CommitLog, LogTail};
-use super::consume_queue::{ColdPut, ConsumeQueue, Unit};
+use super::commit_log::{CommitLog, LogTail};
+use super::consume_queue::ConsumeQueue;
 use super::flush::Waiters;
 use super::fs::{DiskUsage, Fs, FsLock};
 use super::index::Index;
@@ -32,16 +24,9 @@ use super::mapped_file_queue::MappedFileQueue;
 use super::queue_table::QueueTable;
 use super::record;
 use super::recover::Recovered;
-use super::stats::{PUTS_PER_TIMING, StoreStats};
-use super::{ArrivalListener, FlushDiskType, PutMessageStatus, PutResult, StoreConfig, StoreError, at_path};
+use super::stats::StoreStats;
+use super::{ArrivalListener, FlushDiskType, StoreConfig, StoreError, at_path};
 use crate::runtime::{Parker, Runtime, SharedClock};
-
-/// A thread's encode buffer above this is given back after use: one message of the largest size must not be kept by every thread.
-const ENCODE_BUFFER_KEPT_BYTES: usize = 512 * 1024;
-
-/// Store times do not go back with a clock that is corrected by this much. One that was far ahead is believed again at once, as in
-/// Java: otherwise every delayed message would count as overdue until the time it showed.
-const CLOCK_STEP_BACK_MILLIS_MAX: i64 = 1_000;
 
 /// A stop writes ConsumeQueues for so long. Files of new queues cost up to 0.3 ms each, and the whole stop has 4.5 s: what is not
 /// written is made from the log again.
@@ -50,10 +35,6 @@ const CLOSE_QUEUES_NANOS: u64 = 2_000_000_000;
 const CLOSE_SYNCED_MAX: usize = 40_000;
 /// A start writes ConsumeQueues that it made from the log for so long; the keeper writes the rest.
 const OPEN_QUEUES_NANOS: u64 = 200_000_000;
-
-thread_local! {
-    static ENCODE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 pub struct MessageStore {
     pub(super) config: ArcSwap<StoreConfig>,
@@ -308,296 +289,6 @@ impl MessageStore {
         }
     }
 
-    /// One message into the log and its queue. Readable when this returns, or with SYNC_FLUSH when it is on the disk.
-    pub fn put_message(&self, message: &MessageInner) -> PutResult {
-        self.answered(self.put_one(message, true)).expect("a put that may wait")
-    }
-
-    /// As `put_message`, but `Err` when the queue is not in memory: then nothing was done.
-    pub fn put_message_at_once(&self, message: &MessageInner) -> Result<PutResult, ColdPut> {
-        self.answered(self.put_one(message, false))
-    }
-
-    /// A batch: `message.body` holds its items, which all go to one place of one queue, or nowhere.
-    pub fn put_messages(&self, message: &MessageInner) -> PutResult {
-        self.answered(self.put_batch(message, true)).expect("a put that may wait")
-    }
-
-    /// As `put_messages`, but `Err` when the queue is not in memory: then nothing was done.
-    pub fn put_messages_at_once(&self, message: &MessageInner) -> Result<PutResult, ColdPut> {
-        self.answered(self.put_batch(message, false))
-    }
-
-    fn answered(&self, put: Result<PutResult, NotPut>) -> Result<PutResult, ColdPut> {
-        match put {
-            Ok(put) => Ok(put),
-            Err(NotPut::Refused(status)) => Ok(self.refuse(status)),
-            Err(NotPut::Cold(cold)) => Err(cold),
-        }
-    }
-
-    fn put_one(&self, message: &MessageInner, waiting: bool) -> Result<PutResult, NotPut> {
-        self.check(message, message.body.len())?;
-        let queue = self.queue_for(message, waiting)?;
-        let units = [PendingUnit { start: 0, len: 0, tags_code: message.tags_code }];
-        ENCODE_BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
-            encode_record(message, buffer);
-            let [mut unit] = units;
-            unit.len = buffer.len();
-            let result = self.append(message, queue, buffer, &[unit]);
-            if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
-                *buffer = Vec::new();
-            }
-            Ok(result)
-        })
-    }
-
-    fn put_batch(&self, message: &MessageInner, waiting: bool) -> Result<PutResult, NotPut> {
-        // Java answers a batch over the limit with an exception, not with MESSAGE_ILLEGAL.
-        if message.body.len() > self.config.load().max_message_size {
-            return Err(PutMessageStatus::UnknownError.into());
-        }
-        self.check(message, message.body.len())?;
-        let delayed = properties::find_str(&message.properties, property::DELAY)
-            .and_then(|level| level.parse::<i32>().ok())
-            .is_some_and(|level| level > 0);
-        if delayed || !record::is_dispatched(message.sys_flag) {
-            return Err(PutMessageStatus::MessageIllegal.into());
-        }
-        ENCODE_BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
-            let mut units = Vec::new();
-            let mut one = MessageInner { prepared_transaction_offset: 0, ..message.clone() };
-            for item in batch::items(&message.body) {
-                // As for a batch that is too long.
-                let Ok(item) = item else { return Err(PutMessageStatus::UnknownError.into()) };
-                if item.properties.len() > layout::PROPERTIES_BYTES_MAX {
-                    return Err(PutMessageStatus::PropertiesSizeExceeded.into());
-                }
-                let tags_code = tags_code_of(&item.properties);
-                (one.flag, one.body, one.properties) = (item.flag, item.body, item.properties);
-                let start = buffer.len();
-                encode_record(&one, buffer);
-                units.push(PendingUnit { start, len: buffer.len() - start, tags_code });
-            }
-            if units.is_empty() {
-                return Err(PutMessageStatus::MessageIllegal.into());
-            }
-            let queue = self.queue_for(message, waiting)?;
-            let result = self.append(message, queue, buffer, &units);
-            if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
-                *buffer = Vec::new();
-            }
-            Ok(result)
-        })
-    }
-
-    fn refuse(&self, status: PutMessageStatus) -> PutResult {
-        self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
-        PutResult::refused(status)
-    }
-
-    /// Java's checks before a put, in its order.
-    fn check(&self, message: &MessageInner, body_bytes: usize) -> Result<(), PutMessageStatus> {
-        if !self.is_writable() {
-            return Err(PutMessageStatus::ServiceNotAvailable);
-        }
-        let topic_bytes = message.topic.len();
-        if topic_bytes > i8::MAX as usize && !topic_names::is_retry(&message.topic) || topic_bytes > u8::MAX as usize {
-            return Err(PutMessageStatus::MessageIllegal);
-        }
-        if message.properties.len() > layout::PROPERTIES_BYTES_MAX {
-            return Err(PutMessageStatus::PropertiesSizeExceeded);
-        }
-        let max_message_size = self.config.load().max_message_size;
-        if body_bytes > max_message_size || record_bytes(message) > max_message_size + 64 * 1024 {
-            return Err(PutMessageStatus::MessageIllegal);
-        }
-        Ok(())
-    }
-
-    fn queue_for(&self, message: &MessageInner, waiting: bool) -> Result<Arc<ConsumeQueue>, NotPut> {
-        let (topic, queue_id) = (&*message.topic, message.queue_id);
-        let queue = self.queues.get_or_create(topic, queue_id, true);
-        if !waiting && !queue.is_hot() {
-            return Err(NotPut::Cold(ColdPut::new(queue)));
-        }
-        queue.ensure_loaded(&self.queues.files, &self.log).map_err(|error| {
-            error!(topic, queue_id, %error, "cannot load a ConsumeQueue");
-            PutMessageStatus::ServiceNotAvailable
-        })?;
-        Ok(queue)
-    }
-
-    fn append(&self, message: &MessageInner, mut queue: Arc<ConsumeQueue>, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
-        let dispatched = record::is_dispatched(message.sys_flag);
-        let delay_level = if message.topic == *topic_names::SCHEDULE { record::delay_level(&message.properties) } else { None };
-        let waits =
-            self.sync_flush && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
-        let timed = self.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
-        let began = if timed { self.clock.nanos() } else { 0 };
-        let mut appender = self.appender.lock();
-        let now_millis = self.clock.now_millis();
-        self.put_began_millis.store(now_millis, Ordering::Relaxed);
-        let result = (|| {
-            let appender = &mut *appender;
-            if self.health.shutdown.load(Ordering::SeqCst) {
-                return Err(AppendError::Closed);
-            }
-            let physical_offset = self.log.prepare(&mut appender.tail, records.len())?;
-            let last = appender.last_store_timestamp;
-            let store_timestamp = if last - now_millis <= CLOCK_STEP_BACK_MILLIS_MAX { last.max(now_millis) } else { now_millis };
-            let mut tail = queue.lock_tail();
-            while tail.is_destroyed() {
-                // Its topic was deleted between the look into the table and now: the message begins a new one.
-                drop(tail);
-                self.queues.remove_queue(&queue);
-                queue = self.queues.get_or_create(&message.topic, message.queue_id, true);
-                tail = queue.lock_tail();
-            }
-            let first_queue_offset = if dispatched { tail.next() } else { 0 };
-            for (index, unit) in units.iter().enumerate() {
-                let queue_offset = if dispatched { first_queue_offset + index as i64 } else { 0 };
-                patch_record(
-                    &mut records[unit.start..unit.start + unit.len],
-                    queue_offset,
-                    physical_offset + unit.start as i64,
-                    store_timestamp,
-                );
-            }
-            self.log.append(&mut appender.tail, records)?;
-            let mut physical_offsets = Vec::new();
-            if units.len() > 1 {
-                physical_offsets.extend(units.iter().map(|unit| physical_offset + unit.start as i64));
-            }
-            let mut unseen = self.sync_flush.then(|| self.unseen.lock());
-            for unit in units.iter().filter(|_| dispatched) {
-                let tags_code = match delay_level {
-                    Some(level) => record::deliver_timestamp(level, &self.config.load().delay_level_millis, store_timestamp),
-                    None => unit.tags_code,
-                };
-                let unit = Unit { physical_offset: physical_offset + unit.start as i64, size: unit.len as i32, tags_code };
-                tail.push(&unit);
-                if let Some(unseen) = &mut unseen {
-                    let (end, queue) = (unit.end_offset(), Arc::clone(&queue));
-                    unseen.push_back(Unseen { end, queue, max_offset: tail.next(), tags_code, store_timestamp });
-                }
-            }
-            drop(unseen);
-            let max_offset = tail.next();
-            drop(tail);
-            if dispatched {
-                if !self.sync_flush {
-                    queue.show(max_offset);
-                }
-                if !queue.dirty.swap(true, Ordering::Relaxed) {
-                    appender.dirty.push(Arc::clone(&queue));
-                }
-            }
-            appender.last_record = physical_offset + units.last().map_or(0, |unit| unit.start as i64);
-            appender.last_store_timestamp = store_timestamp;
-            self.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
-            Ok(PutResult {
-                status: PutMessageStatus::PutOk,
-                physical_offset,
-                queue_offset: first_queue_offset,
-                store_timestamp,
-                message_count: units.len() as i32,
-                record_bytes: records.len() as i32,
-                physical_offsets,
-                waits_for_flush: waits,
-            })
-        })();
-        self.put_began_millis.store(0, Ordering::Relaxed);
-        drop(appender);
-        match result {
-            Ok(put) => {
-                self.after_append(&put, message, &queue, units, dispatched, delay_level);
-                if timed {
-                    self.stats.time_put(self.clock.nanos() - began);
-                }
-                put
-            }
-            Err(error) => self.refuse_append(&error),
-        }
-    }
-
-    fn after_append(
-        &self,
-        put: &PutResult,
-        message: &MessageInner,
-        queue: &ConsumeQueue,
-        units: &[PendingUnit],
-        dispatched: bool,
-        delay_level: Option<usize>,
-    ) {
-        self.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
-        self.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
-        if put.end_offset() >= self.keeper_wanted_at.load(Ordering::Relaxed) {
-            self.keeper_wanted_at.store(i64::MAX, Ordering::Relaxed);
-            self.keeper_bell.lock().unpark();
-        }
-        if self.sync_flush {
-            if !put.waits_for_flush {
-                self.flush_bell.lock().unpark();
-            }
-            return;
-        }
-        if dispatched {
-            for (index, unit) in units.iter().enumerate() {
-                let tags_code = match delay_level {
-                    Some(level) => record::deliver_timestamp(level, &self.config.load().delay_level_millis, put.store_timestamp),
-                    None => unit.tags_code,
-                };
-                let max_offset = put.queue_offset + index as i64 + 1;
-                self.arrivals.arriving(&queue.topic, message.queue_id, max_offset, tags_code, put.store_timestamp);
-            }
-        }
-    }
-
-    fn refuse_append(&self, error: &AppendError) -> PutResult {
-        let status = match error {
-            AppendError::NoSpace(_) => {
-                if !self.health.disk_full.swap(true, Ordering::SeqCst) {
-                    error!(%error, "the disk is full: messages are refused until there is room");
-                }
-                PutMessageStatus::ServiceNotAvailable
-            }
-            AppendError::CreateFile(_) => {
-                error!(%error, "a put was refused");
-                PutMessageStatus::CreateMappedFileFailed
-            }
-            AppendError::Write(_) => {
-                error!(%error, "a put was refused");
-                PutMessageStatus::UnknownError
-            }
-            AppendError::TooLong(_) => PutMessageStatus::MessageIllegal,
-            AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
-        };
-        self.refuse(status)
-    }
-
-    /// Calls `done` when the put is durable, or with FLUSH_DISK_TIMEOUT when it does not get so in time.
-    pub fn when_durable(&self, put: &PutResult, done: Box<dyn FnOnce(PutMessageStatus) + Send>) {
-        if !put.needs_wait() || self.flushed.load(Ordering::Acquire) >= put.end_offset() {
-            return done(put.status);
-        }
-        if self.health.poisoned.load(Ordering::Acquire) {
-            return done(PutMessageStatus::FlushDiskTimeout);
-        }
-        let timeout = Duration::from_millis(self.config.load().sync_flush_timeout);
-        self.waiters.push(put.end_offset(), self.clock.nanos() + timeout.as_nanos() as u64, done);
-        self.flush_bell.lock().unpark();
-    }
-
-    /// For a put that nobody waits for: consumers wait for its message, which with SYNC_FLUSH they see when it is on the disk.
-    pub fn flush_soon(&self, put: &PutResult) {
-        if put.needs_wait() {
-            self.flush_bell.lock().unpark();
-        }
-    }
-
     /// How much of the log the indexes do not have yet: nothing, since units are pushed with the records.
     pub fn dispatch_behind_bytes(&self) -> i64 {
         0
@@ -727,25 +418,6 @@ fn fatal_when_it_panics(work: impl FnOnce()) {
     }
     let _guard = Guard;
     work();
-}
-
-/// Why nothing was put.
-enum NotPut {
-    Refused(PutMessageStatus),
-    Cold(ColdPut),
-}
-
-impl From<PutMessageStatus> for NotPut {
-    fn from(status: PutMessageStatus) -> Self {
-        Self::Refused(status)
-    }
-}
-
-/// A record in the encode buffer.
-struct PendingUnit {
-    start: usize,
-    len: usize,
-    tags_code: i64,
 }
 
 /// Java's Double.toString for the ratios and rates that travel as text.

@@ -20,12 +20,14 @@ mod mapped_file_queue;
 mod memory_fs;
 mod message_store;
 mod put;
+mod put_message;
 mod queue_table;
 mod read;
 mod record;
 mod recover;
 mod scan;
 mod stats;
+mod unit;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +37,7 @@ use ferrocket_protocol::message::MessageView;
 
 pub use checkpoint::Mark;
 pub use config::{FlushDiskType, StoreConfig};
-pub use consume_queue::{ColdPut, Unit};
+pub use consume_queue::ColdPut;
 pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, with_suffix};
 pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
 pub use index::{IndexType, QueryResult};
@@ -44,6 +46,7 @@ pub use memory_fs::{Crash, MemoryFs, Operation, Stall};
 pub use message_store::{DiskUse, MessageStore};
 pub use put::{PutMessageStatus, PutResult};
 pub use read::Boundary;
+pub use unit::Unit;
 
 /// Why a store cannot be opened or closed. The text is for the person who started it.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering;
 use tracing::error;
 
 use super::commit_log::ReadPlace;
-use super::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
+use super::consume_queue::ConsumeQueue;
 use super::message_store::MessageStore;
+use super::unit::{UNIT_BYTES, Unit};
 use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter, StoreError, at_path};
 
 /// Units fetched at a time; most gets need fewer.

@@ -14,12 +14,13 @@ use tracing::{error, info, warn};
 
 use super::checkpoint::{Checkpoint, Indexed, Mark, Position};
 use super::commit_log::CommitLog;
-use super::consume_queue::{ConsumeQueue, Unit};
+use super::consume_queue::ConsumeQueue;
 use super::fs::Fs;
 use super::mapped_file::MappedFile;
 use super::message_store::hash_of;
 use super::queue_table::QueueTable;
 use super::record::{self, Found};
+use super::unit::Unit;
 use super::{StoreConfig, StoreError, at_path};
 
 /// Units that recovery holds in memory before it writes them.
