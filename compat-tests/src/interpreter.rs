@@ -150,7 +150,11 @@ impl Cell<'_> {
                         bail!("did not stay so: {why}");
                     }
                     if !repeatable {
-                        bail!("{why}");
+                        // A send step counts what was refused; the counts alone do not say why.
+                        match value.get("errors").and_then(Value::as_array) {
+                            Some(errors) if !errors.is_empty() => bail!("{why}; errors: {}", short(&value["errors"])),
+                            _ => bail!("{why}"),
+                        }
                     }
                     if start.elapsed() > patience {
                         bail!("{why} (after {} s)", patience.as_secs());
