@@ -7,6 +7,7 @@
 mod kv_config;
 mod processor;
 mod route_info;
+mod route_tables;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -22,7 +23,8 @@ pub use processor::serves;
 use crate::config::{AdvertiseRules, Advertised, NamesrvConfigCell};
 use crate::remoting::{Line, Peer, RemotingClient, Replies, RequestHandler};
 use crate::runtime::{Runtime, SharedClock};
-use route_info::{RouteInfo, Rules};
+use route_info::RouteInfo;
+use route_tables::Rules;
 
 /// The first look for silent brokers, as the original.
 const FIRST_SCAN: Duration = Duration::from_secs(5);

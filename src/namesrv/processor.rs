@@ -17,7 +17,7 @@ use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, requ
 use tracing::{info, warn};
 
 use super::kv_config::NotKept;
-use super::route_info::{Departure, MinIdChange, Registration};
+use super::route_tables::{Departure, MinIdChange, Registration};
 use super::{Kept, NameServer, kv_config};
 use crate::config::UpdateError;
 use crate::remoting::Peer;

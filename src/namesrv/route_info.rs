@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who is there and what it serves: brokers by name, cluster and address, and the queues of each topic.
 //!
-//! Follows RouteInfoManager.java step by step, because brokers and clients of all versions rely on its small print. Knows
-//! neither sockets nor request codes; a connection is a number.
+//! What the name server asks of its tables, each under one lock. Knows neither sockets nor request codes; a connection is a
+//! number.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use ferrocket_protocol::body::route::{BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicRouteData};
-use ferrocket_protocol::body::topic::{TopicConfig, TopicList, TopicQueueMappingInfo};
+use ferrocket_protocol::body::route::{BrokerMemberGroup, ClusterInfo, QueueData, TopicRouteData};
+use ferrocket_protocol::body::topic::TopicList;
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::perm;
 use parking_lot::RwLock;
-use tracing::{info, warn};
+use tracing::warn;
 
-/// Silence after which a broker is forgotten, when it did not say its own.
-pub(super) const BROKER_EXPIRY_MILLIS: i64 = 120_000;
-const MASTER_ID: i64 = 0;
-/// Topics by which brokers of one set find each other; their routes never show a slave as master.
-const MEMBER_GROUP_TOPIC_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
+use super::route_tables::{Departure, MinIdChange, Registered, Registration, Rules, Tables, address};
 
 /// Bits of a topic's sysFlag.
 const UNIT: i32 = 1;
@@ -25,87 +21,6 @@ const UNIT_SUB: i32 = 2;
 
 #[derive(Default)]
 pub(super) struct RouteInfo(RwLock<Tables>);
-
-#[derive(Default)]
-struct Tables {
-    /// Topic, then broker name.
-    topics: HashMap<String, BTreeMap<String, QueueData>>,
-    brokers: BTreeMap<String, BrokerData>,
-    clusters: BTreeMap<String, BTreeSet<String>>,
-    live: HashMap<BrokerAddress, Live>,
-    filter_servers: HashMap<BrokerAddress, Vec<String>>,
-    /// Static topics: topic, then broker name.
-    mapping_infos: HashMap<String, BTreeMap<String, TopicQueueMappingInfo>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct BrokerAddress {
-    cluster: String,
-    addr: String,
-}
-
-#[derive(Clone, Debug)]
-struct Live {
-    last_update_millis: i64,
-    expiry_millis: i64,
-    data_version: DataVersion,
-    connection: u64,
-    ha_server_addr: String,
-}
-
-/// REGISTER_BROKER as it came.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Registration {
-    pub cluster: String,
-    pub addr: String,
-    pub name: String,
-    pub id: i64,
-    pub ha_server_addr: String,
-    pub zone: Option<String>,
-    pub expiry_millis: Option<i64>,
-    /// `None`: a broker of 4.x, which knows nothing of acting masters.
-    pub acting_master: Option<bool>,
-    pub data_version: DataVersion,
-    pub topics: Vec<TopicConfig>,
-    pub mapping_infos: BTreeMap<String, TopicQueueMappingInfo>,
-    pub filter_servers: Option<Vec<String>>,
-    pub connection: u64,
-}
-
-/// What a broker learns from its registration: a slave learns its master.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Registered {
-    pub ha_server_addr: Option<String>,
-    pub master_addr: Option<String>,
-    pub notice: Option<MinIdChange>,
-}
-
-/// A broker set has another smallest id than before: its members are told, if the name server is so configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MinIdChange {
-    pub min_id: i64,
-    pub min_addr: String,
-    pub offline_addr: Option<String>,
-    pub ha_server_addr: Option<String>,
-    pub tell: Vec<String>,
-}
-
-/// Switches of the name server that decide about registrations and routes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rules {
-    pub delete_topics_not_registered: bool,
-    pub acting_master: bool,
-    pub notify_min_id: bool,
-}
-
-/// A broker that is to be forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Departure {
-    pub cluster: String,
-    pub addr: String,
-    pub name: String,
-    pub id: i64,
-}
 
 impl RouteInfo {
     /// `None`: refused. The first registration of a broker must bring all of its topics; a single one would be taken for all.
@@ -254,234 +169,6 @@ impl RouteInfo {
     }
 }
 
-impl Tables {
-    fn register(&mut self, wanted: Registration, rules: Rules, now_millis: i64) -> Option<Registered> {
-        let Registration { cluster, addr, name, id, .. } = &wanted;
-        self.clusters.entry(cluster.clone()).or_default().insert(name.clone());
-        let mut first = !self.brokers.contains_key(name);
-        let broker = self.brokers.entry(name.clone()).or_insert_with(|| BrokerData {
-            cluster: cluster.clone(),
-            broker_name: name.clone(),
-            ..BrokerData::default()
-        });
-        broker.enable_acting_master = wanted.acting_master.unwrap_or(false);
-        broker.zone_name.clone_from(&wanted.zone);
-
-        // In the original the smallest id of an empty set is 0, so the first registration is never a change.
-        let min_id_before = broker.broker_addrs.keys().next().copied().unwrap_or(0);
-        let min_id_changes = *id < min_id_before;
-        // A slave that became master keeps one record: its address moves to the new id.
-        broker.broker_addrs.retain(|other_id, other| other != addr || other_id == id);
-
-        if let Some(old) = broker.broker_addrs.get(id).filter(|old| *old != addr) {
-            let newer = self
-                .live
-                .get(&address(cluster, old))
-                .is_some_and(|live| live.data_version.state_version > wanted.data_version.state_version);
-            if newer {
-                warn!(broker = name, id, old, new = addr, "a broker with an older epoch wants the place of another; ignored");
-                self.live.remove(&address(cluster, addr));
-                return Some(Registered::default());
-            }
-        }
-        if !broker.broker_addrs.contains_key(id) && wanted.topics.len() == 1 {
-            warn!(broker = name, id, addr, "a broker that is not registered brings a single topic; refused");
-            return None;
-        }
-        let old = broker.broker_addrs.insert(*id, addr.clone());
-        first |= old.is_none_or(|old| old.is_empty());
-        let is_master = *id == MASTER_ID;
-        let is_smallest = broker.broker_addrs.keys().next() == Some(id);
-        let is_prime_slave = wanted.acting_master.is_some() && !is_master && is_smallest;
-        let reads_only = is_prime_slave && broker.enable_acting_master;
-
-        if is_master || is_prime_slave {
-            self.take_topics(&wanted, first, reads_only, rules);
-        }
-
-        let at = address(cluster, addr);
-        let live = Live {
-            last_update_millis: now_millis,
-            expiry_millis: wanted.expiry_millis.unwrap_or(BROKER_EXPIRY_MILLIS),
-            data_version: wanted.data_version.clone(),
-            connection: wanted.connection,
-            ha_server_addr: wanted.ha_server_addr.clone(),
-        };
-        if self.live.insert(at.clone(), live).is_none() {
-            info!(cluster, broker = name, id, addr, "a broker registered");
-        }
-        match &wanted.filter_servers {
-            Some(servers) if servers.is_empty() => drop(self.filter_servers.remove(&at)),
-            Some(servers) => drop(self.filter_servers.insert(at, servers.clone())),
-            None => {}
-        }
-
-        let mut registered = Registered::default();
-        let addrs = &self.brokers[name].broker_addrs;
-        if !is_master
-            && let Some(master) = addrs.get(&MASTER_ID)
-            && let Some(live) = self.live.get(&address(cluster, master))
-        {
-            registered.ha_server_addr = Some(live.ha_server_addr.clone());
-            registered.master_addr = Some(master.clone());
-        }
-        if min_id_changes && rules.notify_min_id {
-            registered.notice = Some(min_id_change(addrs, None, Some(wanted.ha_server_addr.clone())));
-        }
-        Some(registered)
-    }
-
-    fn take_topics(&mut self, wanted: &Registration, first: bool, reads_only: bool, rules: Rules) {
-        let name = &wanted.name;
-        if rules.delete_topics_not_registered && wanted.mapping_infos.is_empty() {
-            let kept: BTreeSet<&str> = wanted.topics.iter().map(|topic| topic.topic_name.as_str()).collect();
-            self.topics.retain(|topic, queues| {
-                if !kept.contains(topic.as_str()) {
-                    queues.remove(name);
-                }
-                !queues.is_empty()
-            });
-        }
-        // The same version says that nothing changed, whatever the body says.
-        let before = self.live.get(&address(&wanted.cluster, &wanted.addr)).map(|live| &live.data_version);
-        let changed = first || before != Some(&wanted.data_version);
-        for topic in &wanted.topics {
-            let queues = self.topics.entry(topic.topic_name.clone()).or_default();
-            if changed || !queues.contains_key(name) {
-                let perm = if reads_only { topic.perm & !perm::WRITE } else { topic.perm };
-                queues.insert(
-                    name.clone(),
-                    QueueData {
-                        broker_name: name.clone(),
-                        read_queue_nums: topic.read_queue_nums,
-                        write_queue_nums: topic.write_queue_nums,
-                        perm,
-                        topic_sys_flag: topic.topic_sys_flag,
-                    },
-                );
-            }
-        }
-        if changed {
-            for (topic, info) in &wanted.mapping_infos {
-                let owner = info.bname.clone().unwrap_or_default();
-                self.mapping_infos.entry(topic.clone()).or_default().insert(owner, info.clone());
-            }
-        }
-    }
-
-    fn topic_route(&self, topic: &str, rules: Rules) -> Option<TopicRouteData> {
-        let queues = self.topics.get(topic)?;
-        let mut brokers: Vec<BrokerData> = queues.keys().filter_map(|name| self.brokers.get(name)).cloned().collect();
-        if brokers.is_empty() {
-            return None;
-        }
-        let mut filter_servers = BTreeMap::new();
-        if !self.filter_servers.is_empty() {
-            for broker in &brokers {
-                for addr in broker.broker_addrs.values() {
-                    if let Some(servers) = self.filter_servers.get(&address(&broker.cluster, addr)) {
-                        filter_servers.insert(addr.clone(), servers.clone());
-                    }
-                }
-            }
-        }
-        if rules.acting_master && !topic.starts_with(MEMBER_GROUP_TOPIC_PREFIX) {
-            for broker in brokers.iter_mut().filter(|broker| broker.enable_acting_master) {
-                let queue = queues.get(&broker.broker_name);
-                let without_master = !broker.broker_addrs.contains_key(&MASTER_ID);
-                if without_master
-                    && queue.is_some_and(|queue| !perm::is_writable(queue.perm))
-                    && let Some((_, addr)) = broker.broker_addrs.pop_first()
-                {
-                    broker.broker_addrs.insert(MASTER_ID, addr);
-                }
-            }
-        }
-        Some(TopicRouteData {
-            order_topic_conf: None,
-            queue_datas: queues.values().cloned().collect(),
-            broker_datas: brokers,
-            filter_server_table: filter_servers,
-            topic_queue_mapping_by_broker: self.mapping_infos.get(topic).cloned(),
-        })
-    }
-
-    fn departure(&self, at: &BrokerAddress) -> Option<Departure> {
-        let of_cluster = self.brokers.iter().filter(|(_, broker)| broker.cluster == at.cluster);
-        of_cluster
-            .flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |entry| (name, entry)))
-            .find(|(_, (_, addr))| **addr == at.addr)
-            .map(|(name, (id, addr))| Departure { cluster: at.cluster.clone(), addr: addr.clone(), name: name.clone(), id: *id })
-    }
-
-    fn unregister(&mut self, departures: &[Departure], rules: Rules) -> Vec<MinIdChange> {
-        let (mut removed, mut reduced) = (BTreeSet::new(), BTreeSet::new());
-        let mut changes: BTreeMap<String, String> = BTreeMap::new();
-        for Departure { cluster, addr, name, id } in departures {
-            let at = address(cluster, addr);
-            let was_live = self.live.remove(&at).is_some();
-            self.filter_servers.remove(&at);
-            info!(cluster, broker = name, id, addr, was_live, "a broker left");
-            let mut is_gone = false;
-            if let Some(broker) = self.brokers.get_mut(name) {
-                let was_smallest = broker.broker_addrs.keys().next() == Some(id);
-                broker.broker_addrs.retain(|_, other| other != addr);
-                is_gone = broker.broker_addrs.is_empty();
-                if !is_gone && was_smallest {
-                    changes.insert(name.clone(), addr.clone());
-                }
-            }
-            if !is_gone {
-                reduced.insert(name.clone());
-                continue;
-            }
-            self.brokers.remove(name);
-            removed.insert(name.clone());
-            if let Some(names) = self.clusters.get_mut(cluster) {
-                names.remove(name);
-                if names.is_empty() {
-                    self.clusters.remove(cluster);
-                }
-            }
-        }
-        let masterless: BTreeSet<&String> = reduced
-            .iter()
-            .filter(|name| {
-                let broker = self.brokers.get(*name);
-                broker.is_some_and(|broker| broker.enable_acting_master && broker.broker_addrs.keys().next() > Some(&MASTER_ID))
-            })
-            .collect();
-        self.topics.retain(|_, queues| {
-            queues.retain(|name, _| !removed.contains(name));
-            for (name, queue) in queues.iter_mut() {
-                if masterless.contains(name) {
-                    queue.perm &= !perm::WRITE;
-                }
-            }
-            !queues.is_empty()
-        });
-        if !rules.notify_min_id {
-            return Vec::new();
-        }
-        let set = |name: &String| self.brokers.get(name).filter(|broker| broker.enable_acting_master);
-        let change =
-            |(name, offline): (&String, &String)| set(name).map(|broker| min_id_change(&broker.broker_addrs, Some(offline.clone()), None));
-        changes.iter().filter_map(change).collect()
-    }
-}
-
-/// A broker that left is told to all who stay; a new one only to the others.
-fn min_id_change(addrs: &BTreeMap<i64, String>, offline_addr: Option<String>, ha_server_addr: Option<String>) -> MinIdChange {
-    let (min_id, min_addr) = addrs.first_key_value().map(|(id, addr)| (*id, addr.clone())).unwrap_or_default();
-    let everyone = offline_addr.is_some() || addrs.len() == 1;
-    let tell = addrs.iter().filter(|(id, _)| everyone || **id != min_id).map(|(_, addr)| addr.clone()).collect();
-    MinIdChange { min_id, min_addr, offline_addr, ha_server_addr, tell }
-}
-
-fn address(cluster: &str, addr: &str) -> BrokerAddress {
-    BrokerAddress { cluster: cluster.to_owned(), addr: addr.to_owned() }
-}
-
 fn topic_list(topics: impl Iterator<Item = String>) -> TopicList {
     let topics: BTreeSet<String> = topics.collect();
     TopicList { topic_list: topics.into_iter().collect(), ..TopicList::default() }
@@ -489,6 +176,8 @@ fn topic_list(topics: impl Iterator<Item = String>) -> TopicList {
 
 #[cfg(test)]
 mod tests {
+    use ferrocket_protocol::body::topic::TopicConfig;
+
     use super::*;
 
     const RULES: Rules = Rules { delete_topics_not_registered: false, acting_master: false, notify_min_id: false };

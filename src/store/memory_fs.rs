@@ -5,12 +5,16 @@
 //! Strict where real ones are lenient: a name lasts only after `sync_dir`, a byte or a length only after `sync_data`, and a
 //! power cut keeps any subset of the pages that were not synced.
 
+mod gate;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+pub use gate::Stall;
+use gate::{Gate, Stalled};
+use parking_lot::Mutex;
 
 use super::fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata};
 use super::mapped_file::Mapping;
@@ -49,76 +53,6 @@ pub enum Crash {
 
 #[derive(Clone)]
 pub struct MemoryFs(Arc<Mutex<State>>, Arc<Gate>);
-
-/// Where operations wait while the disk does not answer.
-#[derive(Default)]
-struct Gate {
-    state: Mutex<GateState>,
-    opened: Condvar,
-}
-
-#[derive(Default)]
-struct GateState {
-    /// Files whose path contains one of these do not answer.
-    stalled: Vec<(String, Stalled)>,
-    waiting: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stalled {
-    Everything,
-    Syncs,
-}
-
-impl Gate {
-    fn pass(&self, path: &Path) {
-        self.pass_for(path, Stalled::Everything);
-    }
-
-    fn pass_for(&self, path: &Path, what: Stalled) {
-        let mut state = self.state.lock();
-        while state.is_closed(path, what) {
-            state.waiting += 1;
-            self.opened.wait(&mut state);
-            state.waiting -= 1;
-        }
-    }
-
-    fn would_block(&self, path: &Path) -> bool {
-        self.state.lock().is_closed(path, Stalled::Everything)
-    }
-}
-
-impl GateState {
-    fn is_closed(&self, path: &Path, what: Stalled) -> bool {
-        let path = path.to_string_lossy();
-        self.stalled.iter().any(|(part, stalled)| (*stalled == Stalled::Everything || *stalled == what) && path.contains(part))
-    }
-}
-
-/// While it lives, the disk does not answer for some files: whoever reads or writes them waits.
-#[must_use = "the disk answers again when this is dropped"]
-pub struct Stall {
-    gate: Arc<Gate>,
-    path_part: String,
-}
-
-impl Stall {
-    /// Operations that wait now.
-    pub fn waiting_count(&self) -> usize {
-        self.gate.state.lock().waiting
-    }
-}
-
-impl Drop for Stall {
-    fn drop(&mut self) {
-        let mut state = self.gate.state.lock();
-        if let Some(at) = state.stalled.iter().position(|stalled| *stalled == (self.path_part.clone(), Stalled::Everything)) {
-            state.stalled.swap_remove(at);
-        }
-        self.gate.opened.notify_all();
-    }
-}
 
 struct State {
     live: BTreeMap<PathBuf, Node>,
@@ -210,19 +144,17 @@ impl MemoryFs {
 
     /// From now on the disk does not answer for files whose path contains `path_part`. Stores into a mapping go on: they are in memory.
     pub fn stall(&self, path_part: &str) -> Stall {
-        self.1.state.lock().stalled.push((path_part.to_owned(), Stalled::Everything));
-        Stall { gate: Arc::clone(&self.1), path_part: path_part.to_owned() }
+        Stall::new(Arc::clone(&self.1), path_part)
     }
 
     /// From now on a sync of a file whose path contains `path_part` does not return before `heal`: a disk that is gone, or far too slow.
     pub fn hang_syncs(&self, path_part: &str) {
-        self.1.state.lock().stalled.push((path_part.to_owned(), Stalled::Syncs));
+        self.1.close(path_part, Stalled::Syncs);
     }
 
     pub fn heal(&self) {
         self.0.lock().faults.clear();
-        self.1.state.lock().stalled.clear();
-        self.1.opened.notify_all();
+        self.1.open();
     }
 
     pub fn set_disk_bytes(&self, bytes: u64) {

@@ -23,11 +23,12 @@ use ferrocket_protocol::body::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, ProducerData, SubscriptionData, TopicConfig,
 };
 use ferrocket_protocol::header::{
-    PullMessageRequestHeader, PullMessageResponseHeader, SendMessageRequestHeader, SendMessageResponseHeader,
-    UpdateConsumerOffsetRequestHeader,
+    NotifyConsumerIdsChangedRequestHeader, PullMessageRequestHeader, PullMessageResponseHeader, SendMessageRequestHeader,
+    SendMessageResponseHeader, UpdateConsumerOffsetRequestHeader,
 };
 use ferrocket_protocol::java_hash::string_hash;
 use ferrocket_protocol::{Header, LanguageCode, RemotingCommand, Str, fastjson, request_code, response_code, split_frame, version};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -451,6 +452,20 @@ pub fn pulled(response: &RemotingCommand) -> (i32, i64, Vec<String>) {
         .map(|record| String::from_utf8(record.unwrap().body.to_vec()).unwrap())
         .collect();
     (response.code, header.next_begin_offset, bodies)
+}
+
+/// The next thing pushed to the client says that the members of the group changed.
+pub async fn hears_of(client: &mut Client, group: &str) {
+    let news = client.pushed().await;
+    assert_eq!((news.code, news.is_oneway()), (request_code::NOTIFY_CONSUMER_IDS_CHANGED, true));
+    let header: NotifyConsumerIdsChangedRequestHeader = news.header().unwrap();
+    assert_eq!(&*header.consumer_group, group);
+}
+
+/// The body of an answer that must be a success.
+pub fn body<T: DeserializeOwned>(response: &RemotingCommand) -> T {
+    assert_eq!(response.code, response_code::SUCCESS, "{:?}", response.remark);
+    fastjson::from_slice(&response.body).unwrap()
 }
 
 pub fn remark(response: &RemotingCommand) -> &str {
