@@ -223,6 +223,57 @@ fn a_stop_before_any_operation_loses_nothing_acknowledged_with_sync_flush() {
     crash_everywhere(FlushDiskType::Sync);
 }
 
+/// More queues than one pass of the keeper writes: the machine stops between the passes of a round, while messages still come and a
+/// topic goes.
+#[test]
+fn a_stop_in_the_middle_of_a_round_of_queue_writes_loses_nothing() {
+    const QUEUES: usize = 400;
+    let place = |queue: usize| (format!("T{}", queue / 8), (queue % 8) as i32);
+    let config = StoreConfig { mapped_file_size_commit_log: 1 << 20, ..config(FlushDiskType::Async) };
+    for passes in 0..=9 {
+        let clock = ManualClock::at_millis(1_700_000_000_000);
+        let fs = MemoryFs::new();
+        let store = open(&fs, &clock, &config).unwrap();
+        let mut sent: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut put = |queue: usize| {
+            let (topic, queue_id) = place(queue);
+            let bodies = sent.entry((topic.clone(), queue_id)).or_default();
+            bodies.push(body_of(bodies.len()));
+            let one = MessageInner { topic: topic.into(), queue_id, ..message(bodies.len() - 1) };
+            assert_eq!(store.put_message(&one).status, PutMessageStatus::PutOk);
+        };
+        let mut written = Vec::new();
+        for pass in 0..passes {
+            // At first a message for each queue, then for some that had their turn, and for the one that has it last.
+            (0..if pass == 0 { QUEUES } else { 60 }).for_each(&mut put);
+            put(QUEUES - 1);
+            clock.advance(Duration::from_millis(350));
+            store.keep();
+            let has_file = |queue: &usize| {
+                let (topic, queue_id) = place(*queue);
+                fs.metadata_exists(&format!("/store/consumequeue/{topic}/{queue_id}/00000000000000000000"))
+            };
+            written.push((0..QUEUES).filter(has_file).count());
+        }
+        assert!(written.iter().zip([128, 256, 384, 400]).all(|(written, expected)| *written == expected), "{written:?}");
+        (100..103).for_each(&mut put);
+        if passes % 2 == 1 {
+            store.delete_topic("T11").unwrap();
+            sent.retain(|(topic, _), _| topic != "T11");
+        }
+        store.flush_log();
+        for crash in [Crash::Killed, Crash::PowerCut(passes)] {
+            let story = format!("{crash:?} after {passes} passes");
+            let store = open(&fs.crashed(crash), &clock, &config).unwrap();
+            let mut found = contents(&store, &story);
+            found.retain(|_, bodies| !bodies.is_empty());
+            assert_eq!(found, sent, "{story}");
+            store.shutdown().unwrap();
+        }
+        store.shutdown().unwrap();
+    }
+}
+
 /// A second crash while the first one is being recovered from.
 #[test]
 fn a_crash_during_recovery_is_recovered_from() {

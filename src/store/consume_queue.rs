@@ -215,9 +215,7 @@ impl ConsumeQueue {
         if self.inner.lock().files.contains(&file_start) {
             return Ok(());
         }
-        files.fs.create_dir_all(&self.dir)?;
-        let file = files.fs.create(&self.path_of(file_start))?;
-        file.set_len(files.file_bytes)?;
+        files.create(self, file_start)?;
         let mut inner = self.inner.lock();
         inner.files.push(file_start);
         inner.files.sort_unstable();

@@ -4,7 +4,7 @@
 //!
 //! One keeper thread; each duty can also be called by itself, which is how the tests and the orderly stop drive it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use tracing::{error, warn};
 use super::checkpoint::Indexed;
 use super::consume_queue::ConsumeQueue;
 use super::message_store::MessageStore;
+use super::queue_writes::Round;
 use crate::runtime::Shutdown;
 
 const PASS_INTERVAL: Duration = Duration::from_millis(200);
@@ -35,13 +36,6 @@ const WRITEBACK_LAG_BYTES_MIN: i64 = 512 * 1024;
 const WRITEBACK_LAG_BYTES_MAX: i64 = 4 * 1024 * 1024;
 const WRITEBACK_STEP_BYTES: i64 = 256 * 1024;
 
-/// So many queues are written in every pass. More of them wait for each other: a queue that gets a message now and then would
-/// cost an opened file per message.
-const QUEUES_PER_PASS: usize = 512;
-/// How long those wait, at most, and for how much of the log: a process that was killed reads that much again.
-const QUEUES_WAIT_NANOS: u64 = 3_000_000_000;
-const QUEUES_WAIT_LOG_BYTES: i64 = 256 * 1024 * 1024;
-
 /// More ConsumeQueues than these are synced with everything else on their disk.
 const SYNCED_ONE_BY_ONE_MAX: usize = 512;
 
@@ -50,14 +44,15 @@ const UNSYNCED_LOG_BYTES_MAX: i64 = 512 * 1024 * 1024;
 
 #[derive(Default)]
 pub(super) struct Keeper {
+    /// The round of queue writes that is under way.
+    pub(super) round: Option<Round>,
     /// Queues whose last units are still in memory though written.
-    warm: Vec<Arc<ConsumeQueue>>,
+    pub(super) warm: Vec<Arc<ConsumeQueue>>,
     /// Queues written to since the last sync, by number.
-    unsynced: HashMap<u32, Arc<ConsumeQueue>>,
+    pub(super) unsynced: HashMap<u32, Arc<ConsumeQueue>>,
     /// The log up to here has its units in the ConsumeQueues' files.
-    written: Indexed,
-    written_store_timestamp: i64,
-    next_queue_write_nanos: u64,
+    pub(super) written: Indexed,
+    pub(super) written_store_timestamp: i64,
     writeback_from: i64,
     /// Where the log ended when it was last looked at, and when that was.
     looked_at: (i64, u64),
@@ -115,10 +110,7 @@ impl MessageStore {
     fn keep_up(&self) {
         let now = self.clock.nanos();
         self.expire_waiters(now);
-        if self.is_queue_write_due(now) {
-            // A stop does not wait until the files of all queues are made.
-            self.write_queues_while(|| !self.health.shutdown.load(Ordering::Relaxed));
-        }
+        self.write_due_queues(now);
         let (checkpoint_due, clean_due) = {
             let mut keeper = self.keeper.lock();
             if keeper.next_clean_nanos == 0 {
@@ -166,7 +158,7 @@ impl MessageStore {
     }
 
     /// What the next appends rely on.
-    fn keep_ahead(&self, keeper: &mut Keeper) {
+    pub(super) fn keep_ahead(&self, keeper: &mut Keeper) {
         if let Err(error) = self.look_ahead(keeper) {
             // The put that needs the space will be refused; until then this is only a sign.
             warn!(%error, "cannot reserve disk space ahead of the log");
@@ -207,86 +199,6 @@ impl MessageStore {
                 warn!(%error, "cannot start writing the log back");
             }
         }
-    }
-
-    fn is_queue_write_due(&self, now: u64) -> bool {
-        let (count, position) = {
-            let appender = self.appender.lock();
-            (appender.dirty.len(), appender.tail.position)
-        };
-        let mut keeper = self.keeper.lock();
-        let due = count <= QUEUES_PER_PASS
-            || now >= keeper.next_queue_write_nanos
-            || position - keeper.written.mark.position >= QUEUES_WAIT_LOG_BYTES;
-        if due {
-            keeper.next_queue_write_nanos = now + QUEUES_WAIT_NANOS;
-        }
-        due
-    }
-
-    /// Writes all units that are only in memory. False when some could not be written.
-    pub(super) fn write_queues(&self) -> bool {
-        self.write_queues_while(|| true)
-    }
-
-    /// As `write_queues`, but begins no queue after `goes_on` said no: it stays with those that are only in memory.
-    pub(super) fn write_queues_while(&self, goes_on: impl Fn() -> bool) -> bool {
-        let mut keeper = self.keeper.lock();
-        let (dirty, position, last_record, store_timestamp) = {
-            let mut appender = self.appender.lock();
-            let dirty = std::mem::take(&mut appender.dirty);
-            for queue in &dirty {
-                queue.dirty.store(false, Ordering::Relaxed);
-            }
-            (dirty, appender.tail.position, appender.last_record, appender.last_store_timestamp)
-        };
-        let mut left = Vec::new();
-        for (number, queue) in dirty.iter().enumerate() {
-            if !goes_on() {
-                left.extend_from_slice(&dirty[number..]);
-                break;
-            }
-            if number % QUEUES_PER_PASS == QUEUES_PER_PASS - 1 {
-                self.keep_ahead(&mut keeper);
-            }
-            match queue.write_pending(&self.queues.files) {
-                Ok(0) => {}
-                Ok(_) => drop(keeper.unsynced.insert(queue.number, Arc::clone(queue))),
-                Err(error) => {
-                    if !self.health.queue_error.swap(true, Ordering::SeqCst) {
-                        error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot write a ConsumeQueue: messages are refused until it works");
-                    }
-                    left.push(Arc::clone(queue));
-                }
-            }
-        }
-        let warm = std::mem::take(&mut keeper.warm);
-        let just_written: HashSet<u32> = dirty.iter().map(|queue| queue.number).collect();
-        for queue in warm {
-            if !just_written.contains(&queue.number) && !queue.dirty.load(Ordering::Relaxed) {
-                queue.rest();
-            }
-        }
-        let all_written = left.is_empty();
-        if all_written {
-            if position != keeper.written.mark.position {
-                match Indexed::at(&self.log, &self.queues, position, last_record) {
-                    Ok(written) => (keeper.written, keeper.written_store_timestamp) = (written, store_timestamp),
-                    // The mark before it is as true.
-                    Err(error) => warn!(%error, position, "cannot read the end of the log"),
-                }
-            }
-            self.health.queue_error.store(false, Ordering::SeqCst);
-        } else {
-            let mut appender = self.appender.lock();
-            for queue in left {
-                if !queue.dirty.swap(true, Ordering::Relaxed) {
-                    appender.dirty.push(queue);
-                }
-            }
-        }
-        keeper.warm = dirty;
-        all_written
     }
 
     pub(super) fn unsynced_queue_count(&self) -> usize {

@@ -22,6 +22,7 @@ mod message_store;
 mod put;
 mod put_message;
 mod queue_table;
+mod queue_writes;
 mod read;
 mod record;
 mod recover;

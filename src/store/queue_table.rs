@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tracing::warn;
 
 use super::consume_queue::ConsumeQueue;
@@ -50,6 +50,20 @@ impl QueueFiles {
         }
         let path = queue.path_of(file_start);
         let file = if waiting { self.fs.open(&path)? } else { self.fs.open_without_waiting(&path)? };
+        self.keep_open(key, &file);
+        Ok(file)
+    }
+
+    /// Makes a file of a queue, with all its length.
+    pub(super) fn create(&self, queue: &ConsumeQueue, file_start: i64) -> io::Result<()> {
+        self.fs.create_dir_all(queue.dir())?;
+        let file = self.fs.create(&queue.path_of(file_start))?;
+        file.set_len(self.file_bytes)?;
+        self.keep_open((queue.number, file_start), &file);
+        Ok(())
+    }
+
+    fn keep_open(&self, key: (u32, i64), file: &Arc<dyn FsFile>) {
         let mut open = self.open.lock();
         if open.files.len() >= OPEN_FILES_MAX {
             // The least recently used half goes at once: a search per open would cost more than a few openings again.
@@ -58,9 +72,9 @@ impl QueueFiles {
             let median = *median;
             open.files.retain(|_, (_, used)| *used > median);
         }
+        open.uses += 1;
         let now = open.uses;
-        open.files.insert(key, (Arc::clone(&file), now));
-        Ok(file)
+        open.files.insert(key, (Arc::clone(file), now));
     }
 
     pub(super) fn forget(&self, queue: &ConsumeQueue, file_start: i64) {
@@ -74,24 +88,20 @@ impl QueueFiles {
 
 pub(super) struct QueueTable {
     pub(super) files: QueueFiles,
-    topics: SharedNameMap<Arc<TopicQueues>>,
+    topics: SharedNameMap<TopicQueues>,
     next_number: AtomicU32,
 }
 
-struct TopicQueues {
-    topic: Arc<str>,
-    /// Ascending by queue id.
-    queues: RwLock<Vec<Arc<ConsumeQueue>>>,
-}
+/// Ascending by queue id.
+#[derive(Default)]
+struct TopicQueues(Vec<Arc<ConsumeQueue>>);
 
 impl TopicQueues {
-    fn get(&self, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
-        let queues = self.queues.read();
+    fn place(&self, queue_id: i32) -> Result<usize, usize> {
         // Ids mostly are 0..n: look there first.
-        let guess = queues.get(queue_id as usize).filter(|queue| queue.queue_id == queue_id);
-        match guess {
-            Some(queue) => Some(Arc::clone(queue)),
-            None => queues.binary_search_by_key(&queue_id, |queue| queue.queue_id).ok().map(|index| Arc::clone(&queues[index])),
+        match self.0.get(queue_id as usize) {
+            Some(queue) if queue.queue_id == queue_id => Ok(queue_id as usize),
+            _ => self.0.binary_search_by_key(&queue_id, |queue| queue.queue_id),
         }
     }
 }
@@ -125,7 +135,8 @@ impl QueueTable {
     }
 
     pub(super) fn get(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
-        self.topics.get(topic)?.get(queue_id)
+        let queues = self.topics.get(topic)?;
+        queues.place(queue_id).ok().map(|index| Arc::clone(&queues.0[index]))
     }
 
     /// `empty`: a queue that is not in the table has no files either.
@@ -133,47 +144,39 @@ impl QueueTable {
         if let Some(queue) = self.get(topic, queue_id) {
             return queue;
         }
-        let queues = match self.topics.get(topic) {
-            Some(queues) => Arc::clone(&queues),
-            None => {
-                let topic: Arc<str> = Arc::from(topic);
-                let entry = self.topics.entry(Arc::clone(&topic));
-                Arc::clone(&entry.or_insert_with(|| Arc::new(TopicQueues { topic, queues: RwLock::default() })))
-            }
-        };
-        let mut list = queues.queues.write();
-        match list.binary_search_by_key(&queue_id, |queue| queue.queue_id) {
-            Ok(index) => Arc::clone(&list[index]),
+        let mut queues = self.topics.entry(Arc::from(topic)).or_default();
+        match queues.place(queue_id) {
+            Ok(index) => Arc::clone(&queues.0[index]),
             Err(index) => {
                 let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-                let dir = self.files.root.join(&*queues.topic).join(queue_id.to_string());
-                let queue = Arc::new(ConsumeQueue::new(Arc::clone(&queues.topic), queue_id, number, dir));
+                let dir = self.files.root.join(topic).join(queue_id.to_string());
+                let queue = Arc::new(ConsumeQueue::new(Arc::clone(queues.key()), queue_id, number, dir));
                 if empty {
                     queue.set_empty();
                 }
-                list.insert(index, Arc::clone(&queue));
+                queues.0.insert(index, Arc::clone(&queue));
                 queue
             }
         }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<ConsumeQueue>> {
-        self.topics.iter().flat_map(|entry| entry.value().queues.read().clone()).collect()
+        self.topics.iter().flat_map(|queues| queues.0.clone()).collect()
     }
 
     pub(super) fn topics(&self) -> Vec<Arc<str>> {
-        self.topics.iter().map(|entry| Arc::clone(entry.key())).collect()
+        self.topics.iter().map(|queues| Arc::clone(queues.key())).collect()
     }
 
     pub(super) fn of_topic(&self, topic: &str) -> Vec<Arc<ConsumeQueue>> {
-        self.topics.get(topic).map(|queues| queues.queues.read().clone()).unwrap_or_default()
+        self.topics.get(topic).map(|queues| queues.0.clone()).unwrap_or_default()
     }
 
     pub(super) fn remove_queue(&self, queue: &ConsumeQueue) {
-        if let Some(queues) = self.topics.get(&*queue.topic) {
+        if let Some(mut queues) = self.topics.get_mut(&*queue.topic) {
             // That very queue: another put may have replaced it already.
-            queues.queues.write().retain(|other| !std::ptr::eq(&**other, queue));
+            queues.0.retain(|other| !std::ptr::eq(&**other, queue));
         }
-        self.topics.remove_if(&*queue.topic, |_, queues| queues.queues.read().is_empty());
+        self.topics.remove_if(&*queue.topic, |_, queues| queues.0.is_empty());
     }
 }

@@ -23,8 +23,9 @@ use super::record::{self, Found};
 use super::unit::Unit;
 use super::{StoreConfig, StoreError, at_path};
 
-/// Units that recovery holds in memory before it writes them.
-const PENDING_UNITS_MAX: usize = 200_000;
+/// Units that recovery holds in memory (20 bytes each) before it writes them: what two rounds of queue writes leave to it, so that a
+/// start after a kill does not wait for the files of many queues.
+const PENDING_UNITS_MAX: usize = 1_000_000;
 
 pub(super) struct Recovered {
     pub(super) end: i64,
