@@ -8,6 +8,7 @@ mod support;
 
 use std::time::Duration;
 
+use ferrocket_protocol::body::SubscriptionGroupConfig;
 use ferrocket_protocol::header::{PullMessageRequestHeader, PullMessageResponseHeader};
 use ferrocket_protocol::{RemotingCommand, Str, request_code, response_code};
 use support::{Setup, TestBroker, consumer_heartbeat, pull_header, pull_request, pulled, remark, send_request};
@@ -216,6 +217,44 @@ async fn an_arrival_answers_a_held_pull_and_only_a_first_run_commits() {
     assert_eq!(broker.broker.consumer_offsets.committed("G", "T", 1), Some(3), "not committed twice");
     assert_eq!(broker.broker.consumer_offsets.pulled("G", "T", 1), Some(1));
     assert_eq!(broker.broker.hold.waiting_count(), 0);
+    broker.stop().await;
+}
+
+/// What a held pull goes by is looked up again once groups or topics have changed.
+#[tokio::test]
+async fn a_held_pull_goes_by_what_holds_when_it_ends() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 3);
+    let (groups, offsets) = (&broker.broker.groups, &broker.broker.consumer_offsets);
+    let (mut consumer, mut producer) = (broker.connect().await, broker.connect().await);
+    let held_pull = |queue_id| PullMessageRequestHeader { sys_flag: 7, ..own_filter("T", queue_id, 0, "*") };
+
+    // The group is deleted with its offsets, and made again on the spot.
+    let held = consumer.begin(pull_request(&held_pull(0))).await;
+    broker.wait_until(|broker| broker.hold.waiting_count() == 1).await;
+    groups.delete("G");
+    offsets.remove_group("G");
+    producer.send("T", 0, "A", "after the group").await;
+    assert_eq!(pulled(&consumer.response(held).await).2, ["after the group"]);
+    assert!(groups.contains("G"));
+    assert_eq!((offsets.pulled("G", "T", 0), offsets.committed("G", "T", 0)), (Some(1), None));
+
+    // The group may not consume any more.
+    let held = consumer.begin(pull_request(&held_pull(1))).await;
+    broker.wait_until(|broker| broker.hold.waiting_count() == 1).await;
+    groups.update(SubscriptionGroupConfig { consume_enable: false, ..SubscriptionGroupConfig::new("G") }).unwrap();
+    producer.send("T", 1, "A", "unread").await;
+    let refused = consumer.response(held).await;
+    assert_eq!((refused.code, remark(&refused)), (response_code::NO_PERMISSION, "subscription group no permission, G"));
+    groups.update(SubscriptionGroupConfig::new("G")).unwrap();
+
+    // The topic may only be written.
+    let held = consumer.begin(pull_request(&held_pull(2))).await;
+    broker.wait_until(|broker| broker.hold.waiting_count() == 1).await;
+    broker.create_topic_with("T", 3, 2);
+    producer.send("T", 2, "A", "unread").await;
+    let refused = consumer.response(held).await;
+    assert_eq!((refused.code, remark(&refused)), (response_code::NO_PERMISSION, "the topic[T] pulling message is forbidden"));
     broker.stop().await;
 }
 

@@ -40,8 +40,11 @@ struct GroupOffsets {
     topics: RwLock<NameMap<Arc<TopicOffsets>>>,
 }
 
-#[derive(Debug, Default)]
-struct TopicOffsets {
+/// What a group has of a topic. One that a group or a topic has left behind, being deleted, may still be written to: nobody reads it.
+#[derive(Debug)]
+pub struct TopicOffsets {
+    pub group: Arc<str>,
+    pub topic: Arc<str>,
     tables: Mutex<Tables>,
     /// What the group has read of the topic; the original's GROUP_GET_NUMS.
     reads: PutCounters,
@@ -133,8 +136,7 @@ impl ConsumerOffsets {
     }
 
     /// A pull has read the queue up to somewhere, and may commit what the client has consumed.
-    pub fn record_pull(&self, group: &str, topic: &str, queue_id: i32, pulled: &Pulled, version_step: i64) {
-        let offsets = self.of_or_new(group, topic);
+    pub fn record_pull(&self, offsets: &TopicOffsets, queue_id: i32, pulled: &Pulled, version_step: i64) {
         {
             let mut tables = offsets.tables.lock();
             tables.pulled.insert(queue_id, pulled.next_offset);
@@ -293,14 +295,15 @@ impl ConsumerOffsets {
         topics.get(topic).cloned()
     }
 
-    fn of_or_new(&self, group: &str, topic: &str) -> Arc<TopicOffsets> {
+    pub fn of_or_new(&self, group: &str, topic: &str) -> Arc<TopicOffsets> {
         if let Some(offsets) = self.of(group, topic) {
             return offsets;
         }
+        let (group, topic): (Arc<str>, Arc<str>) = (Arc::from(group), Arc::from(topic));
         let mut groups = self.groups.write();
-        let group = groups.entry(Arc::from(group)).or_default();
-        let mut topics = group.topics.write();
-        Arc::clone(topics.entry(Arc::from(topic)).or_default())
+        let mut topics = groups.entry(Arc::clone(&group)).or_default().topics.write();
+        let made = || TopicOffsets { group, topic: Arc::clone(&topic), tables: Mutex::default(), reads: PutCounters::default() };
+        Arc::clone(topics.entry(Arc::clone(&topic)).or_insert_with(|| Arc::new(made())))
     }
 }
 
@@ -337,7 +340,7 @@ mod tests {
         assert_eq!(offsets.current("G", "T", 0), Some(3));
         assert_eq!(offsets.current("G", "T", 1), None);
         assert_eq!(offsets.current("H", "T", 0), None);
-        offsets.record_pull("G", "T", 0, &Pulled { next_offset: 9, ..Pulled::default() }, STEP);
+        offsets.record_pull(&offsets.of_or_new("G", "T"), 0, &Pulled { next_offset: 9, ..Pulled::default() }, STEP);
         assert_eq!((offsets.pulled("G", "T", 0), offsets.committed("G", "T", 0)), (Some(9), Some(3)));
     }
 
@@ -365,7 +368,7 @@ mod tests {
         written.commit("G", "T1", 0, 5, STEP);
         written.commit("G", "T1", 1, 7, STEP);
         written.commit("G@broadcast", "T1", 0, 4, STEP);
-        written.record_pull("G", "T2", 0, &Pulled { next_offset: 4, ..Pulled::default() }, STEP);
+        written.record_pull(&written.of_or_new("G", "T2"), 0, &Pulled { next_offset: 4, ..Pulled::default() }, STEP);
         assert_eq!(
             String::from_utf8(written.encode()).unwrap(),
             "{\"dataVersion\":{\"counter\":0,\"stateVersion\":0,\"timestamp\":1795219808010},\
@@ -407,7 +410,7 @@ mod tests {
         for (group, topic) in [("G", "T"), ("G", "U"), ("H", "T"), ("H@broadcast", "T")] {
             offsets.commit(group, topic, 0, 1, STEP);
         }
-        offsets.record_pull("G", "V", 0, &Pulled { next_offset: 1, ..Pulled::default() }, STEP);
+        offsets.record_pull(&offsets.of_or_new("G", "V"), 0, &Pulled { next_offset: 1, ..Pulled::default() }, STEP);
         let names = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>();
         assert_eq!(names(offsets.topics_of("G")), ["T", "U"]);
         assert_eq!(names(offsets.groups_of("T")), ["G", "H"]);

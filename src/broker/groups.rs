@@ -108,6 +108,11 @@ impl Groups {
         })
     }
 
+    /// Changes of the groups so far.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Writes the file unless it already holds every change. Blocks on the disk.
     pub fn persist(&self) -> Result<(), PersistError> {
         let mut written = self.written.lock();

@@ -26,7 +26,7 @@ pub const HOLD_MILLIS_MAX: i64 = 300_000;
 /// How long a waiter stays after an arrival that its filter did not want.
 pub const PASSED_OVER_MILLIS_MAX: u64 = 5_000;
 /// Waiters in all queues together. Each connection's share is bounded by its outstanding requests; this bounds the memory
-/// (about 600 bytes each) when all of them wait at once.
+/// (about 250 bytes each) when all of them wait at once.
 pub const WAITERS_COUNT_MAX: usize = 500_000;
 
 /// Who waits.

@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferrocket_protocol::body::{ConsumeType, MessageModel, SubscriptionGroupConfig};
-use ferrocket_protocol::header::{FORBIDDEN_TYPE, PullMessageRequestHeader, PullMessageResponseHeader};
+use ferrocket_protocol::header::{FORBIDDEN_TYPE, PullFields, PullMessageResponseHeader, PullNumbers};
 use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code};
 
 use super::checks::FAQ;
 use super::lane::Disk;
 use super::reply::{PulledReply, Refusal, Reply};
 use crate::broker::Broker;
-use crate::broker::consumer_offsets::Pulled;
+use crate::broker::consumer_offsets::{Pulled, TopicOffsets};
 use crate::broker::filter::Subscription;
 use crate::broker::hold::{Waiter, Waits};
 use crate::broker::topics::Topic;
+use crate::config::BrokerConfig;
 use crate::remoting::{Completion, Peer, Work};
 use crate::store::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
 
@@ -46,62 +47,85 @@ const TOOL_GROUPS: [&str; 10] = [
     "CID_ONSAPI_PULL",
 ];
 
-/// What stays of a request that may be answered later.
-#[derive(Debug)]
-struct Pull {
+/// What a pull asks for, wherever its names lie.
+#[derive(Clone, Copy)]
+struct Pull<'a> {
     code: i32,
-    header: PullMessageRequestHeader,
+    group: &'a str,
+    topic: &'a str,
+    numbers: PullNumbers,
+}
+
+/// The subscription that a pull brings along.
+#[derive(Clone, Copy)]
+struct Stated<'a> {
+    expression: Option<&'a str>,
+    expression_type: Option<&'a str>,
 }
 
 /// Whether this run may end in waiting. Only the first one may, and only the first one commits the offset it carries.
-#[derive(Clone, Copy)]
-enum Run<'a> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
     First,
-    /// With what the first one went by.
-    Again(&'a Arc<Subscription>),
-}
-
-impl Run<'_> {
-    fn is_first(self) -> bool {
-        matches!(self, Run::First)
-    }
+    Again,
 }
 
 /// A pull that is answered later: it waits for a message, or for the disk.
 struct LatePull {
     broker: Arc<Broker>,
-    pull: Pull,
+    code: i32,
+    numbers: PullNumbers,
+    /// What the last run went by; the names are there too.
+    checked: Checked,
+    /// `Again` once it has waited for a message.
+    next_run: Run,
     completion: Completion,
-    /// Once it has waited for a message.
-    subscription: Option<Arc<Subscription>>,
 }
 
-/// A pull that passed all checks.
+/// What the checks have found.
 struct Checked {
+    tables: TablesSeen,
     group: Arc<SubscriptionGroupConfig>,
     topic: Arc<Topic>,
+    offsets: Arc<TopicOffsets>,
     subscription: Arc<Subscription>,
 }
 
-/// Where a run ends.
+/// How often groups and topics had changed before something was looked up in them: while that is so, it is what they have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct TablesSeen {
+    groups: u64,
+    topics: u64,
+}
+
+impl TablesSeen {
+    fn now(broker: &Broker) -> Self {
+        Self { groups: broker.groups.changes(), topics: broker.topics.changes() }
+    }
+}
+
 enum Outcome {
     Answer(PulledReply),
-    /// The store is shut down.
     Refused(Refusal),
-    /// Nothing there yet, and the client is willing to wait.
-    Wait(Checked),
-    /// What is there has to be read from the disk.
-    Cold(Checked),
+    /// Nothing there: wait for an arrival.
+    Wait,
+    /// The bytes are not in memory: read them where that may wait.
+    Cold,
 }
 
 pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
-    let pull = Pull { code: request.code, header: request.header()? };
-    match pull.run(broker, peer, Run::First).map_err(Refusal::with_header)? {
+    let fields = PullFields::read(request).map_err(super::unreadable)?;
+    let stated = Stated { expression: fields.subscription, expression_type: fields.expression_type };
+    let pull = Pull { code: request.code, group: fields.consumer_group, topic: fields.topic, numbers: fields.numbers };
+    let config = broker.config.load();
+    let checked = pull.check(broker, peer, &config, stated).map_err(Refusal::with_header)?;
+    match pull.search(broker, peer, &config, &checked, Run::First, Disk::MustNotWait) {
         Outcome::Answer(reply) => Ok(Reply::Pulled(reply)),
         Outcome::Refused(refusal) => Err(refusal.with_header()),
         later => {
-            let pull = Pull { header: pull.header.detached(), ..pull };
-            let late = LatePull { broker: Arc::clone(broker), pull, completion: peer.completion(request), subscription: None };
+            let completion = peer.completion(request);
+            let (code, numbers) = (pull.code, pull.numbers);
+            let late = LatePull { broker: Arc::clone(broker), code, numbers, checked, next_run: Run::First, completion };
             Box::new(late).go_on(later);
             Ok(Reply::Later)
         }
@@ -114,31 +138,36 @@ impl LatePull {
         match outcome {
             Outcome::Answer(reply) => reply.answer(self.completion),
             Outcome::Refused(refusal) => self.completion.answer_now(refusal.with_header().into_response()),
-            Outcome::Wait(checked) => self.wait(checked),
-            Outcome::Cold(checked) => {
+            Outcome::Wait => self.wait(),
+            Outcome::Cold => {
                 let runtime = self.broker.runtime.clone();
                 runtime.spawn_blocking("cold pull", move || {
-                    let found = self.pull.find(&self.broker, &checked, Disk::MayWait);
-                    let outcome = self.pull.conclude(&self.broker, self.completion.peer(), self.next_run(), checked, found);
+                    let outcome = self.search(&self.broker.config.load(), Disk::MayWait);
                     self.go_on(outcome);
                 });
             }
         }
     }
 
-    fn next_run(&self) -> Run<'_> {
-        self.subscription.as_ref().map_or(Run::First, Run::Again)
+    fn search(&self, config: &BrokerConfig, disk: Disk) -> Outcome {
+        let pull = self.pull(&self.checked.offsets);
+        pull.search(&self.broker, self.completion.peer(), config, &self.checked, self.next_run, disk)
     }
 
-    fn wait(mut self: Box<Self>, Checked { topic, subscription, .. }: Checked) {
-        self.subscription = Some(Arc::clone(&subscription));
+    fn pull<'a>(&self, names: &'a TopicOffsets) -> Pull<'a> {
+        Pull { code: self.code, group: &names.group, topic: &names.topic, numbers: self.numbers }
+    }
+
+    fn wait(mut self: Box<Self>) {
+        self.next_run = Run::Again;
         let broker = Arc::clone(&self.broker);
+        let topic = Arc::clone(&self.checked.topic);
+        let subscription = Arc::clone(&self.checked.subscription);
         let config = broker.config.load();
         let wakes_on_arrival = config.long_polling_enable;
-        let header = &self.pull.header;
-        let (queue_id, from_offset) = (header.queue_id, header.queue_offset);
-        let timeout_millis = if wakes_on_arrival { header.suspend_timeout_millis } else { config.short_polling_time_mills };
-        let waiter = Waiter { from_offset, subscription, timeout_millis, wakes_on_arrival, who: self };
+        let PullNumbers { queue_id, queue_offset, suspend_timeout_millis, .. } = self.numbers;
+        let timeout_millis = if wakes_on_arrival { suspend_timeout_millis } else { config.short_polling_time_mills };
+        let waiter = Waiter { from_offset: queue_offset, subscription, timeout_millis, wakes_on_arrival, who: self };
         if let Err(waiter) =
             broker.hold.register(&topic.topic_name, queue_id, waiter, || broker.store.max_offset(&topic.topic_name, queue_id))
         {
@@ -155,28 +184,35 @@ impl Waits for LatePull {
 }
 
 impl Work for LatePull {
-    fn run(self: Box<Self>) {
-        match self.pull.run(&self.broker, self.completion.peer(), self.next_run()) {
-            Ok(outcome) => self.go_on(outcome),
+    fn run(mut self: Box<Self>) {
+        let names = Arc::clone(&self.checked.offsets);
+        let broker = Arc::clone(&self.broker);
+        let config = broker.config.load();
+        let pull = self.pull(&names);
+        let peer = Arc::clone(self.completion.peer());
+        match pull.check_again(&broker, &peer, &config, &mut self.checked) {
+            Ok(()) => {
+                let outcome = self.search(&config, Disk::MustNotWait);
+                self.go_on(outcome);
+            }
             Err(refusal) => self.completion.answer(refusal.with_header().into_response()),
         }
     }
 }
 
-impl Pull {
-    /// The whole of a pull but waiting: checks, search, answer.
-    fn run(&self, broker: &Arc<Broker>, peer: &Arc<Peer>, run: Run<'_>) -> Result<Outcome, Refusal> {
-        let checked = self.check(broker, peer, run)?;
-        match self.find(broker, &checked, Disk::MustNotWait) {
-            Some(found) if found.would_block => Ok(Outcome::Cold(checked)),
-            found => Ok(self.conclude(broker, peer, run, checked, found)),
+impl Pull<'_> {
+    /// The whole of a pull but checks and waiting: search, answer.
+    fn search(&self, broker: &Broker, peer: &Peer, config: &BrokerConfig, checked: &Checked, run: Run, disk: Disk) -> Outcome {
+        match self.find(broker, config, checked, disk) {
+            Some(found) if found.would_block => Outcome::Cold,
+            Some(found) => self.conclude(broker, peer, config, checked, run, found),
+            None => Outcome::Refused(Refusal::system_error("store getMessage return null")),
         }
     }
 
     /// What the store has, or where an administrator sends the group.
-    fn find(&self, broker: &Broker, checked: &Checked, disk: Disk) -> Option<GetMessageResult> {
-        let header = &self.header;
-        let reader = broker.store.reader(&header.topic, header.queue_id);
+    fn find(&self, broker: &Broker, config: &BrokerConfig, checked: &Checked, disk: Disk) -> Option<GetMessageResult> {
+        let reader = broker.store.reader(self.topic, self.numbers.queue_id);
         let get = || match disk {
             Disk::MayWait => reader.get_message_blocking(&self.position(), &*checked.subscription),
             Disk::MustNotWait => reader.get_message(&self.position(), &*checked.subscription),
@@ -184,8 +220,8 @@ impl Pull {
         if disk == Disk::MustNotWait && !reader.is_loaded() {
             return get();
         }
-        let reset = broker.consumer_offsets.take_pending_reset(&header.consumer_group, &header.topic, header.queue_id);
-        match reset.filter(|_| broker.config.load().use_server_side_reset_offset) {
+        let reset = broker.consumer_offsets.take_pending_reset(self.group, self.topic, self.numbers.queue_id);
+        match reset.filter(|_| config.use_server_side_reset_offset) {
             Some(offset) => Some(GetMessageResult {
                 status: GetMessageStatus::OffsetReset,
                 next_begin_offset: offset,
@@ -201,21 +237,47 @@ impl Pull {
     }
 
     fn position(&self) -> GetMessage<'_> {
-        let header = &self.header;
         GetMessage {
-            group: &header.consumer_group,
-            topic: &header.topic,
-            queue_id: header.queue_id,
-            offset: header.queue_offset,
-            max_count: header.max_msg_nums,
+            group: self.group,
+            topic: self.topic,
+            queue_id: self.numbers.queue_id,
+            offset: self.numbers.queue_offset,
+            max_count: self.numbers.max_msg_nums,
             // The original ignores the request's maxMsgBytes too.
             max_bytes: GET_BYTES_MAX,
         }
     }
 
-    fn check(&self, broker: &Arc<Broker>, peer: &Arc<Peer>, run: Run<'_>) -> Result<Checked, Refusal> {
-        let header = &self.header;
-        let config = broker.config.load();
+    fn check(&self, broker: &Broker, peer: &Peer, config: &BrokerConfig, stated: Stated<'_>) -> Result<Checked, Refusal> {
+        self.check_broker(config)?;
+        let tables = TablesSeen::now(broker);
+        let (group, topic) = self.look_up(broker, peer)?;
+        let subscription = match self.numbers.has_subscription() {
+            true => self.subscription_of_request(broker, stated)?,
+            false => self.subscription_of_heartbeats(broker, &group)?,
+        };
+        self.check_subscriber(broker, peer, config, &subscription)?;
+        let offsets = broker.consumer_offsets.of_or_new(self.group, self.topic);
+        Ok(Checked { tables, group, topic, offsets, subscription })
+    }
+
+    /// The same for a pull that has waited: only what may have changed is looked up again.
+    fn check_again(&self, broker: &Broker, peer: &Peer, config: &BrokerConfig, checked: &mut Checked) -> Result<(), Refusal> {
+        self.check_broker(config)?;
+        let tables = TablesSeen::now(broker);
+        if tables != checked.tables {
+            (checked.group, checked.topic) = self.look_up(broker, peer)?;
+            checked.offsets = broker.consumer_offsets.of_or_new(self.group, self.topic);
+            checked.tables = tables;
+        }
+        // One that came with the request is what it was.
+        if !self.numbers.has_subscription() {
+            checked.subscription = self.subscription_of_heartbeats(broker, &checked.group)?;
+        }
+        self.check_subscriber(broker, peer, config, &checked.subscription)
+    }
+
+    fn check_broker(&self, config: &BrokerConfig) -> Result<(), Refusal> {
         if !perm::is_readable(config.broker_permission) {
             let remark = format!("the broker[{}] pulling message is forbidden", config.broker_ip1);
             return Err(no_permission(remark, BROKER_FORBIDDEN));
@@ -224,7 +286,12 @@ impl Pull {
             let remark = format!("the broker[{}] for lite pull consumer is forbidden", config.broker_ip1);
             return Err(no_permission(remark, BROKER_FORBIDDEN));
         }
-        let group_name = &*header.consumer_group;
+        Ok(())
+    }
+
+    /// The group and the topic, if both let it read this queue.
+    fn look_up(&self, broker: &Broker, peer: &Peer) -> Result<(Arc<SubscriptionGroupConfig>, Arc<Topic>), Refusal> {
+        let group_name = self.group;
         let Some(group) = broker.groups.find(group_name) else {
             let remark = format!("subscription group [{group_name}] does not exist, {FAQ}");
             return Err(Refusal::new(response_code::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
@@ -232,7 +299,7 @@ impl Pull {
         if !group.consume_enable {
             return Err(no_permission(format!("subscription group no permission, {group_name}"), GROUP_FORBIDDEN));
         }
-        let topic_name = &*header.topic;
+        let topic_name = self.topic;
         let Some(topic) = broker.topics.get(topic_name) else {
             let remark = format!("topic[{topic_name}] not exist, apply first please! {FAQ}");
             return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, remark));
@@ -240,54 +307,50 @@ impl Pull {
         if !perm::is_readable(topic.perm) {
             return Err(no_permission(format!("the topic[{topic_name}] pulling message is forbidden"), TOPIC_FORBIDDEN));
         }
-        if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
+        let queue_id = self.numbers.queue_id;
+        if queue_id < 0 || queue_id >= topic.read_queue_nums {
             let remark = format!(
-                "queueId[{}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
-                header.queue_id,
+                "queueId[{queue_id}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
                 topic.read_queue_nums,
                 peer.remote_addr()
             );
             return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
         }
-        let subscription = match run {
-            // It came with the request, so nothing has changed it.
-            Run::Again(subscription) if header.has_subscription() => Arc::clone(subscription),
-            _ if header.has_subscription() => self.subscription_of_request(broker)?,
-            _ => self.subscription_of_heartbeats(broker, &group)?,
-        };
+        Ok((group, topic))
+    }
+
+    fn check_subscriber(&self, broker: &Broker, peer: &Peer, config: &BrokerConfig, subscription: &Subscription) -> Result<(), Refusal> {
         if !subscription.is_tag_type() {
             let remark = format!("The broker does not support consumer to filter message by {}", subscription.data.expression_type);
             return Err(Refusal::system_error(remark));
         }
         if config.reject_pull_consumer_enable {
-            require_heartbeating_puller(broker, peer, group_name)?;
+            require_heartbeating_puller(broker, peer, self.group)?;
         }
-        Ok(Checked { group, topic, subscription })
+        Ok(())
     }
 
-    fn subscription_of_request(&self, broker: &Broker) -> Result<Arc<Subscription>, Refusal> {
-        let header = &self.header;
-        let (expression, expression_type) = (header.subscription.as_deref(), header.expression_type.as_deref());
+    fn subscription_of_request(&self, broker: &Broker, stated: Stated<'_>) -> Result<Arc<Subscription>, Refusal> {
+        let Stated { expression, expression_type } = stated;
         let now = broker.clock.now_millis();
-        let known = broker.consumers.pulled_subscription(&header.consumer_group, &header.topic).filter(|known| {
+        let known = broker.consumers.pulled_subscription(self.group, self.topic).filter(|known| {
             known.has_expression(expression, expression_type) && now - known.data.sub_version < PULLED_SUBSCRIPTION_FRESH_MILLIS
         });
         if let Some(known) = known {
             return Ok(known);
         }
-        let parsed = Subscription::of_pull(&header.topic, expression, expression_type, now).map_err(|why| {
-            tracing::debug!(%why, group = %header.consumer_group, "a pull's subscription cannot be parsed");
+        let parsed = Subscription::of_pull(self.topic, expression, expression_type, now).map_err(|why| {
+            tracing::debug!(%why, group = self.group, "a pull's subscription cannot be parsed");
             let remark = "parse the consumer's subscription failed";
             Refusal::new(response_code::SUBSCRIPTION_PARSE_FAILED, remark)
         })?;
         let parsed = Arc::new(parsed);
-        broker.consumers.remember_pulled(&header.consumer_group, &header.topic, &parsed);
+        broker.consumers.remember_pulled(self.group, self.topic, &parsed);
         Ok(parsed)
     }
 
     fn subscription_of_heartbeats(&self, broker: &Broker, group: &SubscriptionGroupConfig) -> Result<Arc<Subscription>, Refusal> {
-        let header = &self.header;
-        let (group_name, topic) = (&*header.consumer_group, &*header.topic);
+        let (group_name, topic) = (self.group, self.topic);
         let Some((mode, subscription)) = broker.consumers.subscription(group_name, topic) else {
             let remark = format!("the consumer's group info not exist{FAQ}");
             return Err(Refusal::new(response_code::SUBSCRIPTION_NOT_EXIST, remark));
@@ -304,7 +367,7 @@ impl Pull {
             let remark = format!("the consumer's subscription not exist{FAQ}");
             return Err(Refusal::new(response_code::SUBSCRIPTION_NOT_EXIST, remark));
         };
-        if subscription.data.sub_version < header.sub_version {
+        if subscription.data.sub_version < self.numbers.sub_version {
             let remark = "the consumer's subscription not latest";
             return Err(Refusal::new(response_code::SUBSCRIPTION_NOT_LATEST, remark));
         }
@@ -312,28 +375,31 @@ impl Pull {
     }
 
     /// What the store found, as an answer: DefaultPullMessageResultHandler.java#handle.
-    fn conclude(&self, broker: &Arc<Broker>, peer: &Peer, run: Run<'_>, checked: Checked, found: Option<GetMessageResult>) -> Outcome {
-        let header = &self.header;
-        let Some(found) = found else {
-            return Outcome::Refused(Refusal::system_error("store getMessage return null"));
-        };
-        let config = broker.config.load();
-        let (group, topic, queue_id) = (&*header.consumer_group, &*header.topic, header.queue_id);
-        let code = response_code_of(found.status, header.queue_offset);
+    fn conclude(
+        &self,
+        broker: &Broker,
+        peer: &Peer,
+        config: &BrokerConfig,
+        checked: &Checked,
+        run: Run,
+        found: GetMessageResult,
+    ) -> Outcome {
+        let numbers = &self.numbers;
+        let code = response_code_of(found.status, numbers.queue_offset);
         let mut pulled = Pulled { next_offset: found.next_begin_offset, ..Pulled::default() };
-        if run.is_first() && header.commits_offset() {
-            pulled.commit = Some(header.commit_offset);
+        if run == Run::First && numbers.commits_offset() {
+            pulled.commit = Some(numbers.commit_offset);
         }
         if code == response_code::SUCCESS {
             (pulled.messages, pulled.bytes) = (found.message_count as u64, found.body.len() as u64);
             broker.stats.count_get(pulled.messages);
         }
-        broker.consumer_offsets.record_pull(group, topic, queue_id, &pulled, config.consumer_offset_update_version_step);
-        if code == response_code::PULL_NOT_FOUND && run.is_first() && header.may_suspend() {
-            return Outcome::Wait(checked);
+        broker.consumer_offsets.record_pull(&checked.offsets, numbers.queue_id, &pulled, config.consumer_offset_update_version_step);
+        if code == response_code::PULL_NOT_FOUND && run == Run::First && numbers.may_suspend() {
+            return Outcome::Wait;
         }
         if code == response_code::PULL_OFFSET_MOVED {
-            tracing::info!(group, topic, queue_id, asked = header.queue_offset, corrected = found.next_begin_offset,
+            tracing::info!(group = self.group, topic = self.topic, queue_id = numbers.queue_id, asked = numbers.queue_offset, corrected = found.next_begin_offset,
                 status = found.status.name(), peer = %peer, "a pull asked for an offset that is not there");
         }
         peer.come_first(found.next_begin_offset < found.max_offset);

@@ -113,6 +113,9 @@ impl SentReply {
     }
 }
 
+/// Room for the head of a usual answer to a pull.
+const PULL_REPLY_BYTES: usize = 640;
+
 /// The answer to a pull: its body leaves as it came from the store.
 #[derive(Debug)]
 pub struct PulledReply {
@@ -137,6 +140,7 @@ impl PulledReply {
     }
 
     fn encode(self, form: SerializeType, opaque: i32, replies: &mut Replies) {
+        replies.reserve(PULL_REPLY_BYTES, self.body.len());
         encode_pull_reply(replies.buffer(), form, self.code, opaque, Some(self.status), &self.header, self.body.len());
         replies.body(self.body);
     }

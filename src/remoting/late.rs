@@ -90,15 +90,15 @@ impl Drop for Round {
 }
 
 /// Does this soon, for its peer: at the end of this thread's round, or on the connection's task.
-pub(super) fn run_soon(peer: &Arc<Peer>, work: BoxedWork) {
+pub(super) fn run_soon(peer: Arc<Peer>, work: BoxedWork) {
     let left = ROUND.with_borrow_mut(|round| {
         if round.open {
-            round.works.push((Arc::clone(peer), Some(work)));
+            round.works.push((peer, Some(work)));
             return None;
         }
-        Some(work)
+        Some((peer, work))
     });
-    if let Some(work) = left {
+    if let Some((peer, work)) = left {
         peer.outbound.push_work(work);
     }
 }
@@ -134,11 +134,11 @@ mod tests {
         let peer = Arc::new(Peer::new(remote_addr, local_addr, write, &Limits::default(), SystemClock::shared()));
         let answer_soon = || {
             let completion = peer.completion(&RemotingCommand::request(11));
-            run_soon(&peer, Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+            run_soon(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
         };
         let mut round = Round::begin();
         answer_soon();
-        run_soon(&peer, Box::new(|| panic!("on purpose")));
+        run_soon(Arc::clone(&peer), Box::new(|| panic!("on purpose")));
         answer_soon();
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 2), "nothing is answered while the read is handled");
         round.requests = MANY_REQUESTS - 1;

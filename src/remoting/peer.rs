@@ -163,7 +163,7 @@ impl Peer {
 
     /// Does this soon, for what others bring about (arrivals that end held pulls); what `answer` and `answer_with` say there leaves in
     /// one write: see `late`. Dropped when the connection has ended.
-    pub fn run_soon(self: &Arc<Self>, work: BoxedWork) {
+    pub fn run_soon(self: Arc<Self>, work: BoxedWork) {
         late::run_soon(self, work);
     }
 

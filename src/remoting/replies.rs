@@ -46,6 +46,12 @@ impl Replies {
         &mut self.open
     }
 
+    /// Room for a frame at once: growing once is cheaper than growing for each part of it.
+    pub fn reserve(&mut self, head_bytes: usize, body_bytes: usize) {
+        let body_bytes = if body_bytes <= COPIED_BODY_BYTES_MAX { body_bytes } else { 0 };
+        self.open.reserve(head_bytes + body_bytes);
+    }
+
     /// Appends the body of a frame whose head was just written: a small one is copied beside it.
     pub fn body(&mut self, body: Bytes) {
         if body.len() <= COPIED_BODY_BYTES_MAX {

@@ -23,11 +23,11 @@ pub struct SendReply<'a> {
     pub trace_on: bool,
 }
 
-/// Room that a reply without long texts needs: growing once is cheaper than growing in steps.
-const REPLY_BYTES: usize = 512;
-
 /// All of a send's answer but its texts, with every number as long as can be; a test fills it.
 const SEND_REPLY_BYTES: usize = 384;
+
+/// All of a pull's answer but its remark and its body, likewise.
+const PULL_REPLY_BYTES: usize = 480;
 
 /// The longest escape of one byte.
 const ESCAPE_BYTES_MAX: usize = 6;
@@ -130,57 +130,61 @@ pub fn encode_pull_reply(
     header: &PullMessageResponseHeader,
     body_bytes: usize,
 ) {
-    out.reserve(REPLY_BYTES);
     let start = out.len();
-    out.extend_from_slice(&[0; 8]);
+    out.resize(start + PULL_REPLY_BYTES + ESCAPE_BYTES_MAX * remark.map_or(0, str::len), 0);
+    let mut room = &mut out[start + 8..];
     match form {
-        SerializeType::Json => pull_reply_json(out, code, opaque, remark, header),
-        SerializeType::RocketMq => pull_reply_binary(out, code, opaque, remark, header),
+        SerializeType::Json => pull_reply_json(&mut room, code, opaque, remark, header),
+        SerializeType::RocketMq => pull_reply_binary(&mut room, code, opaque, remark, header),
+    }
+    let left = room.len();
+    out.truncate(out.len() - left);
+    if form == SerializeType::RocketMq {
+        patch_binary_fields(out, start + 8 + BINARY_HEAD_BYTES + remark.map_or(0, str::len));
     }
     patch_head(out, start, form, body_bytes);
 }
 
-fn pull_reply_json(out: &mut BytesMut, code: i32, opaque: i32, remark: Option<&str>, header: &PullMessageResponseHeader) {
-    out.extend_from_slice(b"{\"code\":");
+fn pull_reply_json(out: &mut impl BufMut, code: i32, opaque: i32, remark: Option<&str>, header: &PullMessageResponseHeader) {
+    out.put_slice(b"{\"code\":");
     put_number(out, code);
-    out.extend_from_slice(b",\"extFields\":{\"suggestWhichBrokerId\":\"");
+    out.put_slice(b",\"extFields\":{\"suggestWhichBrokerId\":\"");
     put_number(out, header.suggest_which_broker_id);
-    out.extend_from_slice(b"\",\"nextBeginOffset\":\"");
+    out.put_slice(b"\",\"nextBeginOffset\":\"");
     put_number(out, header.next_begin_offset);
-    out.extend_from_slice(b"\",\"minOffset\":\"");
+    out.put_slice(b"\",\"minOffset\":\"");
     put_number(out, header.min_offset);
-    out.extend_from_slice(b"\",\"maxOffset\":\"");
+    out.put_slice(b"\",\"maxOffset\":\"");
     put_number(out, header.max_offset);
     if let Some(offset_delta) = header.offset_delta {
-        out.extend_from_slice(b"\",\"offsetDelta\":\"");
+        out.put_slice(b"\",\"offsetDelta\":\"");
         put_number(out, offset_delta);
     }
     if let Some(topic_sys_flag) = header.topic_sys_flag {
-        out.extend_from_slice(b"\",\"topicSysFlag\":\"");
+        out.put_slice(b"\",\"topicSysFlag\":\"");
         put_number(out, topic_sys_flag);
     }
     if let Some(group_sys_flag) = header.group_sys_flag {
-        out.extend_from_slice(b"\",\"groupSysFlag\":\"");
+        out.put_slice(b"\",\"groupSysFlag\":\"");
         put_number(out, group_sys_flag);
     }
     if let Some(forbidden_type) = header.forbidden_type {
-        out.extend_from_slice(b"\",\"forbiddenType\":\"");
+        out.put_slice(b"\",\"forbiddenType\":\"");
         put_number(out, forbidden_type);
     }
-    out.extend_from_slice(b"\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    out.put_slice(b"\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
     put_number(out, opaque);
     if let Some(remark) = remark {
-        out.extend_from_slice(b",\"remark\":");
+        out.put_slice(b",\"remark\":");
         write_text(remark.as_bytes(), out);
     }
-    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
     put_number(out, version::CURRENT);
-    out.extend_from_slice(b"}");
+    out.put_slice(b"}");
 }
 
-fn pull_reply_binary(out: &mut BytesMut, code: i32, opaque: i32, remark: Option<&str>, header: &PullMessageResponseHeader) {
+fn pull_reply_binary(out: &mut impl BufMut, code: i32, opaque: i32, remark: Option<&str>, header: &PullMessageResponseHeader) {
     put_binary_head(out, code, opaque, remark.unwrap_or_default());
-    let fields_at = out.len();
     let fields = [
         ("suggestWhichBrokerId", Some(header.suggest_which_broker_id)),
         ("nextBeginOffset", Some(header.next_begin_offset)),
@@ -196,7 +200,6 @@ fn pull_reply_binary(out: &mut BytesMut, code: i32, opaque: i32, remark: Option<
             put_field(out, name.as_bytes(), itoa::Buffer::new().format(value).as_bytes());
         }
     }
-    patch_binary_fields(out, fields_at);
 }
 
 #[cfg(test)]
@@ -266,6 +269,27 @@ mod tests {
             let read = read(out.split_off(6)).header::<SendMessageResponseHeader>().unwrap();
             assert_eq!((read.queue_offset, read.recall_handle.as_deref()), (i64::MIN, Some(&*control)));
             assert_eq!((read.transaction_id.as_deref(), read.msg_region.as_deref()), (Some(&*control), Some(&*control)));
+        }
+    }
+
+    #[test]
+    fn the_longest_pull_reply_has_room() {
+        let header = PullMessageResponseHeader {
+            suggest_which_broker_id: i64::MIN,
+            next_begin_offset: i64::MIN,
+            min_offset: i64::MIN,
+            max_offset: i64::MIN,
+            offset_delta: Some(i64::MIN),
+            topic_sys_flag: Some(i32::MIN),
+            group_sys_flag: Some(i32::MIN),
+            forbidden_type: Some(i32::MIN),
+        };
+        let control = "\u{1}".repeat(300);
+        for form in [SerializeType::Json, SerializeType::RocketMq] {
+            let mut out = BytesMut::from(&b"before"[..]);
+            encode_pull_reply(&mut out, form, i32::MIN, i32::MIN, Some(&control), &header, 0);
+            let read = read(out.split_off(6));
+            assert_eq!((read.header(), read.remark.as_deref()), (Ok(header.clone()), Some(&*control)));
         }
     }
 

@@ -2,6 +2,7 @@
 //! Pulling.
 
 use super::header;
+use crate::command::RemotingCommand;
 use crate::str::Str;
 
 /// The one field of a pull's refusal: what a NO_PERMISSION is about.
@@ -51,27 +52,84 @@ header! {
     }
 }
 
-impl PullMessageRequestHeader {
-    /// What a pull that waits is run with again, with strings of its own: it must not keep the bytes of everything that was read with it.
-    pub fn detached(self) -> Self {
-        let own = |text: Str| match text.as_str() {
-            // What nearly every consumer says.
-            "*" => Str::from_static("*"),
-            "TAG" => Str::from_static("TAG"),
-            text => Str::copy_from(text),
-        };
-        Self {
-            consumer_group: own(self.consumer_group),
-            topic: own(self.topic),
-            subscription: self.subscription.map(own),
-            expression_type: self.expression_type.map(own),
-            proxy_forward_client_id: None,
-            lite_topic: None,
-            broker_name: None,
-            ..self
+/// A pull's fields where they lie in the request, as many as a broker goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullFields<'a> {
+    pub consumer_group: &'a str,
+    pub topic: &'a str,
+    pub numbers: PullNumbers,
+    pub subscription: Option<&'a str>,
+    pub expression_type: Option<&'a str>,
+}
+
+/// What is left of a pull's fields without the texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PullNumbers {
+    pub queue_id: i32,
+    pub queue_offset: i64,
+    pub max_msg_nums: i32,
+    pub sys_flag: i32,
+    pub commit_offset: i64,
+    pub suspend_timeout_millis: i64,
+    pub sub_version: i64,
+}
+
+/// The words of the names: one comparison of numbers tells them apart.
+mod word {
+    use crate::scan::word_of;
+
+    pub(super) const CONSUMER_GROUP: u64 = word_of(b"consumerGroup");
+    pub(super) const TOPIC: u64 = word_of(b"topic");
+    pub(super) const QUEUE_ID: u64 = word_of(b"queueId");
+    pub(super) const QUEUE_OFFSET: u64 = word_of(b"queueOffset");
+    pub(super) const MAX_MSG_NUMS: u64 = word_of(b"maxMsgNums");
+    pub(super) const SYS_FLAG: u64 = word_of(b"sysFlag");
+    pub(super) const COMMIT_OFFSET: u64 = word_of(b"commitOffset");
+    pub(super) const SUSPEND_TIMEOUT_MILLIS: u64 = word_of(b"suspendTimeoutMillis");
+    pub(super) const SUB_VERSION: u64 = word_of(b"subVersion");
+    pub(super) const SUBSCRIPTION: u64 = word_of(b"subscription");
+    pub(super) const EXPRESSION_TYPE: u64 = word_of(b"expressionType");
+}
+
+impl<'a> PullFields<'a> {
+    /// As tolerant as `RemotingCommand::header`. `Err` names the first field that is missing, or no number, and without which the
+    /// original cannot go on.
+    pub fn read(request: &'a RemotingCommand) -> Result<Self, &'static str> {
+        let (mut consumer_group, mut topic, mut subscription, mut expression_type) = (None, None, None, None);
+        let mut numbers = PullNumbers::default();
+        // Of a name that comes twice the last value says whether it can be read.
+        let (mut has_queue_id, mut has_queue_offset, mut has_max_msg_nums, mut has_sys_flag) = (false, false, false, false);
+        for (found, name, value) in request.ext_fields.walk() {
+            let text = || (!value.is_null()).then(|| value.text());
+            match found {
+                word::CONSUMER_GROUP if name.is("consumerGroup") => consumer_group = text(),
+                word::TOPIC if name.is("topic") => topic = text(),
+                word::QUEUE_ID if name.is("queueId") => has_queue_id = value.read_number(&mut numbers.queue_id),
+                word::QUEUE_OFFSET if name.is("queueOffset") => has_queue_offset = value.read_number(&mut numbers.queue_offset),
+                word::MAX_MSG_NUMS if name.is("maxMsgNums") => has_max_msg_nums = value.read_number(&mut numbers.max_msg_nums),
+                word::SYS_FLAG if name.is("sysFlag") => has_sys_flag = value.read_number(&mut numbers.sys_flag),
+                word::COMMIT_OFFSET if name.is("commitOffset") => _ = value.read_number(&mut numbers.commit_offset),
+                word::SUSPEND_TIMEOUT_MILLIS if name.is("suspendTimeoutMillis") => {
+                    value.read_number(&mut numbers.suspend_timeout_millis);
+                }
+                word::SUB_VERSION if name.is("subVersion") => _ = value.read_number(&mut numbers.sub_version),
+                word::SUBSCRIPTION if name.is("subscription") => subscription = text().or(subscription),
+                word::EXPRESSION_TYPE if name.is("expressionType") => expression_type = text().or(expression_type),
+                _ => {}
+            }
+        }
+        let required =
+            [(has_queue_id, "queueId"), (has_queue_offset, "queueOffset"), (has_max_msg_nums, "maxMsgNums"), (has_sys_flag, "sysFlag")];
+        let consumer_group = consumer_group.ok_or("consumerGroup")?;
+        let topic = topic.ok_or("topic")?;
+        match required.into_iter().find(|(is_readable, _)| !is_readable) {
+            Some((_, name)) => Err(name),
+            None => Ok(Self { consumer_group, topic, numbers, subscription, expression_type }),
         }
     }
+}
 
+impl PullNumbers {
     pub fn commits_offset(&self) -> bool {
         self.sys_flag & pull_flag::COMMIT_OFFSET != 0
     }
@@ -80,5 +138,68 @@ impl PullMessageRequestHeader {
     }
     pub fn has_subscription(&self) -> bool {
         self.sys_flag & pull_flag::SUBSCRIPTION != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request_code;
+
+    #[test]
+    fn the_fields_where_they_lie_are_those_of_the_header() {
+        let header = PullMessageRequestHeader {
+            consumer_group: "G".into(),
+            topic: "T".into(),
+            queue_id: -1,
+            queue_offset: i64::MAX,
+            max_msg_nums: 32,
+            sys_flag: pull_flag::SUSPEND | pull_flag::SUBSCRIPTION,
+            commit_offset: i64::MIN,
+            suspend_timeout_millis: 15_000,
+            subscription: Some("TagA || TagB".into()),
+            sub_version: 7,
+            expression_type: Some("TAG".into()),
+            broker_name: Some("broker-a".into()),
+            ..Default::default()
+        };
+        let request = RemotingCommand::request_with(request_code::PULL_MESSAGE, &header);
+        let numbers = PullNumbers {
+            queue_id: -1,
+            queue_offset: i64::MAX,
+            max_msg_nums: 32,
+            sys_flag: 6,
+            commit_offset: i64::MIN,
+            suspend_timeout_millis: 15_000,
+            sub_version: 7,
+        };
+        let fields =
+            PullFields { consumer_group: "G", topic: "T", numbers, subscription: Some("TagA || TagB"), expression_type: Some("TAG") };
+        assert_eq!(PullFields::read(&request), Ok(fields));
+        assert!(numbers.may_suspend() && numbers.has_subscription() && !numbers.commits_offset());
+    }
+
+    /// Seen on 5.5.0: each of these ends in a NullPointerException or a NumberFormatException.
+    #[test]
+    fn the_first_field_that_cannot_be_read_is_named() {
+        let mut request = RemotingCommand::request(request_code::PULL_MESSAGE);
+        let read = |request: &RemotingCommand| PullFields::read(request).map(|fields| fields.numbers);
+        for (name, value) in
+            [("consumerGroup", "G"), ("topic", ""), ("queueId", "0"), ("queueOffset", "5"), ("maxMsgNums", "1"), ("sysFlag", "0")]
+        {
+            assert_eq!(read(&request), Err(name));
+            if !matches!(name, "consumerGroup" | "topic") {
+                request.ext_fields.insert(name, "x");
+                assert_eq!(read(&request), Err(name));
+            }
+            request.ext_fields.insert(name, value);
+        }
+        let asked = PullNumbers { queue_offset: 5, max_msg_nums: 1, ..Default::default() };
+        assert_eq!(read(&request), Ok(asked));
+        // Too large for an int, but a number: the default holds. What the original can do without is read when it can be.
+        for (name, value) in [("queueId", "99999999999"), ("commitOffset", "x"), ("subVersion", "")] {
+            request.ext_fields.insert(name, value);
+            assert_eq!(read(&request), Ok(asked));
+        }
     }
 }

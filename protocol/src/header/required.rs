@@ -2,8 +2,8 @@
 //! The fields without which the original cannot go on: it reads null into a number, or looks null up in a table, and answers
 //! SYSTEM_ERROR. (What a header declares as not null says little: most of those may be missing.) Knows codes and names only.
 //!
-//! Where the original refuses a missing field by a code of its own, that is the processor's, not this table's. A send tells it while it is
-//! read (`SendFields`).
+//! Where the original refuses a missing field by a code of its own, that is the processor's, not this table's. A send and a pull tell it
+//! while they are read (`SendFields`, `PullFields`).
 
 use crate::command::RemotingCommand;
 use crate::ext_fields::ExtFields;
@@ -49,9 +49,6 @@ fn of_name_server(request_code: i32) -> &'static [Required] {
 
 fn of_broker(request_code: i32) -> &'static [Required] {
     match request_code {
-        code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => {
-            const { &[text("consumerGroup"), text("topic"), number("queueId"), number("queueOffset"), number("maxMsgNums"), number("sysFlag")] }
-        }
         code::END_TRANSACTION => const { &[number("commitOrRollback"), number("tranStateTableOffset"), number("commitLogOffset")] },
         code::CONSUMER_SEND_MSG_BACK => const { &[text("group"), number("offset")] },
         code::QUERY_MESSAGE => const { &[number("maxNum"), number("beginTimestamp"), number("endTimestamp")] },

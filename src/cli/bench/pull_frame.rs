@@ -56,6 +56,7 @@ impl PullFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ferrocket_protocol::header::PullFields;
     use ferrocket_protocol::split_frame;
 
     #[test]
@@ -66,10 +67,10 @@ mod tests {
             frame.write(&mut out, 1_234);
             let request = RemotingCommand::decode(split_frame(&mut out).unwrap().unwrap()).unwrap();
             assert_eq!(request.opaque, 1_000_000_003);
-            let header: PullMessageRequestHeader = request.header().unwrap();
-            assert_eq!((&*header.consumer_group, &*header.topic, header.queue_id), ("G", "T", 6));
-            assert_eq!((header.queue_offset, header.commit_offset, header.max_msg_nums), (1_234, 1_234, 32));
-            assert!(header.may_suspend() && header.commits_offset() && header.has_subscription());
+            let PullFields { consumer_group, topic, numbers, .. } = PullFields::read(&request).unwrap();
+            assert_eq!((consumer_group, topic, numbers.queue_id), ("G", "T", 6));
+            assert_eq!((numbers.queue_offset, numbers.commit_offset, numbers.max_msg_nums), (1_234, 1_234, 32));
+            assert!(numbers.may_suspend() && numbers.commits_offset() && numbers.has_subscription());
         }
     }
 }
