@@ -126,7 +126,7 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
             let completion = peer.completion(request);
             let (code, numbers) = (pull.code, pull.numbers);
             let late = LatePull { broker: Arc::clone(broker), code, numbers, checked, next_run: Run::First, completion };
-            Box::new(late).go_on(later);
+            Box::new(late).go_on(&config, later);
             Ok(Reply::Later)
         }
     }
@@ -134,16 +134,17 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
 
 impl LatePull {
     /// What is left to do once the connection has gone on: wait, read cold data, or answer.
-    fn go_on(self: Box<Self>, outcome: Outcome) {
+    fn go_on(self: Box<Self>, config: &BrokerConfig, outcome: Outcome) {
         match outcome {
             Outcome::Answer(reply) => reply.answer(self.completion),
             Outcome::Refused(refusal) => self.completion.answer_now(refusal.with_header().into_response()),
-            Outcome::Wait => self.wait(),
+            Outcome::Wait => self.wait(config),
             Outcome::Cold => {
                 let runtime = self.broker.runtime.clone();
                 runtime.spawn_blocking("cold pull", move || {
-                    let outcome = self.search(&self.broker.config.load(), Disk::MayWait);
-                    self.go_on(outcome);
+                    let config = self.broker.config.load();
+                    let outcome = self.search(&config, Disk::MayWait);
+                    self.go_on(&config, outcome);
                 });
             }
         }
@@ -158,12 +159,11 @@ impl LatePull {
         Pull { code: self.code, group: &names.group, topic: &names.topic, numbers: self.numbers }
     }
 
-    fn wait(mut self: Box<Self>) {
+    fn wait(mut self: Box<Self>, config: &BrokerConfig) {
         self.next_run = Run::Again;
         let broker = Arc::clone(&self.broker);
         let topic = Arc::clone(&self.checked.topic);
         let subscription = Arc::clone(&self.checked.subscription);
-        let config = broker.config.load();
         let wakes_on_arrival = config.long_polling_enable;
         let PullNumbers { queue_id, queue_offset, suspend_timeout_millis, .. } = self.numbers;
         let timeout_millis = if wakes_on_arrival { suspend_timeout_millis } else { config.short_polling_time_mills };
@@ -193,7 +193,7 @@ impl Work for LatePull {
         match pull.check_again(&broker, &peer, &config, &mut self.checked) {
             Ok(()) => {
                 let outcome = self.search(&config, Disk::MustNotWait);
-                self.go_on(outcome);
+                self.go_on(&config, outcome);
             }
             Err(refusal) => self.completion.answer(refusal.with_header().into_response()),
         }

@@ -222,10 +222,10 @@ impl MessageStore {
                     continue;
                 }
                 let start = body.len();
-                if start == 0 {
+                if body.capacity() == 0 {
                     // Most gets are of messages of about one size.
                     let expected = size.saturating_mul(units.len() - index).min(config.max_transfer_bytes_on_message_in_memory);
-                    body.reserve(expected.max(size).min(max_bytes.max(size)));
+                    body = BytesMut::with_capacity(expected.max(size).min(max_bytes.max(size)));
                 }
                 // Up to the last message that this get may want: they are asked for together.
                 let last = (index + max_count.saturating_sub(count).max(1)).min(units.len()) - 1;
