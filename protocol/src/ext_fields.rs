@@ -2,7 +2,6 @@
 //! `ExtFields`: the string pairs of a command's header, kept as spans of the frame they came in. Knows no field's name or type.
 
 use std::fmt;
-use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -10,51 +9,59 @@ use crate::error::DecodeError;
 use crate::scan;
 use crate::str::Str;
 
-/// Pairs in one header. The original has no limit; 32 bytes are kept for each, and no client sends more than a few dozen.
+/// Pairs in one header. The original has no limit; 24 bytes are kept for each, and no client sends more than a few dozen.
 pub const EXT_FIELDS_MAX: usize = 4096;
 
 pub(crate) const TOO_MANY_FIELDS: DecodeError = DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX };
 
-/// Where the bytes of a span lie.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Home {
-    /// In the frame, as they came.
-    Frame,
-    /// Beside the frame: JSON text that had `\u0001` in it, or what we inserted.
-    Beside,
-    /// Java's null: the key is there and counts as absent.
-    Null,
-}
-
+/// Where text of a header lies: in the frame, as it came; or beside it: JSON text that had `\u0001` in it, or what we inserted. Two
+/// numbers, because many are made and few are read.
 #[derive(Clone, Copy)]
 pub(crate) struct Span {
+    /// With `BESIDE` in it, or `NULL_START`.
     start: u32,
     length: u32,
-    home: Home,
 }
 
+/// A header's length has 24 bits, so no place in it has this one.
+const BESIDE: u32 = 1 << 31;
+const NULL_START: u32 = u32::MAX;
+
 impl Span {
-    pub(crate) const NULL: Span = Span { start: 0, length: 0, home: Home::Null };
+    /// Java's null: the key is there and counts as absent.
+    pub(crate) const NULL: Span = Span { start: NULL_START, length: 0 };
 
+    #[inline(always)]
     pub(crate) fn of_frame(start: usize, end: usize) -> Self {
-        Self { start: start as u32, length: (end - start) as u32, home: Home::Frame }
+        Self { start: start as u32, length: (end - start) as u32 }
     }
 
+    #[inline(always)]
     pub(crate) fn beside(start: usize, end: usize) -> Self {
-        Self { start: start as u32, length: (end - start) as u32, home: Home::Beside }
+        Self { start: start as u32 | BESIDE, length: (end - start) as u32 }
     }
 
-    fn range(self) -> Range<usize> {
-        self.start as usize..(self.start + self.length) as usize
+    #[inline(always)]
+    fn is_null(self) -> bool {
+        self.start == NULL_START
     }
 
-    /// The text of a span that a decoder made, for a string that is no field.
-    pub(crate) fn cut(self, text: &Str, beside: &[u8]) -> Option<Str> {
-        match self.home {
-            Home::Frame => Some(text.cut(self.range())),
-            Home::Beside => Some(Str::from_checked(Bytes::copy_from_slice(&beside[self.range()]))),
-            Home::Null => None,
+    /// Its bytes, in the frame or beside it; of null none.
+    #[inline(always)]
+    fn of<'a>(self, frame: &'a [u8], beside: &'a [u8]) -> &'a [u8] {
+        if self.start & BESIDE == 0 {
+            return &frame[self.start as usize..][..self.length as usize];
         }
+        if self.is_null() { &[] } else { &beside[(self.start & !BESIDE) as usize..][..self.length as usize] }
+    }
+
+    /// As text that shares the frame, if it lies there.
+    fn cut(self, frame: &Bytes, beside: &[u8]) -> Str {
+        if self.start & BESIDE == 0 {
+            let start = self.start as usize;
+            return Str::from_checked(frame.slice(start..start + self.length as usize));
+        }
+        Str::from_checked(Bytes::copy_from_slice(self.of(frame, beside)))
     }
 }
 
@@ -66,27 +73,13 @@ struct Entry {
     value: Span,
 }
 
-/// What the spans of a frame are cut from.
-#[derive(Clone)]
-pub(crate) enum Source {
-    /// Text as a whole.
-    Text(Str),
-    /// Text only where a span is, which the decoder has checked.
-    Pieces(Bytes),
-}
-
-impl Default for Source {
-    fn default() -> Self {
-        Self::Text(Str::EMPTY)
-    }
-}
-
 /// The pairs of one header, in their order. A key that came twice has the value that came last.
 ///
 /// Absent (`default()`) and empty differ on the wire: the JSON header leaves `extFields` out or writes `{}`.
 #[derive(Clone, Default)]
 pub struct ExtFields {
-    source: Source,
+    /// Text wherever a span is, which the decoder has checked.
+    frame: Bytes,
     beside: Vec<u8>,
     entries: Vec<Entry>,
     present: bool,
@@ -141,7 +134,7 @@ impl ExtFields {
 
     /// Every pair in its order; a key that came twice is there twice, nulls are not.
     pub fn iter(&self) -> impl Iterator<Item = (Str, Str)> + '_ {
-        self.entries.iter().filter(|entry| entry.value.home != Home::Null).map(|entry| (self.str_of(entry.key), self.str_of(entry.value)))
+        self.entries.iter().filter(|entry| !entry.value.is_null()).map(|entry| (self.str_of(entry.key), self.str_of(entry.value)))
     }
 
     /// Sets `key`, in place of the value it had.
@@ -180,10 +173,7 @@ impl ExtFields {
 
     /// The pairs as an encoder wants them.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.value.home != Home::Null)
-            .map(|entry| (self.bytes_of(entry.key), self.bytes_of(entry.value)))
+        self.entries.iter().filter(|entry| !entry.value.is_null()).map(|entry| (self.bytes_of(entry.key), self.bytes_of(entry.value)))
     }
 
     fn find(&self, key: &str) -> Option<Span> {
@@ -192,7 +182,7 @@ impl ExtFields {
 
     fn find_word(&self, word: u64, key: &str) -> Option<Span> {
         let found = &self.entries[self.position(word, key)?];
-        (found.value.home != Home::Null).then_some(found.value)
+        (!found.value.is_null()).then_some(found.value)
     }
 
     /// The last entry of that name.
@@ -219,28 +209,15 @@ impl ExtFields {
 
     #[inline(always)]
     fn bytes_of(&self, span: Span) -> &[u8] {
-        match (span.home, &self.source) {
-            (Home::Frame, Source::Text(text)) => &text.as_bytes()[span.range()],
-            (Home::Frame, Source::Pieces(bytes)) => &bytes[span.range()],
-            (Home::Beside, _) => &self.beside[span.range()],
-            (Home::Null, _) => &[],
-        }
+        span.of(&self.frame, &self.beside)
     }
 
     fn text_of(&self, span: Span) -> &str {
-        match (span.home, &self.source) {
-            (Home::Frame, Source::Text(text)) => &text[span.range()],
-            _ => std::str::from_utf8(self.bytes_of(span)).expect("the decoder checked the whole and cut at ASCII"),
-        }
+        std::str::from_utf8(self.bytes_of(span)).expect("the decoder checked the whole and cut at ASCII")
     }
 
     fn str_of(&self, span: Span) -> Str {
-        match (span.home, &self.source) {
-            (Home::Frame, Source::Text(text)) => text.cut(span.range()),
-            (Home::Frame, Source::Pieces(bytes)) => Str::from_checked(bytes.slice(span.range())),
-            (Home::Beside, _) => Str::copy_from(self.text_of(span)),
-            (Home::Null, _) => Str::EMPTY,
-        }
+        span.cut(&self.frame, &self.beside)
     }
 }
 
@@ -279,7 +256,7 @@ pub struct FieldValue<'a> {
 impl<'a> FieldValue<'a> {
     #[inline(always)]
     pub fn is_null(self) -> bool {
-        self.span.home == Home::Null
+        self.span.is_null()
     }
 
     /// Whether it is a number; one that `into` cannot hold leaves it as it is.
@@ -315,18 +292,16 @@ pub struct Spare {
 const SPARE_FIELDS_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 4096;
 
-/// Gathers spans while a header is parsed: into its source (checked as UTF-8), and into `beside` (valid by construction).
+/// Gathers spans while a header is parsed: into its frame (checked as UTF-8), and into `beside` (valid by construction).
 pub(crate) struct Builder {
     entries: Vec<Entry>,
+    /// What an earlier header left here is never looked at.
     pub(crate) beside: Vec<u8>,
 }
 
 impl Builder {
     pub(crate) fn new(spare: &mut Spare) -> Self {
-        let (entries, beside) = (std::mem::take(&mut spare.entries), std::mem::take(&mut spare.beside));
-        let mut builder = Self { entries, beside };
-        builder.beside.clear();
-        builder
+        Self { entries: std::mem::take(&mut spare.entries), beside: std::mem::take(&mut spare.beside) }
     }
 
     /// A pair whose key has the word `word`. False when there are too many.
@@ -345,13 +320,18 @@ impl Builder {
         self.entries.reserve(16);
     }
 
-    pub(crate) fn finish(self, source: Source) -> ExtFields {
-        ExtFields { source, beside: self.beside, entries: self.entries, present: true }
+    /// The text of a string that is no field; of null none.
+    pub(crate) fn text(&self, span: Span, frame: &Bytes) -> Option<Str> {
+        (!span.is_null()).then(|| span.cut(frame, &self.beside))
+    }
+
+    pub(crate) fn finish(self, frame: Bytes) -> ExtFields {
+        ExtFields { frame, beside: self.beside, entries: self.entries, present: true }
     }
 
     /// For a header without fields.
     pub(crate) fn give_back(self, spare: &mut Spare) {
-        self.finish(Source::default()).give_back(spare);
+        self.finish(Bytes::new()).give_back(spare);
     }
 }
 
@@ -388,7 +368,7 @@ mod tests {
 
     #[test]
     fn the_last_of_two_counts_and_a_null_hides_both() {
-        let frame = || Source::Text(Str::from("key12"));
+        let frame = || Bytes::from_static(b"key12");
         let word = scan::word_of(b"key");
         let mut builder = Builder::new(&mut Spare::default());
         builder.push(word, Span::of_frame(0, 3), Span::of_frame(3, 4));
@@ -423,7 +403,7 @@ mod tests {
         let mut builder = Builder::new(&mut spare);
         builder.restart();
         builder.push(scan::word_of(b"c"), Span::of_frame(0, 1), Span::of_frame(1, 2));
-        assert_eq!(builder.finish(Source::Pieces(Bytes::from_static(b"c3"))), ExtFields::from_iter([("c", "3")]));
+        assert_eq!(builder.finish(Bytes::from_static(b"c3")), ExtFields::from_iter([("c", "3")]));
 
         ExtFields::from_iter([("a", "x".repeat(SPARE_BYTES_MAX))]).give_back(&mut spare);
         assert_eq!(spare.beside.capacity(), 0, "one that grew is let go");

@@ -88,6 +88,7 @@ impl Field for i64 {
 
 impl Field for bool {
     /// `Boolean.parseBoolean`: what is not `true` is false.
+    #[inline]
     fn read(value: FieldValue<'_>) -> Option<Self> {
         Some(value.bytes().eq_ignore_ascii_case(b"true"))
     }

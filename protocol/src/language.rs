@@ -47,8 +47,8 @@ impl LanguageCode {
         Self::ALL.get(code as usize).map_or(Self::Other, |(language, _)| *language)
     }
 
-    pub fn from_name(name: &str) -> Self {
-        Self::ALL.iter().find(|(_, known)| *known == name).map_or(Self::Other, |(language, _)| *language)
+    pub fn from_name(name: impl AsRef<[u8]>) -> Self {
+        Self::ALL.iter().find(|(_, known)| known.as_bytes() == name.as_ref()).map_or(Self::Other, |(language, _)| *language)
     }
 
     pub const fn code(self) -> u8 {

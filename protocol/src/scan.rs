@@ -41,12 +41,6 @@ pub(crate) fn must_escape(bytes: &[u8]) -> Option<usize> {
     find(bytes, |word| control(word) | equal(word, b'"') | equal(word, b'\\'), |byte| byte < 0x20 || matches!(byte, b'"' | b'\\'))
 }
 
-/// Where a 1 or a 2 stands, the separators of a property string.
-#[inline]
-pub(crate) fn separator(bytes: &[u8]) -> Option<usize> {
-    find(bytes, |word| equal(word, 1) | equal(word, 2), |byte| matches!(byte, 1 | 2))
-}
-
 /// Where `wanted` stands, quicker than the library where it is not far.
 #[inline]
 pub(crate) fn find_byte(bytes: &[u8], wanted: u8) -> Option<usize> {
@@ -56,9 +50,11 @@ pub(crate) fn find_byte(bytes: &[u8], wanted: u8) -> Option<usize> {
 /// Whether it is UTF-8, with a short way for short text.
 #[inline]
 pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
-    // The library is quick where there is much, and quickest where it is ASCII.
-    if bytes.len() >= 32 {
-        return bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
+    // Sixteen at a time, the last ones once more with some before them.
+    let (blocks, _) = bytes.as_chunks::<16>();
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let all = blocks.iter().fold(u128::from_le_bytes(*last), |all, block| all | u128::from_le_bytes(*block));
+        return all as u64 & HIGHS == 0 && (all >> 64) as u64 & HIGHS == 0 || std::str::from_utf8(bytes).is_ok();
     }
     find(bytes, |word| word & HIGHS, |byte| byte >= 0x80).is_none_or(|at| std::str::from_utf8(&bytes[at..]).is_ok())
 }
@@ -97,29 +93,31 @@ pub(crate) fn word_at(bytes: &[u8], length: usize) -> u64 {
     }
 }
 
+/// The word of a name of one small letter, when `bytes` begin with that and text follows at once, as in nearly every send:
+/// `b":"`.
+#[inline(always)]
+pub(crate) fn letter_before_text(bytes: &[u8]) -> Option<u64> {
+    const BEHIND: u32 = u32::from_le_bytes(*b"\":\"\0");
+    let four = u32::from_le_bytes(*bytes.first_chunk::<4>()?);
+    let letter = four as u8;
+    (four >> 8 == BEHIND && letter.is_ascii_lowercase()).then_some(1 << 56 | u64::from(letter))
+}
+
 /// The word and the length of the name that `bytes` begin with and that ends at a quote; `None` when it has an escape or no end.
 #[inline(always)]
 pub(crate) fn name(bytes: &[u8]) -> Option<(u64, usize)> {
-    // One letter: those of SEND_MESSAGE_V2 come with every message.
-    if let [letter, b'"', ..] = bytes
-        && !matches!(letter, b'"' | b'\\')
-    {
-        return Some((1 << 56 | u64::from(*letter), 1));
+    let Some(chunk) = bytes.first_chunk::<8>() else { return whole_name(bytes) };
+    let text = u64::from_le_bytes(*chunk);
+    let length = plain_bytes(text);
+    if length == 8 {
+        return whole_name(bytes);
     }
-    if let Some(chunk) = bytes.first_chunk::<8>() {
-        let text = u64::from_le_bytes(*chunk);
-        let stop = equal(text, b'"') | equal(text, b'\\');
-        if stop != 0 {
-            let length = stop.trailing_zeros() as usize / 8;
-            return (bytes[length] == b'"').then_some((short_word(text, length), length));
-        }
-    }
-    long_name(bytes)
+    (bytes[length] == b'"').then_some((short_word(text, length), length))
 }
 
-/// Apart, so that the usual way keeps its registers.
-#[inline(never)]
-fn long_name(bytes: &[u8]) -> Option<(u64, usize)> {
+/// One that is long, or near the end.
+#[inline]
+fn whole_name(bytes: &[u8]) -> Option<(u64, usize)> {
     let length = quote_or_backslash(bytes)?;
     (bytes[length] == b'"').then_some((word_of(&bytes[..length]), length))
 }
@@ -131,28 +129,10 @@ fn short_word(text: u64, length: usize) -> u64 {
     (length as u64) << 56 | text & ((1 << (8 * length)) - 1)
 }
 
-/// Copies text of a JSON string up to its end or its next escape, but not beyond the end of `from`; tells how much that was. `into` has room for
-/// eight bytes more than that, which may be overwritten.
+/// How many of these eight bytes stand before the end of a JSON string or its next escape.
 #[inline(always)]
-pub(crate) fn copy_plain(from: &[u8], into: &mut [u8]) -> usize {
-    let mut at = 0;
-    while let Some(chunk) = from[at..].first_chunk::<8>() {
-        into[at..at + 8].copy_from_slice(chunk);
-        let text = u64::from_le_bytes(*chunk);
-        let stop = equal(text, b'"') | equal(text, b'\\');
-        if stop != 0 {
-            return at + stop.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    for byte in &from[at..] {
-        if matches!(byte, b'"' | b'\\') {
-            break;
-        }
-        into[at] = *byte;
-        at += 1;
-    }
-    at
+pub(crate) fn plain_bytes(text: u64) -> usize {
+    (equal(text, b'"') | equal(text, b'\\')).trailing_zeros() as usize / 8
 }
 
 /// As `str::parse` for an integer, without the detour over text: an optional sign, digits, nothing else.
@@ -206,6 +186,7 @@ mod tests {
         fn words_find_what_bytes_find(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\'), 0u8..0x22, 0x7eu8..0x82], 0..40)) {
             prop_assert_eq!(quote_or_backslash(&bytes), bytes.iter().position(|byte| matches!(byte, b'"' | b'\\')));
             prop_assert_eq!(must_escape(&bytes), bytes.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')));
+            prop_assert_eq!(find_byte(&bytes, b'"'), bytes.iter().position(|byte| *byte == b'"'));
             prop_assert_eq!(is_utf8(&bytes), std::str::from_utf8(&bytes).is_ok());
             for length in 0..=bytes.len() {
                 prop_assert_eq!(begins_with_utf8(&bytes, length), std::str::from_utf8(&bytes[..length]).is_ok());
@@ -235,11 +216,18 @@ mod tests {
         }
 
         #[test]
-        fn plain_text_is_copied_to_its_end(text in "[a-z\"\\\\]{0,40}") {
-            let mut copy = [0; 48];
-            let length = copy_plain(text.as_bytes(), &mut copy);
-            prop_assert_eq!(length, quote_or_backslash(text.as_bytes()).unwrap_or(text.len()));
-            prop_assert_eq!(&copy[..length], &text.as_bytes()[..length]);
+        fn plain_bytes_end_where_bytes_say(text in prop::array::uniform8(prop_oneof![any::<u8>(), Just(b'"'), Just(b'\\')])) {
+            let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(8);
+            prop_assert_eq!(plain_bytes(u64::from_le_bytes(text)), end);
+        }
+
+        #[test]
+        fn a_letter_before_text_is_what_the_bytes_say(text in "[a-c\"\\\\:A]{0,6}") {
+            let letter = match text.as_bytes() {
+                [letter @ b'a'..=b'z', b'"', b':', b'"', ..] => Some(word_of(&[*letter])),
+                _ => None,
+            };
+            prop_assert_eq!(letter_before_text(text.as_bytes()), letter);
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
-use crate::ext_fields::{Builder, ExtFields, Source, Span, Spare, TOO_MANY_FIELDS};
+use crate::ext_fields::{Builder, ExtFields, Span, Spare, TOO_MANY_FIELDS};
 use crate::language::LanguageCode;
 use crate::scan;
 use crate::str::Str;
@@ -66,7 +66,7 @@ pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<Remo
     let remark = if text { Some(Str::from_checked(frame.slice(remark_start..remark_end))) } else { None };
     let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end, spare)?) };
     let body = frame.slice(end..);
-    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(Source::Pieces(frame)));
+    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(frame));
     Ok(RemotingCommand {
         code,
         language: LanguageCode::from_code(language),

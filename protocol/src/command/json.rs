@@ -3,11 +3,11 @@
 
 use std::io::Write;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::{HEADER_WORD_BYTES, RemotingCommand, SerializeType};
 use crate::error::DecodeError;
-use crate::ext_fields::{Builder, ExtFields, Source, Span, Spare, TOO_MANY_FIELDS};
+use crate::ext_fields::{Builder, ExtFields, Span, Spare, TOO_MANY_FIELDS};
 use crate::fastjson::escape::{self, write_text};
 use crate::fastjson::parse::{self, Value};
 use crate::language::LanguageCode;
@@ -15,17 +15,18 @@ use crate::scan;
 use crate::str::Str;
 
 /// `end` is where the header ends and the body begins.
-pub(super) fn decode(mut frame: Bytes, end: usize, spare: &mut Spare) -> Result<RemotingCommand, DecodeError> {
-    let header = Str::try_from(frame.slice(HEADER_WORD_BYTES..end)).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
-    frame.advance(end);
-    let body = frame;
-    match scan_header(header.as_bytes(), spare) {
-        Some(found) => Ok(found.into_command(header, body, spare)),
-        None => Ok(decode_unusual(&header)?.with_body(body)),
+pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<RemotingCommand, DecodeError> {
+    let header = &frame[..end];
+    if !scan::is_utf8(&header[HEADER_WORD_BYTES..]) {
+        return Err(DecodeError::Utf8 { what: "json header" });
+    }
+    match scan_header(header, spare) {
+        Some(found) => Ok(found.into_command(frame, end, spare)),
+        None => Ok(decode_unusual(&header[HEADER_WORD_BYTES..])?.with_body(frame.slice(end..))),
     }
 }
 
-/// What the pass found. Spans are counted from the begin of the header.
+/// What the pass found. Spans are counted from the begin of the frame.
 struct Found {
     code: i32,
     flag: i32,
@@ -40,11 +41,11 @@ struct Found {
 }
 
 impl Found {
-    fn into_command(mut self, header: Str, body: Bytes, spare: &mut Spare) -> RemotingCommand {
-        self.fields.beside.truncate(self.beside_bytes);
-        let remark = self.remark.cut(&header, &self.fields.beside);
+    fn into_command(self, frame: Bytes, end: usize, spare: &mut Spare) -> RemotingCommand {
+        let remark = self.fields.text(self.remark, &frame);
+        let body = frame.slice(end..);
         let ext_fields = if self.fields_present {
-            self.fields.finish(Source::Text(header))
+            self.fields.finish(frame)
         } else {
             self.fields.give_back(spare);
             ExtFields::default()
@@ -62,49 +63,61 @@ impl Found {
         }
     }
 
-    /// The rest of a string that begins at `start` and has an escape: copied beside the frame.
-    fn unescape(&mut self, bytes: &[u8], start: usize) -> Option<(Span, usize)> {
+    /// The rest of a string that begins at `start` and has an escape, copied beside the frame behind `beside_bytes`. Where it ends.
+    fn unescape(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
         let beside = &mut self.fields.beside;
-        if beside.is_empty() {
-            // Room for every string to come: none gets longer by being unescaped.
-            beside.resize(bytes.len() - start, 0);
+        // Room for every string to come: none gets longer by being unescaped, and eight bytes are copied at once.
+        let room = self.beside_bytes + bytes.len() - start;
+        if beside.len() < room {
+            beside.resize(room, 0);
         }
-        let begin = self.beside_bytes;
-        let (mut at, mut into) = (start, begin);
+        let (mut at, mut into) = (start, self.beside_bytes);
         loop {
-            let plain = scan::copy_plain(&bytes[at..], &mut beside[into..]);
-            (at, into) = (at + plain, into + plain);
-            let rest = bytes.get(at..)?;
-            if rest.first()? == &b'"' {
-                self.beside_bytes = into;
-                return Some((Span::beside(begin, into), at + 1));
+            // Eight bytes at once, of which those before the next quote or backslash count.
+            while let Some(eight) = bytes.get(at..)?.first_chunk::<8>() {
+                beside[into..into + 8].copy_from_slice(eight);
+                let plain = scan::plain_bytes(u64::from_le_bytes(*eight));
+                (at, into) = (at + plain, into + plain);
+                if plain < 8 {
+                    break;
+                }
             }
-            match rest.first_chunk::<6>() {
+            match bytes.get(at..)? {
                 // The separators of a property string, twice in every pair.
-                Some(b"\\u0001") => (beside[into], at, into) = (1, at + 6, into + 1),
-                Some(b"\\u0002") => (beside[into], at, into) = (2, at + 6, into + 1),
-                _ => {
+                [b'\\', b'u', b'0', b'0', b'0', digit @ b'1'..=b'2', ..] => (beside[into], at, into) = (digit - b'0', at + 6, into + 1),
+                [b'"', ..] => {
+                    self.beside_bytes = into;
+                    return Some(at);
+                }
+                rest @ [b'\\', ..] => {
                     let (character, length) = escape::unescape(rest)?;
                     (at, into) = (at + length, into + character.encode_utf8(&mut beside[into..]).len());
                 }
+                // Less than eight bytes are left.
+                [byte, ..] => (beside[into], at, into) = (*byte, at + 1, into + 1),
+                [] => return None,
             }
         }
     }
 }
 
-/// One pass over a header, which is UTF-8. `None`: it is not the flat, strict JSON that clients write, and may still
+/// One pass over the header in `bytes`, which is UTF-8. `None`: it is not the flat, strict JSON that clients write, and may still
 /// be what the original reads.
 ///
 /// The position is passed from hand to hand, not kept in a struct: it stays in a register, and that is half of the time.
 fn scan_header(bytes: &[u8], spare: &mut Spare) -> Option<Found> {
-    const CODE: u64 = scan::word_of(b"code");
-    const FLAG: u64 = scan::word_of(b"flag");
-    const OPAQUE: u64 = scan::word_of(b"opaque");
-    const VERSION: u64 = scan::word_of(b"version");
-    const LANGUAGE: u64 = scan::word_of(b"language");
-    const EXT_FIELDS: u64 = scan::word_of(b"extFields");
-    const REMARK: u64 = scan::word_of(b"remark");
-    const SERIALIZE_TYPE: u64 = scan::word_of(b"serializeTypeCurrentRPC");
+    /// Four letters tell a name from the others.
+    const fn four(name: &[u8; 4]) -> u32 {
+        u32::from_le_bytes(*name)
+    }
+    const CODE: u32 = four(b"code");
+    const FLAG: u32 = four(b"flag");
+    const OPAQUE: u32 = four(b"opaq");
+    const VERSION: u32 = four(b"vers");
+    const LANGUAGE: u32 = four(b"lang");
+    const EXT_FIELDS: u32 = four(b"extF");
+    const REMARK: u32 = four(b"rema");
+    const SERIALIZE_TYPE: u32 = four(b"seri");
     let mut found = Found {
         code: 0,
         flag: 0,
@@ -116,79 +129,95 @@ fn scan_header(bytes: &[u8], spare: &mut Spare) -> Option<Found> {
         fields_present: false,
         beside_bytes: 0,
     };
-    let mut at = blanks(bytes, take(bytes, blanks(bytes, 0), b'{')?);
-    if bytes.get(at) == Some(&b'}') {
-        at += 1;
-    } else {
-        loop {
-            let start = take(bytes, at, b'"')?;
-            let (word, length) = scan::name(&bytes[start..])?;
-            let name = &bytes[start..start + length];
-            at = colon(bytes, start + length + 1)?;
-            match word {
-                CODE => (found.code, at) = integer(bytes, at)?,
-                FLAG => (found.flag, at) = integer(bytes, at)?,
-                OPAQUE => (found.opaque, at) = integer(bytes, at)?,
-                VERSION => (found.version, at) = integer(bytes, at)?,
-                REMARK => (found.remark, at) = value(bytes, at, &mut found)?,
-                LANGUAGE if name == b"language" => {
-                    let (start, end) = plain_string(bytes, at)?;
-                    found.language = LanguageCode::from_name(std::str::from_utf8(&bytes[start..end]).ok()?);
-                    at = end + 1;
-                }
-                EXT_FIELDS if name == b"extFields" => at = scan_fields(bytes, at, &mut found)?,
-                // What the sender says it is; the frame's own byte decides.
-                SERIALIZE_TYPE if name == b"serializeTypeCurrentRPC" => at = plain_string(bytes, at)?.1 + 1,
-                _ => return None,
+    let mut place = first_name(bytes, HEADER_WORD_BYTES)?;
+    let end = loop {
+        let start = match place {
+            Place::Name(start) => start,
+            Place::End(end) => break end,
+        };
+        let end;
+        match u32::from_le_bytes(*bytes.get(start..)?.first_chunk()?) {
+            CODE => (found.code, end) = integer(bytes, behind_name(bytes, start, b"code")?)?,
+            FLAG => (found.flag, end) = integer(bytes, behind_name(bytes, start, b"flag")?)?,
+            OPAQUE => (found.opaque, end) = integer(bytes, behind_name(bytes, start, b"opaque")?)?,
+            VERSION => (found.version, end) = integer(bytes, behind_name(bytes, start, b"version")?)?,
+            REMARK => (found.remark, end) = value(bytes, behind_name(bytes, start, b"remark")?, &mut found)?,
+            LANGUAGE => {
+                let (text, text_end) = plain_string(bytes, behind_name(bytes, start, b"language")?)?;
+                found.language = LanguageCode::from_name(text);
+                end = text_end;
             }
-            at = blanks(bytes, at);
-            match bytes.get(at)? {
-                b',' => at = blanks(bytes, at + 1),
-                b'}' => break,
-                _ => return None,
-            }
+            EXT_FIELDS => end = scan_fields(bytes, behind_name(bytes, start, b"extFields")?, &mut found)?,
+            // What the sender says it is; the frame's own byte decides.
+            SERIALIZE_TYPE => (_, end) = plain_string(bytes, behind_name(bytes, start, b"serializeTypeCurrentRPC")?)?,
+            _ => return None,
         }
-        at += 1;
-    }
+        place = next_name(bytes, end)?;
+    };
     // The C++ client ends its header with a newline.
-    (blanks(bytes, at) == bytes.len()).then_some(found)
+    (blanks(bytes, end) == bytes.len()).then_some(found)
 }
 
+/// The object that begins at `at`; where it ends. Apart, so that what every field needs stays in registers.
+#[inline(never)]
 fn scan_fields(bytes: &[u8], at: usize, found: &mut Found) -> Option<usize> {
     found.fields.restart();
     found.fields_present = true;
-    let mut at = blanks(bytes, take(bytes, at, b'{')?);
-    if bytes.get(at) == Some(&b'}') {
-        return Some(at + 1);
-    }
-    at = take(bytes, at, b'"')?;
+    let mut place = first_name(bytes, at)?;
     loop {
-        // `at` is behind the quote that opens a name.
-        let (word, length) = scan::name(&bytes[at..])?;
-        let (start, end) = (at, at + length);
-        // Compact and text, as nearly always: two bytes say what is next.
-        let (span, next) = match bytes.get(end + 1..end + 3)? {
-            b":\"" => string(bytes, end + 3, found)?,
-            _ => value(bytes, colon(bytes, end + 1)?, found)?,
+        let start = match place {
+            Place::Name(start) => start,
+            Place::End(end) => return Some(end),
+        };
+        let (word, length, (span, end)) = match scan::letter_before_text(&bytes[start..]) {
+            Some(word) => (word, 1, string(bytes, start + 4, found)?),
+            None => {
+                let (word, length) = scan::name(&bytes[start..])?;
+                (word, length, value(bytes, colon(bytes, start + length + 1)?, found)?)
+            }
         };
         // A flood is told by the tolerant reader.
-        if !found.fields.push(word, Span::of_frame(start, end), span) {
+        if !found.fields.push(word, Span::of_frame(start, start + length), span) {
             return None;
         }
-        if let Some(b",\"") = bytes.get(next..next + 2) {
-            at = next + 2;
-            continue;
-        }
-        at = blanks(bytes, next);
-        match bytes.get(at)? {
-            b',' => at = take(bytes, blanks(bytes, at + 1), b'"')?,
-            b'}' => return Some(at + 1),
-            _ => return None,
-        }
+        place = next_name(bytes, end)?;
     }
 }
 
-/// Text; or a number or boolean, whose text it is (the C++ client writes them so); or null.
+/// What an object goes on with.
+enum Place {
+    /// A name begins here, behind its quote.
+    Name(usize),
+    /// The object ended before.
+    End(usize),
+}
+
+/// In an object that begins at `at`.
+fn first_name(bytes: &[u8], at: usize) -> Option<Place> {
+    let at = blanks(bytes, take(bytes, blanks(bytes, at), b'{')?);
+    match bytes.get(at)? {
+        b'"' => Some(Place::Name(at + 1)),
+        b'}' => Some(Place::End(at + 1)),
+        _ => None,
+    }
+}
+
+/// Behind a value that ends at `at`.
+#[inline(always)]
+fn next_name(bytes: &[u8], at: usize) -> Option<Place> {
+    // Compact, as nearly always.
+    if let [b',', b'"', ..] = bytes.get(at..)? {
+        return Some(Place::Name(at + 2));
+    }
+    let at = blanks(bytes, at);
+    match bytes.get(at)? {
+        b',' => Some(Place::Name(take(bytes, blanks(bytes, at + 1), b'"')?)),
+        b'}' => Some(Place::End(at + 1)),
+        _ => None,
+    }
+}
+
+/// Text; or a number or boolean, whose text it is (the C++ client writes them so); or null. And where it ends.
 #[inline(always)]
 fn value(bytes: &[u8], at: usize, found: &mut Found) -> Option<(Span, usize)> {
     if bytes.get(at) != Some(&b'"') {
@@ -204,7 +233,9 @@ fn string(bytes: &[u8], start: usize, found: &mut Found) -> Option<(Span, usize)
     if bytes[stop] == b'"' {
         return Some((Span::of_frame(start, stop), stop + 1));
     }
-    found.unescape(bytes, start)
+    let begin = found.beside_bytes;
+    let stop = found.unescape(bytes, start)?;
+    Some((Span::beside(begin, found.beside_bytes), stop + 1))
 }
 
 fn bare_value(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
@@ -219,15 +250,20 @@ fn bare_value(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
     Some((Span::of_frame(at, at + length), at + length))
 }
 
-/// Begin and end of a string without escapes, as all names are.
-#[inline(always)]
-fn plain_string(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-    let start = take(bytes, at, b'"')?;
-    let stop = start + scan::quote_or_backslash(&bytes[start..])?;
-    (bytes[stop] == b'"').then_some((start, stop))
+/// A string without escapes, and where it ends.
+fn plain_string(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let text = &bytes[take(bytes, at, b'"')?..];
+    let length = scan::quote_or_backslash(text)?;
+    (text[length] == b'"').then_some((&text[..length], at + length + 2))
 }
 
+/// Where the value begins whose name begins at `at`, when that is `name`.
 #[inline(always)]
+fn behind_name(bytes: &[u8], at: usize, name: &[u8]) -> Option<usize> {
+    let is_name = bytes[at..].strip_prefix(name)?.first() == Some(&b'"');
+    if is_name { colon(bytes, at + name.len() + 1) } else { None }
+}
+
 fn integer(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
     let is_negative = bytes.get(at) == Some(&b'-');
     let start = at + usize::from(is_negative);
@@ -258,14 +294,19 @@ fn take(bytes: &[u8], at: usize, byte: u8) -> Option<usize> {
 
 #[inline(always)]
 fn blanks(bytes: &[u8], mut at: usize) -> usize {
-    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+    // Nearly always there are none.
+    while let Some(byte) = bytes.get(at)
+        && *byte <= b' '
+        && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+    {
         at += 1;
     }
     at
 }
 
 /// Everything else that the original reads: single quotes, nested values, numbers as text, members we do not know.
-fn decode_unusual(text: &str) -> Result<RemotingCommand, DecodeError> {
+fn decode_unusual(header: &[u8]) -> Result<RemotingCommand, DecodeError> {
+    let text = std::str::from_utf8(header).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
     let Value::Object(members) = parse::parse(text)? else {
         return Err(DecodeError::Json { at: 0, why: "a header is an object" });
     };
@@ -314,7 +355,7 @@ fn fields(value: &Value<'_>) -> Result<ExtFields, DecodeError> {
         }
     }
     fields.beside = beside;
-    Ok(fields.finish(Source::default()))
+    Ok(fields.finish(Bytes::new()))
 }
 
 /// In the original's order of names; nulls are left out.
@@ -352,5 +393,92 @@ impl Write for Writer<'_> {
     }
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Text between quotes, with all that can stand there, and some that cannot.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-z0-9 :,{}]{0,12}",
+            2 => prop::sample::select(vec!["\\u0001", "\\u0002", "\\u0003", "\\u00012", "\\n", "\\\"", "\\\\", "\\ud83d\\ude00", "\\ud83d", "€"])
+                .prop_map(str::to_owned),
+            1 => prop::sample::select(vec!["\\u00", "\\q", "\"", "\u{1}"]).prop_map(str::to_owned),
+        ];
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
+    }
+
+    fn blank() -> impl Strategy<Value = &'static str> {
+        prop_oneof![8 => Just(""), 1 => Just(" "), 1 => Just("\n\t")]
+    }
+
+    fn object(names: &'static [&'static str], value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+        let member = (blank(), prop::sample::select(names), blank(), blank(), value, blank());
+        prop::collection::vec(member, 0..6).prop_map(|members| {
+            let members: Vec<String> = members.iter().map(|(a, name, b, c, value, d)| format!("{a}\"{name}\"{b}:{c}{value}{d}")).collect();
+            format!("{{{}}}", members.join(","))
+        })
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![4 => text(), 2 => "-?[0-9]{1,11}", 1 => prop::sample::select(vec!["true", "false", "null", "[]", "1.5"]).prop_map(str::to_owned)]
+    }
+
+    fn header() -> impl Strategy<Value = String> {
+        let fields = object(&["a", "b", "i", "q", "topic", "extFields", "properties", "a\\u0001", ""], value());
+        let value = prop_oneof![2 => value(), 2 => fields, 1 => Just("\"GO\"".to_owned())];
+        let names = &[
+            "code",
+            "flag",
+            "opaque",
+            "version",
+            "language",
+            "extFields",
+            "extFields",
+            "remark",
+            "serializeTypeCurrentRPC",
+            "codes",
+            "extF",
+        ];
+        (object(names, value), prop::sample::select(vec!["", "", "\n", "x"])).prop_map(|(object, end)| object + end)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        /// Also in memory that another header left.
+        #[test]
+        fn what_the_quick_pass_takes_is_what_the_tolerant_reader_reads(header in header()) {
+            let frame = Bytes::from([b"\0\0\0\0", header.as_bytes(), b"body"].concat());
+            let end = frame.len() - 4;
+            let mut spare = Spare::default();
+            ExtFields::from_iter([("left", "\"\\".repeat(20)), ("behind", String::new())]).give_back(&mut spare);
+            if let Some(found) = scan_header(&frame[..end], &mut spare) {
+                let quick = found.into_command(frame.clone(), end, &mut spare);
+                let tolerant = decode_unusual(header.as_bytes()).map(|command| command.with_body(&b"body"[..]));
+                prop_assert_eq!(tolerant.as_ref(), Ok(&quick));
+                prop_assert_eq!(quick.ext_fields.iter().collect::<Vec<_>>(), tolerant.unwrap().ext_fields.iter().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn the_quick_pass_takes_what_clients_write() {
+        let headers = [
+            // Java
+            r#"{"code":310,"extFields":{"a":"P","b":"T","i":"KEYS\u0001k\u0002"},"flag":0,"language":"JAVA","opaque":1,"serializeTypeCurrentRPC":"JSON","version":475}"#,
+            // C++
+            "{\"code\":310,\"extFields\":{\"e\":3,\"k\":false},\"flag\":0,\"language\":\"CPP\",\"opaque\":1,\"serializeTypeCurrentRPC\":\"JSON\",\"version\":1}\n",
+            // Python
+            r#"{"code": 310, "language": "PYTHON", "extFields": {"a": "P", "topic": "T"}, "flag": 0, "remark": ""}"#,
+            r#"{"remark":"\u0001"}"#,
+        ];
+        for header in headers {
+            let frame = [b"\0\0\0\0", header.as_bytes()].concat();
+            assert!(scan_header(&frame, &mut Spare::default()).is_some(), "{header}");
+        }
     }
 }

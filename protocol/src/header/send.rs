@@ -129,6 +129,9 @@ const LETTERS: [(&str, u8); 12] = [
     ("batch", b'm'),
 ];
 
+/// Without these the original cannot go on.
+const REQUIRED: [(&str, &str); 5] = [("b", "topic"), ("e", "queueId"), ("f", "sysFlag"), ("g", "bornTimestamp"), ("h", "flag")];
+
 impl<'a> SendFields<'a> {
     /// In the spelling that the code of `request` goes with, and as tolerant as `RemotingCommand::header`. `Err` names the first field
     /// that is missing, or no number, and without which the original cannot go on.
@@ -143,34 +146,29 @@ impl<'a> SendFields<'a> {
         for (word, name, value) in request.ext_fields.walk() {
             let letter = if in_letters { name.letter(word) } else { letter_for(name) };
             let Some(letter) = letter else { continue };
+            let is_there = !value.is_null();
             match letter {
-                b'b' => topic = (!value.is_null()).then_some(value),
+                b'b' => topic = is_there.then_some(value),
+                b'c' if is_there => default_topic = value.text(),
+                b'd' => _ = value.read_number(&mut default_topic_queue_nums),
                 b'e' => has_queue_id = value.read_number(&mut queue_id),
                 b'f' => has_sys_flag = value.read_number(&mut sys_flag),
                 b'g' => has_born_timestamp = value.read_number(&mut born_timestamp),
                 b'h' => has_flag = value.read_number(&mut flag),
-                _ if value.is_null() => {}
-                b'c' => default_topic = value.text(),
-                b'd' => _ = value.read_number(&mut default_topic_queue_nums),
-                b'i' => properties = value.bytes(),
+                b'i' if is_there => properties = value.bytes(),
                 b'j' => reconsume_times = Field::read(value).or(reconsume_times),
-                b'k' => unit_mode = bool::read(value) == Some(true),
+                b'k' if is_there => unit_mode = bool::read(value) == Some(true),
                 b'l' => max_reconsume_times = Field::read(value).or(max_reconsume_times),
-                b'm' => batch = bool::read(value) == Some(true),
+                b'm' if is_there => batch = bool::read(value) == Some(true),
                 _ => {}
             }
         }
-        let spelled = |letter, name| if in_letters { letter } else { name };
-        let Some(topic) = topic else { return Err(spelled("b", "topic")) };
-        let required = [
-            (has_queue_id, "e", "queueId"),
-            (has_sys_flag, "f", "sysFlag"),
-            (has_born_timestamp, "g", "bornTimestamp"),
-            (has_flag, "h", "flag"),
-        ];
-        if let Some((_, letter, name)) = required.into_iter().find(|(is_readable, ..)| !is_readable) {
-            return Err(spelled(letter, name));
-        }
+        let readable = [topic.is_some(), has_queue_id, has_sys_flag, has_born_timestamp, has_flag];
+        let Some(topic) = topic.filter(|_| readable == [true; 5]) else {
+            let missing = REQUIRED.iter().zip(readable).find(|(_, is_readable)| !is_readable);
+            let ((letter, name), _) = missing.expect("one of them is why");
+            return Err(if in_letters { letter } else { name });
+        };
         Ok(Self {
             topic: topic.to_str(),
             default_topic,
