@@ -23,7 +23,7 @@ thread_local! {
 #[derive(Default)]
 pub(super) struct Seen<'a> {
     pub(super) unique_key: Option<&'a [u8]>,
-    /// Where the unique key begins, as long as every part before it is a pair.
+    /// Where the unique key begins.
     pub(super) unique_key_at: usize,
     pub(super) tags: Option<&'a [u8]>,
     pub(super) keys: Option<&'a [u8]>,
@@ -47,14 +47,17 @@ pub(super) struct Seen<'a> {
 impl<'a> Seen<'a> {
     pub(super) fn scan(properties: &'a [u8]) -> Self {
         let mut seen = Self::default();
-        let mut bytes_seen = 0;
-        for (name, value) in properties::iter(properties) {
-            let value_at = bytes_seen + name.len() + 1;
-            bytes_seen = value_at + value.len() + 1;
+        let mut end = 0;
+        for part in properties::parts(properties) {
+            end += part.len() + 1;
+            let Some((name, value)) = properties::pair(part) else {
+                seen.is_ragged = true;
+                continue;
+            };
             // The first letter sends most of the user's own properties on their way.
             match name.first() {
                 Some(b'U') if name == property::UNIQ_KEY.as_bytes() => {
-                    (seen.unique_key, seen.unique_key_at) = (Some(value), value_at);
+                    (seen.unique_key, seen.unique_key_at) = (Some(value), end - 1 - value.len());
                 }
                 Some(b'K') if name == property::KEYS.as_bytes() => seen.keys = Some(value),
                 Some(b'D') if name == property::DELAY.as_bytes() => seen.delay = Some(value),
@@ -80,7 +83,6 @@ impl<'a> Seen<'a> {
             }
         }
         seen.has_open_end = properties.last().is_some_and(|last| *last != properties::PROPERTY_SEPARATOR);
-        seen.is_ragged = bytes_seen != properties.len() + usize::from(seen.has_open_end);
         seen
     }
 

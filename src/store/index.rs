@@ -247,11 +247,11 @@ fn push_keys(record: &Named<'_>, physical_offset: i64, keys: &mut Vec<Key>) {
     }
     // One walk over the properties; of a name that comes twice the later value counts.
     let (mut unique, mut named, mut tags) = (None, None, None);
-    for (name, value) in properties::iter(record.properties) {
-        match name.first() {
-            Some(b'U') if name == property::UNIQ_KEY.as_bytes() => unique = Some(value),
-            Some(b'K') if name == property::KEYS.as_bytes() => named = Some(value),
-            Some(b'T') if name == property::TAGS.as_bytes() => tags = Some(value),
+    for part in properties::parts(record.properties) {
+        match part.first() {
+            Some(b'U') => unique = properties::value(part, property::UNIQ_KEY).or(unique),
+            Some(b'K') => named = properties::value(part, property::KEYS).or(named),
+            Some(b'T') => tags = properties::value(part, property::TAGS).or(tags),
             _ => {}
         }
     }

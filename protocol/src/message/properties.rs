@@ -14,35 +14,42 @@ pub const PROPERTY_SEPARATOR: u8 = 2;
 /// Name and value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// The pairs that count, in their order.
-pub fn iter(properties: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+/// What lies between the separators: a pair each, unless a client wrote something else.
+#[inline]
+pub fn parts(properties: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = properties;
     std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let (pair, behind) = split_pair(rest);
-            rest = behind;
-            if pair.is_some() {
-                return pair;
-            }
+        if rest.is_empty() {
+            return None;
         }
-        None
+        let (part, behind) = rest.split_at(scan::find_byte(rest, PROPERTY_SEPARATOR).unwrap_or(rest.len()));
+        rest = behind.get(1..).unwrap_or_default();
+        Some(part)
     })
+}
+
+/// A part as a pair, if it is one that counts.
+#[inline]
+pub fn pair(part: &[u8]) -> Option<Pair<'_>> {
+    let (name, value) = part.split_at(scan::find_byte(part, NAME_VALUE_SEPARATOR)?);
+    (!name.is_empty() && value.len() > 1).then(|| (name, &value[1..]))
+}
+
+/// The value of a part that is a pair of `name`.
+#[inline(always)]
+pub fn value<'a>(part: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let value = part.strip_prefix(name.as_bytes())?.strip_prefix(&[NAME_VALUE_SEPARATOR])?;
+    (!value.is_empty()).then_some(value)
+}
+
+/// The pairs that count, in their order.
+pub fn iter(properties: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    parts(properties).filter_map(pair)
 }
 
 /// The value of `name`: of its last pair.
 pub fn find<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let name = name.as_bytes();
-    let mut rest = properties;
-    let mut found = None;
-    while !rest.is_empty() {
-        let end = memchr::memchr(PROPERTY_SEPARATOR, rest).unwrap_or(rest.len());
-        let pair = &rest[..end];
-        if pair.len() > name.len() + 1 && pair[name.len()] == NAME_VALUE_SEPARATOR && &pair[..name.len()] == name {
-            found = Some(&pair[name.len() + 1..]);
-        }
-        rest = rest.get(end + 1..).unwrap_or_default();
-    }
-    found
+    parts(properties).filter_map(|part| value(part, name)).last()
 }
 
 /// As `find`, when the value is text.
@@ -97,21 +104,6 @@ pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8
     properties
 }
 
-/// The first pair, if it is one that counts, and what stands behind it.
-#[inline]
-fn split_pair(properties: &[u8]) -> (Option<Pair<'_>>, &[u8]) {
-    let name_end = scan::separator(properties).unwrap_or(properties.len());
-    let (name, rest) = properties.split_at(name_end);
-    let Some((&separator, rest)) = rest.split_first() else { return (None, &[]) };
-    if separator == PROPERTY_SEPARATOR {
-        return (None, rest);
-    }
-    let value_end = scan::find_byte(rest, PROPERTY_SEPARATOR).unwrap_or(rest.len());
-    let (value, behind) = rest.split_at(value_end);
-    let pair = (!name.is_empty() && !value.is_empty()).then_some((name, value));
-    (pair, behind.get(1..).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +135,7 @@ mod tests {
                 let at = piece.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
                 (at > 0 && at + 1 < piece.len()).then(|| (&piece[..at], &piece[at + 1..]))
             });
+            prop_assert_eq!(find(&properties, "a"), pairs.clone().filter(|(name, _)| name == b"a").map(|(_, value)| value).last());
             prop_assert!(iter(&properties).eq(pairs));
         }
     }
