@@ -5,10 +5,12 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// High bits where `word` has a zero byte; the lowest one set is exact, which is all that is used.
+#[inline]
 const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
+#[inline]
 const fn equal(word: u64, byte: u8) -> u64 {
     zeros(word ^ (ONES * byte as u64))
 }
@@ -24,7 +26,12 @@ fn find(bytes: &[u8], wanted: impl Fn(u64) -> u64, is_wanted: impl Fn(u8) -> boo
         }
         at += 8;
     }
-    bytes[at..].iter().position(|byte| is_wanted(*byte)).map(|rest| at + rest)
+    // The last eight once more: in those that were looked at nothing was found.
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let found = wanted(u64::from_le_bytes(*last));
+        return (found != 0).then(|| bytes.len() - 8 + found.trailing_zeros() as usize / 8);
+    }
+    bytes.iter().position(|byte| is_wanted(*byte))
 }
 
 /// Where a JSON string ends or has an escape.

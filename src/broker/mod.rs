@@ -136,6 +136,13 @@ pub struct Address {
     ha_server: String,
 }
 
+/// This broker's address as it is stored, and as a peer reaches it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hosts {
+    pub store: SocketAddr,
+    pub for_peer: SocketAddr,
+}
+
 impl Address {
     fn at(location: &Location, port: u16) -> Self {
         Self {
@@ -381,8 +388,13 @@ impl Broker {
 
     /// The address by which `peer` can reach this broker; the stored one where the rule for its network is a name.
     pub fn address_for(&self, peer: &Peer) -> SocketAddr {
+        self.hosts_for(peer).for_peer
+    }
+
+    pub fn hosts_for(&self, peer: &Peer) -> Hosts {
         let address = self.address.load();
-        address.advertised.socket_for_peer(peer.remote_addr(), peer.local_addr()).unwrap_or(address.store_host)
+        let store = address.store_host;
+        Hosts { store, for_peer: address.advertised.socket_for_peer(peer.remote_addr(), peer.local_addr()).unwrap_or(store) }
     }
 
     /// A UNIQ_KEY for a message whose client gave it none.

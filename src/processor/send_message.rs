@@ -19,10 +19,10 @@ use ferrocket_protocol::{RemotingCommand, Str, perm, response_code, topic_names,
 use super::checks;
 use super::lane::Disk;
 use super::reply::{Cold, Place, Refusal, Reply, SentReply, UniqueKey};
-use super::send_properties::{Seen, copy_client_properties, put_pair, put_together};
-use crate::broker::Broker;
+use super::send_properties::{Seen, bool_text, copy_client_properties, put_pair, put_together, with_stamp};
 use crate::broker::topics::{Found, Topic};
 use crate::broker::transaction::half;
+use crate::broker::{Broker, Hosts};
 use crate::config::BrokerConfig;
 use crate::remoting::Peer;
 use crate::runtime::local_time;
@@ -41,7 +41,8 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
         require_room(broker, &config)?;
     }
     require_body(request)?;
-    let send = Send { broker, config: &config, peer, request, header, disk };
+    let hosts = broker.hosts_for(peer);
+    let send = Send { broker, config: &config, peer, hosts, request, header, disk };
     send.run().map_err(|refused| match refused {
         // 4.x clients decide by these two whether to trace, and fail on an answer without any field.
         Refused::InWords(refusal) => {
@@ -95,6 +96,7 @@ struct Send<'a> {
     broker: &'a Arc<Broker>,
     config: &'a BrokerConfig,
     peer: &'a Arc<Peer>,
+    hosts: Hosts,
     request: &'a RemotingCommand,
     header: SendFields<'a>,
     disk: Disk,
@@ -152,7 +154,7 @@ impl Send<'_> {
         };
         let found = self.broker.topics.find_or_create(
             name,
-            self.header.default_topic,
+            self.header.default_topic(),
             self.header.default_topic_queue_nums,
             sys_flag,
             self.config.auto_create_topic_enable,
@@ -252,21 +254,24 @@ impl Send<'_> {
             cut.extend([property::MSG_REGION, property::TRACE_ON, property::CLUSTER]);
         }
 
-        let properties = put_together(self.properties_bytes(client, &seen, &cut, fresh_key.is_some()), |edited| {
-            copy_client_properties(edited, client, &seen, &cut);
-            if let Some(key) = &fresh_key {
-                put_pair(edited, property::UNIQ_KEY, key.as_bytes());
-            }
-            if let Some(lite) = seen.lite_topic {
-                let queue = format!("%LMQ%${}${}", self.header.topic, String::from_utf8_lossy(lite));
-                put_pair(edited, property::INNER_MULTI_DISPATCH, queue.as_bytes());
-            }
-            if is_dead {
-                put_pair(edited, property::DELAY, b"-1");
-            }
-            put_pair(edited, property::MSG_REGION, self.config.region_id.as_bytes());
-            put_pair(edited, property::TRACE_ON, bool_text(self.config.trace_on).as_bytes());
-            put_pair(edited, property::CLUSTER, self.config.broker_cluster_name.as_bytes());
+        let properties = with_stamp(self.config, |stamp| {
+            let separator = usize::from(!cut.is_empty() || seen.is_ragged || seen.has_open_end);
+            let made_key = if fresh_key.is_some() { MADE_KEY_BYTES } else { 0 };
+            // Exact where nothing is cut, so that the buffer needs no second home.
+            put_together(client.len() + separator + made_key + stamp.len(), |edited| {
+                copy_client_properties(edited, client, &seen, &cut);
+                if let Some(key) = &fresh_key {
+                    put_pair(edited, property::UNIQ_KEY, key.as_bytes());
+                }
+                if let Some(lite) = seen.lite_topic {
+                    let queue = format!("%LMQ%${}${}", self.header.topic, String::from_utf8_lossy(lite));
+                    put_pair(edited, property::INNER_MULTI_DISPATCH, queue.as_bytes());
+                }
+                if is_dead {
+                    put_pair(edited, property::DELAY, b"-1");
+                }
+                edited.put_slice(stamp);
+            })
         });
 
         let unique_key = match fresh_key {
@@ -304,18 +309,6 @@ impl Send<'_> {
             }
             Err(cold) => Ok(self.leave_to_disk(cold, has_new_topic)),
         }
-    }
-
-    /// How long the properties become; exact where nothing is cut, so that the buffer needs no second home.
-    fn properties_bytes(&self, client: &[u8], seen: &Seen<'_>, cut: &[&'static str], has_made_key: bool) -> usize {
-        let separator = usize::from(!cut.is_empty() || seen.is_ragged || seen.has_open_end);
-        let stamps = [
-            (property::MSG_REGION, self.config.region_id.len()),
-            (property::TRACE_ON, bool_text(self.config.trace_on).len()),
-            (property::CLUSTER, self.config.broker_cluster_name.len()),
-        ];
-        let stamp_bytes: usize = stamps.iter().map(|(name, value_bytes)| name.len() + value_bytes + 2).sum();
-        client.len() + separator + stamp_bytes + if has_made_key { MADE_KEY_BYTES } else { 0 }
     }
 
     /// SendMessageProcessor#sendBatchMessage: the messages keep their own properties and nothing is added to them.
@@ -362,7 +355,7 @@ impl Send<'_> {
             sys_flag: self.header.sys_flag | if target.multi_tags { sys_flag::MULTI_TAGS } else { 0 },
             born_timestamp: self.header.born_timestamp,
             born_host: self.peer.remote_addr(),
-            store_host: self.broker.store_host(),
+            store_host: self.hosts.store,
             reconsume_times: self.header.reconsume_times.unwrap_or(0),
             prepared_transaction_offset: 0,
             body: self.request.body.clone(),
@@ -406,7 +399,7 @@ impl Send<'_> {
         }
         let reply = SentReply {
             code: put_code(put.status),
-            place: place(self.broker.address_for(self.peer), &put),
+            place: place(self.hosts.for_peer, &put),
             queue_id: sent.queue_id,
             queue_offset: put.queue_offset,
             unique_key: sent.unique_key,
@@ -481,10 +474,6 @@ struct Sent {
 
 fn is_multi_tag(topic: &Topic) -> bool {
     topic.topic_filter_type == TopicFilterType::MultiTag
-}
-
-fn bool_text(value: bool) -> &'static str {
-    if value { "true" } else { "false" }
 }
 
 /// A topic that the broker makes for itself.

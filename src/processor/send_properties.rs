@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ferrocket_protocol::message::{properties, property};
 
 use super::reply::UniqueKey;
+use crate::config::BrokerConfig;
 
 /// Room for the properties of a good many messages; longer ones get memory of their own.
 const PROPERTIES_BYTES: usize = 4096;
@@ -17,6 +18,44 @@ const PROPERTIES_BYTES: usize = 4096;
 thread_local! {
     /// Where this thread puts properties together: free again when the message is in the log.
     static PROPERTIES: RefCell<BytesMut> = RefCell::default();
+    static STAMP: RefCell<Stamp> = RefCell::default();
+}
+
+/// The properties that the broker gives every message: the same bytes until the configuration changes.
+#[derive(Default)]
+struct Stamp {
+    region_id: String,
+    trace_on: bool,
+    cluster: String,
+    bytes: BytesMut,
+}
+
+impl Stamp {
+    fn is_of(&self, config: &BrokerConfig) -> bool {
+        self.region_id == config.region_id && self.trace_on == config.trace_on && self.cluster == config.broker_cluster_name
+    }
+
+    fn of(config: &BrokerConfig) -> Self {
+        let mut bytes = BytesMut::new();
+        put_pair(&mut bytes, property::MSG_REGION, config.region_id.as_bytes());
+        put_pair(&mut bytes, property::TRACE_ON, bool_text(config.trace_on).as_bytes());
+        put_pair(&mut bytes, property::CLUSTER, config.broker_cluster_name.as_bytes());
+        Self { region_id: config.region_id.clone(), trace_on: config.trace_on, cluster: config.broker_cluster_name.clone(), bytes }
+    }
+}
+
+/// Calls `with` with the stamp that `config` says.
+pub(super) fn with_stamp<T>(config: &BrokerConfig, with: impl FnOnce(&[u8]) -> T) -> T {
+    STAMP.with_borrow_mut(|stamp| {
+        if stamp.bytes.is_empty() || !stamp.is_of(config) {
+            *stamp = Stamp::of(config);
+        }
+        with(&stamp.bytes)
+    })
+}
+
+pub(super) fn bool_text(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }
 
 /// What one walk over the client's properties finds. Of a name that comes twice the later value counts.

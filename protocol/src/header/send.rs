@@ -100,7 +100,7 @@ impl SendMessageRequestHeader {
 #[derive(Debug, Clone)]
 pub struct SendFields<'a> {
     pub topic: Str,
-    pub default_topic: &'a str,
+    default_topic: &'a [u8],
     pub default_topic_queue_nums: i32,
     pub queue_id: i32,
     pub sys_flag: i32,
@@ -137,7 +137,7 @@ impl<'a> SendFields<'a> {
     /// that is missing, or no number, and without which the original cannot go on.
     pub fn read(request: &'a RemotingCommand) -> Result<Self, &'static str> {
         let in_letters = request.code != request_code::SEND_MESSAGE;
-        let (mut topic, mut default_topic, mut properties) = (None, "", &[][..]);
+        let (mut topic, mut default_topic, mut properties) = (None, &[][..], &[][..]);
         let (mut default_topic_queue_nums, mut queue_id, mut sys_flag, mut flag) = (0, 0, 0, 0);
         let (mut reconsume_times, mut max_reconsume_times) = (None, None);
         let (mut born_timestamp, mut unit_mode, mut batch) = (0, false, false);
@@ -149,7 +149,7 @@ impl<'a> SendFields<'a> {
             let is_there = !value.is_null();
             match letter {
                 b'b' => topic = is_there.then_some(value),
-                b'c' if is_there => default_topic = value.text(),
+                b'c' if is_there => default_topic = value.bytes(),
                 b'd' => _ = value.read_number(&mut default_topic_queue_nums),
                 b'e' => has_queue_id = value.read_number(&mut queue_id),
                 b'f' => has_sys_flag = value.read_number(&mut sys_flag),
@@ -183,6 +183,11 @@ impl<'a> SendFields<'a> {
             max_reconsume_times,
             batch,
         })
+    }
+
+    /// Only a topic that has to be made is made like this one.
+    pub fn default_topic(&self) -> &'a str {
+        std::str::from_utf8(self.default_topic).expect("the decoder checked the whole and cut at ASCII")
     }
 }
 
@@ -256,8 +261,8 @@ mod tests {
 
     fn read(request: &RemotingCommand) -> Result<SendMessageRequestHeader, &'static str> {
         SendFields::read(request).map(|fields| SendMessageRequestHeader {
-            topic: fields.topic,
-            default_topic: Str::copy_from(fields.default_topic),
+            topic: fields.topic.clone(),
+            default_topic: Str::copy_from(fields.default_topic()),
             default_topic_queue_nums: fields.default_topic_queue_nums,
             queue_id: fields.queue_id,
             sys_flag: fields.sys_flag,

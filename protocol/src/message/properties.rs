@@ -38,8 +38,8 @@ pub fn pair(part: &[u8]) -> Option<Pair<'_>> {
 /// The value of a part that is a pair of `name`.
 #[inline(always)]
 pub fn value<'a>(part: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let value = part.strip_prefix(name.as_bytes())?.strip_prefix(&[NAME_VALUE_SEPARATOR])?;
-    (!value.is_empty()).then_some(value)
+    let is_pair = part.len() > name.len() + 1 && part[name.len()] == NAME_VALUE_SEPARATOR && part[..name.len()] == *name.as_bytes();
+    is_pair.then(|| &part[name.len() + 1..])
 }
 
 /// The pairs that count, in their order.
@@ -135,7 +135,7 @@ mod tests {
                 let at = piece.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
                 (at > 0 && at + 1 < piece.len()).then(|| (&piece[..at], &piece[at + 1..]))
             });
-            prop_assert_eq!(find(&properties, "a"), pairs.clone().filter(|(name, _)| name == b"a").map(|(_, value)| value).last());
+            prop_assert_eq!(find(&properties, "a"), pairs.clone().filter(|(name, _)| name == b"a").map(|(_, value)| value).next_back());
             prop_assert!(iter(&properties).eq(pairs));
         }
     }
