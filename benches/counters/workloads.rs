@@ -11,7 +11,9 @@ use ferrocket::runtime::SystemClock;
 use ferrocket::store::{AllMessages, ArrivalListener, GetMessage, MessageStore, RealFs, StoreConfig};
 use ferrocket_protocol::ext_fields::Spare;
 use ferrocket_protocol::header::pull::pull_flag;
-use ferrocket_protocol::header::{GetMaxOffsetRequestHeader, SendFields, SendMessageRequestHeader, SendMessageRequestHeaderV2};
+use ferrocket_protocol::header::{
+    GetMaxOffsetRequestHeader, PullMessageRequestHeader, SendFields, SendMessageRequestHeader, SendMessageRequestHeaderV2,
+};
 use ferrocket_protocol::message::{MessageInner, tags_code};
 use ferrocket_protocol::{RemotingCommand, SerializeType, fastjson, request_code, split_frame};
 
@@ -57,6 +59,7 @@ const QUEUES: u64 = 8;
 const BODY: [u8; 1024] = [b'x'; 1024];
 /// Stands for the offset in a pull that is encoded once.
 const OFFSET_MARK: i64 = 111_111_111;
+const OFFSET_DIGITS: usize = 9;
 /// Requests in one write of the client, and messages in one pull.
 const BATCH: u64 = 16;
 
@@ -169,10 +172,11 @@ fn pull_requests(messages: u64) {
         let heartbeat = fastjson::to_vec(&consumer_heartbeat("G", "client", &[(TOPIC, "*")]));
         pipe.ask(&encoded(RemotingCommand::request(request_code::HEART_BEAT).with_body(heartbeat)), 1);
         for queue_id in 0..QUEUES as i32 {
+            let mut header = pull_header("G", TOPIC, queue_id, OFFSET_MARK);
+            header.max_msg_nums = BATCH as i32;
+            let mut pull = Pulls::new(&[header]);
             for offset in (0..messages / QUEUES).step_by(BATCH as usize) {
-                let mut header = pull_header("G", TOPIC, queue_id, offset as i64);
-                header.max_msg_nums = BATCH as i32;
-                pipe.ask(&encoded(pull_request(&header)), 1);
+                pipe.ask(pull.at(offset), 1);
             }
         }
     });
@@ -188,42 +192,53 @@ fn tail_requests(messages: u64) {
         for queue_id in 0..QUEUES as i32 {
             sends.extend_from_slice(&send_frame(SerializeType::Json, queue_id));
         }
-        let mut pulls = BytesMut::new();
-        for queue_id in 0..QUEUES as i32 {
+        let header = |queue_id| {
             let mut header = pull_header("G", TOPIC, queue_id, OFFSET_MARK);
             header.sys_flag |= pull_flag::SUBSCRIPTION | pull_flag::COMMIT_OFFSET;
             header.commit_offset = OFFSET_MARK;
             header.subscription = Some("*".into());
             header.expression_type = Some("TAG".into());
-            pull_request(&header).encode(&mut pulls);
-        }
-        let mark = OFFSET_MARK.to_string();
-        let marks: Vec<usize> =
-            pulls.windows(mark.len()).enumerate().filter(|(_, text)| *text == mark.as_bytes()).map(|(at, _)| at).collect();
-        assert_eq!(marks.len() as u64, 2 * QUEUES);
-        marks.iter().for_each(|at| pulls[*at..at + mark.len()].fill(b'0'));
+            header
+        };
+        let mut pulls = Pulls::new(&(0..QUEUES as i32).map(header).collect::<Vec<_>>());
+        assert_eq!(pulls.marks.len() as u64, 2 * QUEUES);
         // Its answer comes when the pulls before it are held.
         let end = GetMaxOffsetRequestHeader { topic: TOPIC.into(), ..GetMaxOffsetRequestHeader::default() };
-        RemotingCommand::request_with(request_code::GET_MAX_OFFSET, &end).encode(&mut pulls);
+        RemotingCommand::request_with(request_code::GET_MAX_OFFSET, &end).encode(&mut pulls.frames);
         for offset in 0..messages / QUEUES {
-            for at in &marks {
-                put_offset(&mut pulls[*at..at + mark.len()], offset);
-            }
-            consumer.ask(&pulls, 1);
+            consumer.ask(pulls.at(offset), 1);
             sender.ask(&sends, QUEUES);
             consumer.take(QUEUES);
         }
     });
 }
 
-/// Digits over zeros or a lower offset: formatting would cost as much as the server's work on the pull.
-fn put_offset(room: &mut [u8], mut offset: u64) {
-    for digit in room.iter_mut().rev() {
-        if offset == 0 {
-            break;
+/// Pulls that are encoded once: to encode each would cost as much as the server's work on it.
+struct Pulls {
+    frames: BytesMut,
+    /// Where the offset stands.
+    marks: Vec<usize>,
+}
+
+impl Pulls {
+    fn new(headers: &[PullMessageRequestHeader]) -> Self {
+        let mut frames = BytesMut::new();
+        headers.iter().for_each(|header| pull_request(header).encode(&mut frames));
+        let mark = OFFSET_MARK.to_string();
+        let is_mark = |at: &usize| frames[*at..].starts_with(mark.as_bytes());
+        let marks = (0..frames.len()).filter(is_mark).collect();
+        Self { frames, marks }
+    }
+
+    fn at(&mut self, offset: u64) -> &[u8] {
+        for mark in &self.marks {
+            let mut left = offset;
+            for digit in self.frames[*mark..*mark + OFFSET_DIGITS].iter_mut().rev() {
+                *digit = b'0' + (left % 10) as u8;
+                left /= 10;
+            }
         }
-        *digit = b'0' + (offset % 10) as u8;
-        offset /= 10;
+        &self.frames
     }
 }
 
