@@ -197,7 +197,7 @@ impl Hold {
     pub fn start(self: &Arc<Self>, runtime: &Runtime) {
         let hold = Arc::clone(self);
         let shutdown = runtime.shutdown().clone();
-        runtime.spawn("pull deadlines", async move {
+        runtime.spawn_essential("pull deadlines", async move {
             while shutdown.or(hold.next_deadline()).await.is_some() {
                 hold.end_overdue();
             }

@@ -71,7 +71,7 @@ pub fn start(broker: &Arc<Broker>) {
 fn every(broker: &Arc<Broker>, name: &'static str, period: Duration, work: impl Fn(&Broker) + Send + 'static) {
     let broker = Arc::clone(broker);
     let shutdown = broker.runtime.shutdown().clone();
-    broker.runtime.clone().spawn(name, async move {
+    broker.runtime.clone().spawn_essential(name, async move {
         while shutdown.or(broker.clock.sleep(period)).await.is_some() {
             work(&broker);
         }
@@ -81,7 +81,7 @@ fn every(broker: &Arc<Broker>, name: &'static str, period: Duration, work: impl 
 fn persist_each(broker: &Arc<Broker>, name: &'static str, period: Duration, persist: fn(&Broker) -> Result<(), PersistError>) {
     let broker = Arc::clone(broker);
     let shutdown = broker.runtime.shutdown().clone();
-    broker.runtime.clone().spawn(name, async move {
+    broker.runtime.clone().spawn_essential(name, async move {
         while shutdown.or(broker.clock.sleep(period)).await.is_some() {
             persist_once(&broker, name, persist).await;
         }
@@ -92,7 +92,7 @@ fn persist_each(broker: &Arc<Broker>, name: &'static str, period: Duration, pers
 fn persist_changed_groups(broker: &Arc<Broker>) {
     let broker = Arc::clone(broker);
     let shutdown = broker.runtime.shutdown().clone();
-    broker.runtime.clone().spawn("subscription groups", async move {
+    broker.runtime.clone().spawn_essential("subscription groups", async move {
         while shutdown.or(broker.groups.changed()).await.is_some() {
             persist_once(&broker, "subscription groups", |broker| broker.groups.persist()).await;
         }

@@ -291,7 +291,7 @@ impl Broker {
         self.register(name_servers);
         let broker = Arc::clone(self);
         let shutdown = self.runtime.shutdown().clone();
-        self.runtime.spawn("broker samples", async move {
+        self.runtime.spawn_essential("broker samples", async move {
             let mut day = local_time(broker.clock.now_millis()).num_days_from_ce();
             while shutdown.or(broker.clock.sleep(SAMPLE_PERIOD)).await.is_some() {
                 broker.topics.sample_rates();

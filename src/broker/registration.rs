@@ -106,7 +106,7 @@ impl Registration {
             mapping_version: DataVersion::at(runtime.clock().now_millis()),
         });
         for at in 0..shared.name_servers.len() {
-            runtime.spawn("register with a name server", Arc::clone(&shared).keep_told(at));
+            runtime.spawn_essential("register with a name server", Arc::clone(&shared).keep_told(at));
         }
         Arc::new(Self(shared))
     }

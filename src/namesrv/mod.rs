@@ -76,7 +76,7 @@ impl NameServer {
     /// Begins to look for brokers that have gone silent.
     pub fn start(self: &Arc<Self>) {
         let server = Arc::clone(self);
-        self.runtime.spawn("silent brokers", async move {
+        self.runtime.spawn_essential("silent brokers", async move {
             let shutdown = server.runtime.shutdown().clone();
             let mut wait = FIRST_SCAN;
             while shutdown.or(server.runtime.clock().sleep(wait)).await.is_some() {

@@ -44,7 +44,7 @@ impl Listener {
         let listener = Self { local_addr: socket.local_addr()?, accepting: runtime.shutdown().child(), connections: Arc::default() };
         if let Some(idle) = limits.idle {
             let sweep = sweep(Arc::clone(&listener.connections), idle, limits.idle_sweep, runtime.clone());
-            runtime.spawn("idle sweep", sweep);
+            runtime.spawn_essential("idle sweep", sweep);
         }
         let accept = Accept {
             socket,
@@ -54,7 +54,7 @@ impl Listener {
             connections: Arc::clone(&listener.connections),
             runtime: runtime.clone(),
         };
-        runtime.spawn("accept", accept.run());
+        runtime.spawn_essential("accept", accept.run());
         Ok(listener)
     }
 

@@ -4,12 +4,14 @@
 //! Nothing here knows what the tasks and threads do. No other room spawns anything or asks the machine for the time.
 
 mod clock;
+mod fatal;
 mod local_time;
 mod names;
 mod owner;
 mod shutdown;
 
 pub use clock::{BoxFuture, Clock, ManualClock, Parker, SharedClock, SystemClock};
+pub use fatal::or_abort;
 pub use local_time::local_time;
 pub use names::{NameMap, SharedNameMap};
 pub use owner::{Runtime, Task};

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::clock::{Parker, SharedClock};
+use super::fatal::or_abort;
 use super::shutdown::Shutdown;
 
 /// Cheap to clone; all clones own the same tasks and threads.
@@ -158,13 +159,23 @@ impl Runtime {
         Seat { runtime: self.clone(), reactor }
     }
 
-    /// Starts a task. A panic in it is logged with its name and ends only the task.
+    /// Starts a task. A panic in it is logged with its name and ends only the task: what it served asks again.
     pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         Task(self.0.tasks.spawn_on(CaughtTask { name, future: Box::pin(future) }, &self.0.handle))
+    }
+
+    /// Starts a task that runs as long as the process: nobody would notice that it is gone, so a panic in it ends the process.
+    pub fn spawn_essential<F>(&self, name: &'static str, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let mut future = Box::pin(future);
+        self.spawn(name, std::future::poll_fn(move |context| or_abort(name, || future.as_mut().poll(context))))
     }
 
     /// Runs something that may block (a cold read, a file) on the pool for that.
@@ -183,12 +194,13 @@ impl Runtime {
         Task(self.0.tasks.spawn_blocking_on(caught, &self.0.handle))
     }
 
-    /// Starts a named thread; it must end soon after `shutdown` begins.
+    /// Starts a named thread; it must end soon after `shutdown` begins. A panic in it ends the process, as in an essential task.
     pub fn thread<F>(&self, name: &str, work: F) -> io::Result<()>
     where
         F: FnOnce() + Send + 'static,
     {
-        let handle = thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        let of = name.to_owned();
+        let handle = thread::Builder::new().name(name.to_owned()).spawn(move || or_abort(&of, work))?;
         self.0.threads.lock().push(handle);
         Ok(())
     }

@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::PutMessageStatus;
 use super::message_store::{MessageStore, Unseen};
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, or_abort};
 
 const PAGE_BYTES: i64 = 4096;
 
@@ -91,6 +91,11 @@ impl MessageStore {
 
     /// Makes everything that is in the log now durable and tells those who wait for it.
     pub fn flush_log(&self) {
+        // Whoever calls: messages would never be shown, and producers never answered.
+        or_abort("a flush", || self.flush_log_once());
+    }
+
+    fn flush_log_once(&self) {
         let _one_at_a_time = self.flushing.lock();
         let flushed = self.flushed.load(Ordering::Acquire);
         // In this order, so that the time is never that of a message behind the flushed end.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 use ferrocket_protocol::message::MessageView;
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::checkpoint::{self, Checkpoint, CheckpointFile, Indexed, Mark, Position, PositionFile};
 use super::commit_log::{CommitLog, LogTail};
@@ -200,11 +200,11 @@ impl MessageStore {
         *self.flush_bell.lock() = runtime.parker();
         *self.keeper_bell.lock() = runtime.parker();
         let (store, shutdown) = (Arc::clone(self), runtime.shutdown().clone());
-        runtime.thread("store-flush", move || fatal_when_it_panics(|| store.run_flusher(&shutdown)))?;
+        runtime.thread("store-flush", move || store.run_flusher(&shutdown))?;
         let (store, shutdown) = (Arc::clone(self), runtime.shutdown().clone());
-        runtime.thread("store-keeper", move || fatal_when_it_panics(|| store.run_keeper(&shutdown)))?;
+        runtime.thread("store-keeper", move || store.run_keeper(&shutdown))?;
         let (store, shutdown, bell) = (Arc::clone(self), runtime.shutdown().clone(), runtime.parker());
-        runtime.thread("store-index", move || fatal_when_it_panics(|| store.run_indexer(&shutdown, &bell)))?;
+        runtime.thread("store-index", move || store.run_indexer(&shutdown, &bell))?;
         Ok(())
     }
 
@@ -402,22 +402,6 @@ pub struct DiskUse {
     pub commit_log: f64,
     pub consume_queue: f64,
     pub index: f64,
-}
-
-/// A store thread that ended by a panic would leave puts waiting and disks unwritten: the process ends instead, and the restart
-/// recovers.
-fn fatal_when_it_panics(work: impl FnOnce()) {
-    struct Guard;
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                error!("a thread of the store panicked: the process ends");
-                std::process::abort();
-            }
-        }
-    }
-    let _guard = Guard;
-    work();
 }
 
 /// Java's Double.toString for the ratios and rates that travel as text.

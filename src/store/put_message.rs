@@ -22,6 +22,7 @@ use super::record;
 use super::stats::PUTS_PER_TIMING;
 use super::unit::Unit;
 use super::{PutMessageStatus, PutResult};
+use crate::runtime::or_abort;
 
 /// A thread's encode buffer above this is given back after use: one message of the largest size must not be kept by every thread.
 const ENCODE_BUFFER_KEPT_BYTES: usize = 512 * 1024;
@@ -167,7 +168,8 @@ impl MessageStore {
         let mut appender = self.appender.lock();
         let now_millis = self.clock.now_millis();
         self.put_began_millis.store(now_millis, Ordering::Relaxed);
-        let result = (|| {
+        // From the record's first byte to its unit nothing may be left half done: other puts would go on behind it.
+        let result = or_abort("an append", || {
             let appender = &mut *appender;
             if self.health.shutdown.load(Ordering::SeqCst) {
                 return Err(AppendError::Closed);
@@ -235,7 +237,7 @@ impl MessageStore {
                 physical_offsets,
                 waits_for_flush: waits,
             })
-        })();
+        });
         self.put_began_millis.store(0, Ordering::Relaxed);
         drop(appender);
         match result {

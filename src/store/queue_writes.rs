@@ -16,6 +16,7 @@ use super::checkpoint::Indexed;
 use super::consume_queue::ConsumeQueue;
 use super::keep::Keeper;
 use super::message_store::MessageStore;
+use crate::runtime::or_abort;
 
 /// So many queues are written in every pass of the keeper, however few are due: their files are still open.
 const QUEUES_PER_PASS: usize = 128;
@@ -100,7 +101,12 @@ impl MessageStore {
     }
 
     /// Goes on with a round while `goes_on` says so, given how many queues had their turn. Whether the round is over and all are written.
-    fn write_round(&self, keeper: &mut Keeper, mut round: Round, goes_on: impl Fn(usize) -> bool) -> bool {
+    fn write_round(&self, keeper: &mut Keeper, round: Round, goes_on: impl Fn(usize) -> bool) -> bool {
+        // A round that is lost would be taken for written by the mark of the next one.
+        or_abort("a round of queue writes", || self.write_queues_of(keeper, round, goes_on))
+    }
+
+    fn write_queues_of(&self, keeper: &mut Keeper, mut round: Round, goes_on: impl Fn(usize) -> bool) -> bool {
         while let Some(queue) = round.queues.get(round.turns) {
             if !goes_on(round.turns) {
                 keeper.round = Some(round);
