@@ -93,7 +93,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     }
 
     fn poll_in_turn(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        self.peer.turns.begin(&self.peer, &mut self.place);
+        self.peer.turns.begin(&mut self.place);
         let end = self.poll(context);
         if self.peer.turns.end(&mut self.place) {
             context.waker().wake_by_ref();
@@ -104,6 +104,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
             let (turn, progress) = self.peer.outbound.turn(context);
+            self.peer.turns.look(&self.peer, &mut self.place);
             if progress {
                 self.touch();
             }

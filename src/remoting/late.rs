@@ -119,10 +119,22 @@ pub(super) fn writes_after() -> bool {
 mod tests {
     use super::*;
     use crate::remoting::Limits;
+    use crate::remoting::outbound::Turn;
     use crate::runtime::SystemClock;
     use ferrocket_protocol::{RemotingCommand, response_code};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake, Waker};
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
 
     #[tokio::test]
     async fn late_answers_of_one_read_leave_at_its_end() {
@@ -160,5 +172,25 @@ mod tests {
         assert_eq!(peer.outstanding_count(), 1, "the round is over");
         peer.end();
         assert_eq!(peer.outstanding_count(), 0, "what waited when the connection ended is dropped");
+    }
+
+    #[tokio::test]
+    async fn one_that_was_paused_goes_on_when_its_answers_have_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (_client, (stream, addr)) = (client.unwrap(), server.unwrap());
+        let limits = Limits { completions: 1, outbound_pause_bytes: 10, ..Limits::default() };
+        let peer = Arc::new(Peer::new(addr, addr, stream.into_split().1, &limits, SystemClock::shared()));
+        let completion = peer.completion(&RemotingCommand::request(11));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(matches!(peer.outbound.turn(&mut Context::from_waker(&waker)).0, Turn::Pause));
+        let round = Round::begin();
+        // More than it may leave unread, until it is written.
+        run_soon(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+        drop(round);
+        assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 0));
+        assert!(woken.0.load(Ordering::SeqCst));
+        assert!(matches!(peer.outbound.turn(&mut Context::from_waker(&waker)).0, Turn::Read));
     }
 }

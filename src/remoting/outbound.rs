@@ -180,7 +180,8 @@ impl Outbound {
         let task = {
             let mut state = self.state.lock();
             state.write();
-            if state.waiting.is_empty() { None } else { state.task.take() }
+            let resumes = state.paused && !self.is_over(&state);
+            if resumes || !state.waiting.is_empty() { state.task.take() } else { None }
         };
         if let Some(task) = task {
             task.wake();

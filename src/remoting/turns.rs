@@ -70,11 +70,17 @@ impl Turns {
     }
 
     /// A connection's task begins to run: what was ready when it was read has run meanwhile.
-    pub(super) fn begin(&self, peer: &Peer, place: &mut Place) {
-        match place {
-            Place::Served => self.pass_on(place),
-            Place::InLine if peer.take_turn() => *place = Place::Called,
-            _ => {}
+    pub(super) fn begin(&self, place: &mut Place) {
+        if *place == Place::Served {
+            self.pass_on(place);
+        }
+    }
+
+    /// Whether the turn has come meanwhile. Asked each time when the connection's task can be woken again: a turn that comes later
+    /// wakes it, and one that came while it worked and could not be woken is seen here.
+    pub(super) fn look(&self, peer: &Peer, place: &mut Place) {
+        if *place == Place::InLine && peer.take_turn() {
+            *place = Place::Called;
         }
     }
 
@@ -141,9 +147,74 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remoting::Limits;
+    use crate::remoting::connection::Connection;
+    use crate::remoting::{Limits, Replies, RequestHandler};
     use crate::runtime::SystemClock;
+    use ferrocket_protocol::{RemotingCommand, response_code};
+    use std::pin::Pin;
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Wake, Waker};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
+
+    /// Whether a task was woken, and how many requests it has handled.
+    #[derive(Default)]
+    struct Seen {
+        woken: AtomicBool,
+        handled: AtomicUsize,
+    }
+
+    impl Wake for Seen {
+        fn wake(self: Arc<Self>) {
+            self.woken.store(true, Ordering::SeqCst);
+        }
+    }
+
+    impl RequestHandler for Seen {
+        fn handle(&self, _peer: &Arc<Peer>, request: &mut RemotingCommand, replies: &mut Replies) {
+            self.handled.fetch_add(1, Ordering::SeqCst);
+            replies.answer(request, RemotingCommand::response(response_code::SUCCESS));
+        }
+        fn connected(&self, _peer: &Arc<Peer>) {}
+        fn closed(&self, _peer: &Arc<Peer>) {}
+    }
+
+    /// A connection whose request has arrived, and whose task runs when the test polls it.
+    struct Ready {
+        _client: TcpStream,
+        peer: Arc<Peer>,
+        task: Pin<Box<dyn Future<Output = ()>>>,
+        seen: Arc<Seen>,
+    }
+
+    impl Ready {
+        async fn new(turns: &Turns) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let limits = Limits { turns: turns.clone(), completions: 1, ..Limits::default() };
+            let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            let (mut client, (stream, addr)) = (client.unwrap(), server.unwrap());
+            let mut request = bytes::BytesMut::new();
+            RemotingCommand::request(11).encode(&mut request);
+            client.write_all(&request).await.unwrap();
+            stream.readable().await.unwrap();
+            let (read, write) = stream.into_split();
+            let peer = Arc::new(Peer::new(addr, addr, write, &limits, SystemClock::shared()));
+            let seen = Arc::new(Seen::default());
+            let task = Box::pin(Connection::new(read, Arc::clone(&peer), Arc::clone(&seen), Arc::default()).run());
+            Self { _client: client, peer, task, seen }
+        }
+
+        /// Whether it has to run again.
+        fn run(&mut self) -> bool {
+            self.seen.woken.store(false, Ordering::SeqCst);
+            assert!(self.task.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&self.seen)))).is_pending());
+            self.seen.woken.load(Ordering::SeqCst)
+        }
+
+        fn handled(&self) -> usize {
+            self.seen.handled.load(Ordering::SeqCst)
+        }
+    }
 
     async fn peers(turns: &Turns, count: usize) -> Vec<Arc<Peer>> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -171,13 +242,13 @@ mod tests {
         assert!(turns.may_read(&peers[0], &mut places[0]), "the consumer does not wait");
         places[1] = Place::Served;
         assert!(turns.end(&mut places[1]), "it runs once more");
-        turns.begin(&peers[1], &mut places[1]);
+        turns.begin(&mut places[1]);
         assert_eq!(places[1], Place::Outside);
-        turns.begin(&peers[3], &mut places[3]);
+        turns.look(&peers[3], &mut places[3]);
         assert!(!turns.may_read(&peers[3], &mut places[3]), "the second in line still waits");
         // The first in line ends before it was read: its turn is the next one's.
         turns.leave(&peers[2], &mut places[2]);
-        turns.begin(&peers[3], &mut places[3]);
+        turns.look(&peers[3], &mut places[3]);
         assert!(turns.may_read(&peers[3], &mut places[3]));
         assert!(!turns.end(&mut places[3]), "a turn that was not used is passed on at once");
         assert_eq!(turns.0.line.lock().free_count, 1);
@@ -197,5 +268,58 @@ mod tests {
         let mut place = Place::Outside;
         assert!(turns.may_read(&peers[1], &mut place));
         assert_eq!(place, Place::Outside);
+    }
+
+    #[tokio::test]
+    async fn a_turn_wakes_whoever_waits_for_it() {
+        let turns = Turns::new(1);
+        let peers = peers(&turns, 2).await;
+        peers[0].come_first(true);
+        let mut place = Place::Outside;
+        assert!(turns.may_read(&peers[1], &mut place));
+        let mut next = Ready::new(&turns).await;
+        assert!(!next.run() && next.handled() == 0, "in line");
+        turns.end(&mut place);
+        assert!(next.seen.woken.load(Ordering::SeqCst), "its turn has come");
+        assert!(next.run() && next.handled() == 1, "it was read, and runs once more to pass the turn on");
+        assert!(!next.run());
+        assert_eq!(turns.0.line.lock().free_count, 1);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_comes_while_a_connection_works_is_taken() {
+        let turns = Turns::new(1);
+        let peers = peers(&turns, 2).await;
+        peers[0].come_first(true);
+        let mut place = Place::Outside;
+        assert!(turns.may_read(&peers[1], &mut place));
+        let mut next = Ready::new(&turns).await;
+        assert!(!next.run() && next.handled() == 0, "in line");
+        // While it works it cannot be woken.
+        let giver = turns.clone();
+        next.peer.outbound.push_work(Box::new(move || assert!(!giver.end(&mut place))));
+        assert!(next.run() && next.handled() == 1, "it sees the turn after its work");
+        assert!(!next.run());
+        assert_eq!(turns.0.line.lock().free_count, 1);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_comes_to_one_that_may_not_read_is_passed_on() {
+        let turns = Turns::new(1);
+        let peers = peers(&turns, 2).await;
+        peers[0].come_first(true);
+        let mut place = Place::Outside;
+        assert!(turns.may_read(&peers[1], &mut place));
+        let mut next = Ready::new(&turns).await;
+        assert!(!next.run() && next.handled() == 0, "in line");
+        let held = next.peer.completion(&RemotingCommand::request(11));
+        let giver = turns.clone();
+        next.peer.outbound.push_work(Box::new(move || assert!(!giver.end(&mut place))));
+        assert!(!next.run() && next.handled() == 0, "as many completions as it may have");
+        assert_eq!(turns.0.line.lock().free_count, 1, "others are read meanwhile");
+        held.answer(RemotingCommand::response(response_code::SUCCESS));
+        assert!(next.seen.woken.load(Ordering::SeqCst));
+        next.run();
+        assert_eq!(next.handled(), 1);
     }
 }
