@@ -114,6 +114,11 @@ pub fn is_sendable(topic: &str) -> bool {
     !NOT_SENDABLE.contains(&topic)
 }
 
+/// Whether a producer may send to it.
+pub fn takes_sends(topic: &str) -> bool {
+    validate_topic(topic).is_ok() && is_sendable(topic)
+}
+
 const LEGAL: &str = "^[%|a-zA-Z0-9_-]+$";
 
 fn has_illegal_characters(name: &str) -> bool {

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::broker::persist::{ConfigFile, PersistError};
 use crate::runtime::{Parker, Runtime, SharedClock};
-use crate::store::{MessageStore, PutMessageStatus};
+use crate::store::{MessageStore, PutMessageStatus, may_name_a_directory};
 
 /// Messages of one level delivered in a row, before the other levels get their turn.
 const TURN_COUNT_MAX: usize = 64;
@@ -365,9 +365,13 @@ enum Turn {
 fn delivered_message(record: &Bytes) -> Result<Option<MessageInner>, &'static str> {
     let view = MessageView::decode(record).map_err(|_| "its record is damaged")?;
     let topic = view.property(property::REAL_TOPIC).ok_or("it names no topic")?;
-    let queue_id = view.property(property::REAL_QID).and_then(|text| text.parse().ok()).ok_or("it names no queue")?;
+    let queue_id = view.property(property::REAL_QID).and_then(|text| text.parse::<i32>().ok()).ok_or("it names no queue")?;
     if topic == topic_names::TRANS_HALF {
         return Ok(None);
+    }
+    // Every message that this broker delays is a send's; the log may be another's.
+    if !may_name_a_directory(topic) || !topic_names::is_sendable(topic) || queue_id < 0 {
+        return Err("it names a place that no message may be sent to");
     }
     Ok(Some(MessageInner {
         topic: Str::copy_from(topic),

@@ -343,7 +343,7 @@ impl Topics {
     fn set(&self, config: TopicConfig) -> Arc<Topic> {
         let name: Arc<str> = Arc::from(config.topic_name.as_str());
         let puts = self.get(&name).map(|old| Arc::clone(&old.puts)).unwrap_or_default();
-        let takes_sends = topic_names::validate_topic(&name).is_ok() && topic_names::is_sendable(&name);
+        let takes_sends = topic_names::takes_sends(&name);
         let topic = Arc::new(Topic { config, takes_sends, puts });
         self.table.insert(name, Arc::clone(&topic));
         topic

@@ -147,8 +147,9 @@ fn resume(broker: &Broker, msg_id: &str) -> Result<PutResult, Refusal> {
         None => None,
     };
     let view = record.as_ref().and_then(|record| MessageView::decode(record).ok());
-    // Any other message would become a half that can neither be asked about nor ended.
-    let given_up = record.as_ref().zip(view).filter(|(_, view)| half::destination(view).is_some());
+    // Any other message would become a half of its sender's making, who names any place he likes in its properties.
+    let is_one = |view: &MessageView<'_>| (half::is_given_up(view) || half::is_half(view)) && half::destination(view).is_some();
+    let given_up = record.as_ref().zip(view).filter(|(_, view)| is_one(view));
     let Some((record, view)) = given_up else {
         let remark = format!("Exception was thrown when putting message back to {}.", topic_names::TRANS_HALF);
         return Err(Refusal::system_error(remark));

@@ -106,7 +106,7 @@ impl MessageStore {
         self.log.files.set_full_dirs(full_dirs);
         // Several paths: as long as one has room there is room.
         let log = ratios.iter().copied().fold(f64::MAX, f64::min);
-        let queues = self.used_ratio(&self.queues.files.root);
+        let queues = self.used_ratio(self.queues.files.root());
         let mut state = DiskState::default();
         for ratio in [log, queues] {
             state.full |= ratio > warning;

@@ -259,7 +259,7 @@ impl ConsumeQueue {
             }
         }
         if dir_too {
-            for dir in self.dir.ancestors().take_while(|dir| dir.starts_with(&files.root)) {
+            for dir in self.dir.ancestors().take_while(|dir| dir.starts_with(files.root())) {
                 match files.fs.sync_dir(dir) {
                     // Its topic was deleted meanwhile.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

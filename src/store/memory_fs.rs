@@ -170,6 +170,11 @@ impl MemoryFs {
         self.0.lock().used_bytes()
     }
 
+    /// Everything that is there, by the names under which it was made.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.0.lock().live.keys().cloned().collect()
+    }
+
     /// Changes bytes of a file behind everybody's back.
     pub fn damage(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let inode = self.0.lock().file(path)?;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
@@ -337,18 +337,15 @@ impl MessageStore {
             queue.destroy(&self.queues.files).map_err(at_path("remove", queue.dir()))?;
             self.queues.remove_queue(&queue);
         }
-        // The name comes from whoever asked: it must not lead out of the directory.
-        if !matches!(Path::new(topic).components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
-            return Ok(());
-        }
-        let dir = self.queues.files.root.join(topic);
+        // A name that may have no directory has none.
+        let Some(dir) = self.queues.files.topic_dir(topic) else { return Ok(()) };
         if self.fs.exists(&dir) {
             match self.fs.remove_dir(&dir) {
                 // Something else lies in it: as in Java it stays.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
                 other => other.map_err(at_path("remove", &dir))?,
             }
-            self.fs.sync_dir(&self.queues.files.root).map_err(at_path("sync", &self.queues.files.root))?;
+            self.fs.sync_dir(self.queues.files.root()).map_err(at_path("sync", self.queues.files.root()))?;
         }
         Ok(())
     }
@@ -363,7 +360,7 @@ impl MessageStore {
             least = least.min(ratio);
         }
         info.insert("commitLogDiskRatio".to_owned(), java_double(least));
-        info.insert("consumeQueueDiskRatio".to_owned(), java_double(self.used_ratio(&self.queues.files.root)));
+        info.insert("consumeQueueDiskRatio".to_owned(), java_double(self.used_ratio(self.queues.files.root())));
         info.insert("commitLogMinOffset".to_owned(), self.min_phy_offset().to_string());
         info.insert("commitLogMaxOffset".to_owned(), self.max_phy_offset().to_string());
         info
@@ -385,7 +382,7 @@ impl MessageStore {
         let dirs = self.log.files.dirs();
         DiskUse {
             commit_log: dirs.iter().map(|dir| self.used_ratio(dir)).fold(f64::MAX, f64::min),
-            consume_queue: self.used_ratio(&self.queues.files.root),
+            consume_queue: self.used_ratio(self.queues.files.root()),
             index: self.used_ratio(&self.root),
         }
     }

@@ -46,6 +46,7 @@ pub use mapped_file::{AppendBy, MappedFile, Mapping};
 pub use memory_fs::{Crash, MemoryFs, Operation, Stall};
 pub use message_store::{DiskUse, MessageStore};
 pub use put::{PutMessageStatus, PutResult};
+pub use queue_table::may_name_a_directory;
 pub use read::Boundary;
 pub use unit::Unit;
 

@@ -147,7 +147,11 @@ impl MessageStore {
 
     fn queue_for(&self, message: &MessageInner, waiting: bool) -> Result<Arc<ConsumeQueue>, NotPut> {
         let (topic, queue_id) = (&*message.topic, message.queue_id);
-        let queue = self.queues.get_or_create(topic, queue_id, true);
+        if queue_id < 0 {
+            return Err(PutMessageStatus::MessageIllegal.into());
+        }
+        // A request's topic was looked at long before; this one may come from a message's properties.
+        let queue = self.queues.get_or_create(topic, queue_id, true).ok_or(PutMessageStatus::MessageIllegal)?;
         if !waiting && !queue.is_hot() {
             return Err(NotPut::Cold(ColdPut::new(queue)));
         }
@@ -181,8 +185,7 @@ impl MessageStore {
             while tail.is_destroyed() {
                 // Its topic was deleted between the look into the table and now: the message begins a new one.
                 drop(tail);
-                self.queues.remove_queue(&queue);
-                queue = self.queues.get_or_create(&message.topic, message.queue_id, true);
+                queue = self.queues.renewed(&queue);
                 tail = queue.lock_tail();
             }
             let first_queue_offset = if dispatched { tail.next() } else { 0 };

@@ -2,6 +2,7 @@
 //! All ConsumeQueues by topic and queue id, and the few of their files that are open.
 //!
 //! A queue costs a table entry until it is used; files are opened when needed and closed when others are needed more.
+//! Here alone a topic becomes a path (`QueueFiles::topic_dir`): whoever brings a name, it leads nowhere but into `consumequeue`.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,10 +21,23 @@ use crate::runtime::SharedNameMap;
 /// ConsumeQueue files open at a time. The usual limit of descriptors is 1,024, and connections want most of them.
 const OPEN_FILES_MAX: usize = 192;
 
+/// The longest name of a directory; what the file systems of Linux take.
+const DIR_NAME_BYTES_MAX: usize = 255;
+
+/// Whether a topic may have a directory of its own. A request's names are held against `TopicValidator`'s list before; this is for
+/// all the others that a name can come from: a message's properties, a log that another broker wrote, a file of `config`.
+///
+/// Wider than that list, for what a store of the original may hold, and decided for Linux, where this runs: `:`, `CON` and a blank at
+/// the end are names like any other. A backslash is refused all the same, since the store may be moved to where it separates.
+pub fn may_name_a_directory(topic: &str) -> bool {
+    let is_separator = |character: char| matches!(character, '/' | '\\') || character.is_control();
+    !matches!(topic, "" | "." | "..") && topic.len() <= DIR_NAME_BYTES_MAX && !topic.contains(is_separator)
+}
+
 /// What all queues share.
 pub(super) struct QueueFiles {
     pub(super) fs: Arc<dyn Fs>,
-    pub(super) root: PathBuf,
+    root: PathBuf,
     pub(super) file_bytes: u64,
     open: Mutex<OpenFiles>,
 }
@@ -35,6 +49,16 @@ struct OpenFiles {
 }
 
 impl QueueFiles {
+    /// The directory of all topics.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of a topic; `None` for a name that may not have one.
+    pub(super) fn topic_dir(&self, topic: &str) -> Option<PathBuf> {
+        may_name_a_directory(topic).then(|| self.root.join(topic))
+    }
+
     /// The file of a queue that starts at this byte; it must exist. `WouldBlock` when the disk would have to be asked for it and
     /// `waiting` is false.
     pub(super) fn open(&self, queue: &ConsumeQueue, file_start: i64, waiting: bool) -> io::Result<Arc<dyn FsFile>> {
@@ -115,13 +139,16 @@ impl QueueTable {
         let table = Self { files, topics: SharedNameMap::default(), next_number: AtomicU32::new(0) };
         let fs = &table.files.fs;
         for topic in fs.read_dir(&root).map_err(at_path("list", &root))? {
-            let topic_dir = root.join(&topic.name);
             if !topic.is_dir {
                 if topic.name == "CURRENT" {
                     return Err(StoreError::RocksDb { path: root });
                 }
                 continue;
             }
+            let Some(topic_dir) = table.files.topic_dir(&topic.name) else {
+                warn!(name = ?topic.name, "no topic can have this name: the directory is left alone");
+                continue;
+            };
             for queue in fs.read_dir(&topic_dir).map_err(at_path("list", &topic_dir))? {
                 match queue.name.parse::<i32>() {
                     Ok(queue_id) if queue.is_dir => {
@@ -139,17 +166,27 @@ impl QueueTable {
         queues.place(queue_id).ok().map(|index| Arc::clone(&queues.0[index]))
     }
 
-    /// `empty`: a queue that is not in the table has no files either.
-    pub(super) fn get_or_create(&self, topic: &str, queue_id: i32, empty: bool) -> Arc<ConsumeQueue> {
+    /// `empty`: a queue that is not in the table has no files either. `None` for a topic that may not have a directory.
+    pub(super) fn get_or_create(&self, topic: &str, queue_id: i32, empty: bool) -> Option<Arc<ConsumeQueue>> {
         if let Some(queue) = self.get(topic, queue_id) {
-            return queue;
+            return Some(queue);
         }
+        let dir = self.files.topic_dir(topic)?.join(queue_id.to_string());
+        Some(self.get_or_insert(topic, queue_id, dir, empty))
+    }
+
+    /// The queue at the place of one that was destroyed.
+    pub(super) fn renewed(&self, destroyed: &ConsumeQueue) -> Arc<ConsumeQueue> {
+        self.remove_queue(destroyed);
+        self.get_or_insert(&destroyed.topic, destroyed.queue_id, destroyed.dir().to_owned(), true)
+    }
+
+    fn get_or_insert(&self, topic: &str, queue_id: i32, dir: PathBuf, empty: bool) -> Arc<ConsumeQueue> {
         let mut queues = self.topics.entry(Arc::from(topic)).or_default();
         match queues.place(queue_id) {
             Ok(index) => Arc::clone(&queues.0[index]),
             Err(index) => {
                 let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-                let dir = self.files.root.join(topic).join(queue_id.to_string());
                 let queue = Arc::new(ConsumeQueue::new(Arc::clone(queues.key()), queue_id, number, dir));
                 if empty {
                     queue.set_empty();

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ferrocket_protocol::message::tags_code_of;
+use ferrocket_protocol::message::{MessageView, tags_code_of};
 use ferrocket_protocol::topic_names;
 use tracing::{error, info, warn};
 
@@ -103,7 +103,7 @@ fn fits(log: &CommitLog, queues: &QueueTable, indexed: &Indexed) -> Result<bool,
     if mark.position < log.min_offset() || mark.position > log.max_offset() || mark.last_record < log.min_offset() {
         return Ok(false);
     }
-    let failed = || at_path("read the log of", &queues.files.root);
+    let failed = || at_path("read the log of", queues.files.root());
     if Mark::at(log, mark.position, mark.last_record).map_err(failed())? != *mark {
         return Ok(false);
     }
@@ -156,20 +156,64 @@ fn first_record(file: &MappedFile, config: &StoreConfig) -> Option<(i64, i64)> {
     }
 }
 
+#[derive(Default)]
 struct Scan {
     end: i64,
     last_record: i64,
     last_store_timestamp: i64,
     redispatched: Vec<Arc<ConsumeQueue>>,
+    /// Numbers of the redispatched queues.
+    numbers: HashSet<u32>,
+    pending_units: usize,
+    /// Records whose topic may have no queue.
+    passed_over: u64,
+}
+
+impl Scan {
+    fn dispatch(
+        &mut self,
+        config: &StoreConfig,
+        log: &CommitLog,
+        queues: &QueueTable,
+        queue: Arc<ConsumeQueue>,
+        record: &MessageView<'_>,
+    ) -> Result<(), StoreError> {
+        queue.ensure_loaded(&queues.files, log)?;
+        let tags_code = match (record.topic == topic_names::SCHEDULE).then(|| record::delay_level(record.properties)).flatten() {
+            Some(level) => record::deliver_timestamp(level, &config.delay_level_millis, record.store_timestamp),
+            None => tags_code_of(record.properties),
+        };
+        let unit = Unit { physical_offset: record.physical_offset, size: record.total_bytes() as i32, tags_code };
+        queue.redispatch(&queues.files, record.queue_offset, unit)?;
+        self.pending_units += 1;
+        if self.numbers.insert(queue.number) {
+            queue.dirty.store(true, Ordering::Relaxed);
+            self.redispatched.push(queue);
+        }
+        if self.pending_units >= PENDING_UNITS_MAX {
+            self.pending_units = 0;
+            for queue in &self.redispatched {
+                queue.write_pending(&queues.files).map_err(at_path("write", queue.dir()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// It stays in the log, where no consumer finds it; what lies behind it is read on.
+    fn pass_over(&mut self, record: &MessageView<'_>) {
+        if self.passed_over == 0 {
+            let (topic, offset) = (record.topic, record.physical_offset);
+            warn!(?topic, offset, "the log has messages whose topic is no legal name: they are passed over, this is the first");
+        }
+        self.passed_over += 1;
+    }
 }
 
 fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc<MappedFile>], start: &Start) -> Result<Scan, StoreError> {
-    let mut scan = Scan { end: start.offset, last_record: start.last_record, last_store_timestamp: 0, redispatched: Vec::new() };
-    if let Some(timestamp) = log.store_timestamp(start.last_record).map_err(at_path("read the log of", &queues.files.root))? {
+    let mut scan = Scan { end: start.offset, last_record: start.last_record, ..Scan::default() };
+    if let Some(timestamp) = log.store_timestamp(start.last_record).map_err(at_path("read the log of", queues.files.root()))? {
         scan.last_store_timestamp = timestamp;
     }
-    let mut pending_units = 0;
-    let mut numbers = HashSet::new();
     for file in files.iter().filter(|file| file.end_offset() > start.offset) {
         if file.start_offset() > scan.end {
             error!(expected = scan.end, found = file.start_offset(), "the log has a gap: what lies behind it is lost");
@@ -180,25 +224,10 @@ fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc
             match record::check(file.read(at, file.file_bytes()), scan.end, config.check_crc_on_recover) {
                 Found::Record(record) => {
                     if record.physical_offset >= start.dispatch_from && record::is_dispatched(record.sys_flag) {
-                        let queue = queues.get_or_create(record.topic, record.queue_id, true);
-                        queue.ensure_loaded(&queues.files, log)?;
-                        let tags_code =
-                            match (record.topic == topic_names::SCHEDULE).then(|| record::delay_level(record.properties)).flatten() {
-                                Some(level) => record::deliver_timestamp(level, &config.delay_level_millis, record.store_timestamp),
-                                None => tags_code_of(record.properties),
-                            };
-                        let unit = Unit { physical_offset: record.physical_offset, size: record.total_bytes() as i32, tags_code };
-                        queue.redispatch(&queues.files, record.queue_offset, unit)?;
-                        pending_units += 1;
-                        if numbers.insert(queue.number) {
-                            queue.dirty.store(true, Ordering::Relaxed);
-                            scan.redispatched.push(queue);
-                        }
-                        if pending_units >= PENDING_UNITS_MAX {
-                            pending_units = 0;
-                            for queue in &scan.redispatched {
-                                queue.write_pending(&queues.files).map_err(at_path("write", queue.dir()))?;
-                            }
+                        if let Some(queue) = queues.get_or_create(record.topic, record.queue_id, true) {
+                            scan.dispatch(config, log, queues, queue, &record)?;
+                        } else {
+                            scan.pass_over(&record);
                         }
                     }
                     scan.last_record = record.physical_offset;

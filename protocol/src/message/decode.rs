@@ -25,6 +25,7 @@ pub struct MessageView<'a> {
     pub reconsume_times: i32,
     pub prepared_transaction_offset: i64,
     pub body: &'a [u8],
+    /// Empty when it is no text: such a record is whole, and no topic's.
     pub topic: &'a str,
     pub properties: &'a [u8],
 }
@@ -124,7 +125,7 @@ impl<'a> MessageView<'a> {
             i64::from(i16::from_be_bytes(reader.take("topic length")?))
         };
         let topic_length = reader.length("topic", topic_length)?;
-        let topic = std::str::from_utf8(reader.slice("topic", topic_length)?).map_err(|_| DecodeError::Utf8 { what: "topic" })?;
+        let topic = std::str::from_utf8(reader.slice("topic", topic_length)?).unwrap_or_default();
         let properties_length = i64::from(i16::from_be_bytes(reader.take("properties length")?));
         let properties_length = reader.length("properties", properties_length)?;
         let properties = reader.slice("properties", properties_length)?;

@@ -36,10 +36,17 @@ pub fn is_half(view: &MessageView<'_>) -> bool {
     view.topic == topic_names::TRANS_HALF && view.queue_id == 0
 }
 
-/// The topic and queue that the message is for; `None` when the record does not name them.
+/// Whether this is a half message that was given up.
+pub fn is_given_up(view: &MessageView<'_>) -> bool {
+    view.topic == topic_names::TRANS_CHECK_MAX_TIME
+}
+
+/// The topic and queue that the message is for; `None` when the record does not name them, or when no producer may send there: the
+/// log may be another broker's.
 pub fn destination<'a>(view: &MessageView<'a>) -> Option<(&'a str, i32)> {
-    let queue_id = view.property(property::REAL_QID)?.parse().ok()?;
-    Some((view.property(property::REAL_TOPIC)?, queue_id))
+    let queue_id = view.property(property::REAL_QID)?.parse().ok().filter(|queue_id| *queue_id >= 0)?;
+    let topic = view.property(property::REAL_TOPIC).filter(|topic| topic_names::takes_sends(topic))?;
+    Some((topic, queue_id))
 }
 
 /// How long nobody is asked about the half, in milliseconds: what the message says, else `transactionTimeOut`.
