@@ -275,3 +275,63 @@ async fn an_administrator_s_question_is_passed_to_the_client_and_back() {
     assert!(remark(&response).starts_with("The Consumer <a> Version <"), "{}", remark(&response));
     broker.stop().await;
 }
+
+/// The offsets of CID_RMQ_SYS_TRANS say which transactions have ended; on 5.5.0 anybody may write them, and delete them.
+#[tokio::test]
+async fn what_the_broker_keeps_for_itself_is_no_client_s_to_write() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let (half, group) = ("RMQ_SYS_TRANS_HALF_TOPIC", "CID_RMQ_SYS_TRANS");
+    client.consume("G", "c", &[("orders", "*")]).await;
+    broker.create_topic("orders", 1);
+    client.commit("G", half, 0, 7).await;
+    let text = "The offsets of group[CID_RMQ_SYS_TRANS] are the broker's own.";
+    let refused = |answer: RemotingCommand| assert_eq!((answer.code, remark(&answer)), (response_code::NO_PERMISSION, text));
+    let committed = || broker.broker.consumer_offsets.committed(group, half, 0);
+
+    refused(client.commit(group, half, 0, 7).await);
+    let clone = CloneGroupOffsetRequestHeader {
+        src_group: Str::from("G"),
+        dest_group: Str::from(group),
+        topic: Some(Str::from(half)),
+        offline: true,
+    };
+    refused(client.call_with(request_code::CLONE_GROUP_OFFSET, &clone).await);
+    let reset = ResetOffsetRequestHeader {
+        topic: Str::from(half),
+        group: Str::from(group),
+        queue_id: 0,
+        offset: Some(0),
+        timestamp: -1,
+        ..Default::default()
+    };
+    refused(client.call_with(request_code::INVOKE_BROKER_TO_RESET_OFFSET, &reset).await);
+    let delete = DeleteSubscriptionGroupRequestHeader { group_name: Str::from(group), clean_offset: true };
+    refused(client.call_with(request_code::DELETE_SUBSCRIPTIONGROUP, &delete).await);
+    // A pull that brings an offset is served without it.
+    let pull = PullMessageRequestHeader { sys_flag: 1 | 4, commit_offset: 7, ..pull_header(group, half, 0, 0) };
+    let pull = PullMessageRequestHeader { subscription: Some(Str::from("*")), ..pull };
+    assert_eq!(client.call(pull_request(&pull)).await.code, response_code::PULL_NOT_FOUND);
+    assert_eq!(committed(), None);
+
+    // What tools read and do stays.
+    let query = QueryConsumerOffsetRequestHeader { consumer_group: Str::from(group), topic: Str::from(half), ..Default::default() };
+    assert_ne!(client.call_with(request_code::QUERY_CONSUMER_OFFSET, &query).await.code, response_code::NO_PERMISSION);
+    for tool in ["TOOLS_CONSUMER", "CID_ONSAPI_OWNER", "CID_ONSAPI_PULL", "G"] {
+        assert_eq!(client.commit(tool, "orders", 0, 1).await.code, response_code::SUCCESS, "{tool}");
+    }
+}
+
+/// `validateSystemTopicWhenUpdateTopic=false` lets administrators alter system topics, but what they wait in does not go.
+#[tokio::test]
+async fn topics_that_hold_the_broker_s_own_work_are_not_deleted() {
+    let broker = Setup::new().config(|config| config.validate_system_topic_when_update_topic = false).start().await;
+    let mut client = broker.connect().await;
+    for topic in ["SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC"] {
+        let mut delete = RemotingCommand::request(request_code::DELETE_TOPIC_IN_BROKER);
+        delete.ext_fields.insert("topic", Str::from(topic));
+        let answer = client.call(delete).await;
+        let text = format!("The topic[{topic}] is conflict with system topic.");
+        assert_eq!((answer.code, remark(&answer)), (response_code::INVALID_PARAMETER, &*text));
+    }
+}

@@ -106,6 +106,7 @@ pub fn is_system(topic: &str) -> bool {
     topic.starts_with(SYSTEM_PREFIX) || SYSTEM_TOPICS.contains(&topic)
 }
 
+/// Groups of which only the broker itself keeps offsets: which transactions have ended, and how far invisible messages are.
 pub fn is_system_group(group: &str) -> bool {
     group.starts_with(SYSTEM_GROUP_PREFIX)
 }

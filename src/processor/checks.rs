@@ -26,6 +26,24 @@ pub(super) fn require_not_a_system_topic(broker: &Broker, name: &str) -> Result<
     Ok(())
 }
 
+/// NO_PERMISSION for a group whose offsets are the broker's own bookkeeping. The original lets anybody write them.
+pub(super) fn require_a_clients_group(group: &str) -> Result<(), Refusal> {
+    if topic_names::is_system_group(group) {
+        let remark = format!("The offsets of group[{group}] are the broker's own.");
+        return Err(Refusal::new(response_code::NO_PERMISSION, remark));
+    }
+    Ok(())
+}
+
+/// INVALID_PARAMETER for a topic without which the broker forgets what it was given to do, whatever the configuration allows.
+pub(super) fn require_a_clients_topic(name: &str) -> Result<(), Refusal> {
+    if !topic_names::is_sendable(name) {
+        let remark = format!("The topic[{name}] is conflict with system topic.");
+        return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
+    }
+    Ok(())
+}
+
 /// TOPIC_NOT_EXIST in the words of the admin requests.
 pub(super) fn require_topic(broker: &Broker, name: &str) -> Result<Arc<Topic>, Refusal> {
     broker.topics.get(name).ok_or_else(|| Refusal::new(response_code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist")))

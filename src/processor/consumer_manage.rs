@@ -14,6 +14,7 @@ use ferrocket_protocol::header::{
 };
 use ferrocket_protocol::{Header, RemotingCommand, fastjson, response_code};
 
+use super::checks::require_a_clients_group;
 use super::lane::Disk;
 use super::reply::{Cold, Refusal, Reply};
 use crate::broker::Broker;
@@ -51,6 +52,7 @@ fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader)
     let Some(offset) = header.commit_offset else {
         return Err(Refusal::new(response_code::INVALID_PARAMETER, format!("Offset is null, topic is {topic}")));
     };
+    require_a_clients_group(group)?;
     let config = broker.config.load();
     if config.use_server_side_reset_offset && broker.consumer_offsets.has_pending_reset(group, topic, queue_id) {
         let response = RemotingCommand::response(response_code::SUCCESS).with_header(&());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ferrocket_protocol::body::{ConsumeType, MessageModel, SubscriptionGroupConfig};
 use ferrocket_protocol::header::{FORBIDDEN_TYPE, PullFields, PullMessageResponseHeader, PullNumbers};
-use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code};
+use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code, topic_names};
 
 use super::checks::FAQ;
 use super::lane::Disk;
@@ -387,7 +387,7 @@ impl Pull<'_> {
         let numbers = &self.numbers;
         let code = response_code_of(found.status, numbers.queue_offset);
         let mut pulled = Pulled { next_offset: found.next_begin_offset, ..Pulled::default() };
-        if run == Run::First && numbers.commits_offset() {
+        if run == Run::First && numbers.commits_offset() && !topic_names::is_system_group(&checked.group.group_name) {
             pulled.commit = Some(numbers.commit_offset);
         }
         if code == response_code::SUCCESS {

@@ -23,6 +23,7 @@ use ferrocket_protocol::{LanguageCode, RemotingCommand, fastjson, response_code,
 use crate::broker::Broker;
 use crate::broker::consumers::Client;
 use crate::broker::to_client;
+use crate::processor::checks::require_a_clients_group;
 use crate::processor::consumer_manage::position_of;
 use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::{CallError, Peer};
@@ -147,6 +148,7 @@ fn topics_for_stats(broker: &Broker, header: &GetConsumeStatsRequestHeader) -> B
 /// INVOKE_BROKER_TO_RESET_OFFSET.
 pub(in crate::processor) fn reset_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ResetOffsetRequestHeader = request.header()?;
+    require_a_clients_group(&header.group)?;
     tracing::info!(group = %header.group, topic = %header.topic, timestamp = header.timestamp, "offsets are to be reset");
     if broker.config.load().use_server_side_reset_offset {
         reset_here(broker, &header)
@@ -264,6 +266,7 @@ fn queue_of(broker: &Broker, topic: &str, queue_id: i32) -> MessageQueue {
 /// CLONE_GROUP_OFFSET: another group goes on where this one is. Topics that the group does not consume are passed over.
 pub(in crate::processor) fn clone_offsets(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: CloneGroupOffsetRequestHeader = request.header()?;
+    require_a_clients_group(&header.dest_group)?;
     let source = &*header.src_group;
     let topics = match header.topic.as_deref().unwrap_or_default() {
         topic if topic.trim().is_empty() => broker.consumer_offsets.topics_of(source),

@@ -12,7 +12,7 @@ use ferrocket_protocol::header::{
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};
 
 use crate::broker::{Broker, membership};
-use crate::processor::checks::body_of;
+use crate::processor::checks::{body_of, require_a_clients_group};
 use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::Peer;
 
@@ -53,6 +53,7 @@ fn apply(
 pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: DeleteSubscriptionGroupRequestHeader = request.header()?;
     let group = &*header.group_name;
+    require_a_clients_group(group)?;
     let deleted = broker.groups.delete(group);
     let is_lite = deleted.is_some_and(|config| config.attributes.contains_key(LITE_BIND_TOPIC));
     if header.clean_offset || is_lite {

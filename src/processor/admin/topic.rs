@@ -83,6 +83,7 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
         return Err(Refusal::new(response_code::INVALID_PARAMETER, "The specified topic is blank."));
     }
     checks::require_not_a_system_topic(broker, &header.topic)?;
+    checks::require_a_clients_topic(&header.topic)?;
     broker.delete_topic(&header.topic)?;
     Ok(answer_announced(broker, peer, request))
 }
