@@ -12,7 +12,9 @@ use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{MemoryFs, Operation};
 use ferrocket_protocol::header::send::SendMessageResponseHeader;
-use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, EndTransactionRequestHeader, ResumeCheckHalfMessageRequestHeader};
+use ferrocket_protocol::header::{
+    CheckTransactionStateRequestHeader, EndTransactionRequestHeader, PullMessageRequestHeader, ResumeCheckHalfMessageRequestHeader,
+};
 use ferrocket_protocol::message::id::parse_offset_id;
 use ferrocket_protocol::message::{MessageInner, MessageView, properties};
 use ferrocket_protocol::{RemotingCommand, Str, request_code, response_code};
@@ -518,4 +520,140 @@ async fn a_disk_that_is_full_in_the_middle_of_a_commit_leaves_the_half_open() {
     broker.wait_until(|broker| broker.store.is_writable()).await;
     end(&mut client, place, COMMIT).await;
     assert_eq!(max(&broker, "orders", 3), 1);
+}
+
+fn forget_snapshot(broker: &Setup) {
+    std::fs::remove_file(broker.folder().join("ferrocket.halves")).unwrap();
+}
+
+/// The offset of CID_RMQ_SYS_TRANS that stands in `consumerOffset.json` may be wrong: 15 used to let anybody write it.
+#[tokio::test]
+async fn a_half_that_nothing_is_known_of_is_not_taken_for_ended() {
+    let (broker, clock) = start().await;
+    let mut client = broker.connect().await;
+    let mut places = Vec::new();
+    for body in ["committed", "rolled back", "a", "b"] {
+        places.push(prepare(&mut client, body).await);
+    }
+    end(&mut client, places[0], COMMIT).await;
+    end(&mut client, places[1], ROLLBACK).await;
+    drop(client);
+    let setup = broker.stop().await.with_clock(&clock);
+    forget_snapshot(&setup);
+    let file = setup.folder().join("config/consumerOffset.json");
+    let offsets = std::fs::read_to_string(&file).unwrap();
+    let (true_mark, forged) = (format!("\"{HALF}@{GROUP}\":{{\n\t\t\t0:2"), format!("\"{HALF}@{GROUP}\":{{\n\t\t\t0:4"));
+    assert!(offsets.contains(&true_mark), "{offsets}");
+    std::fs::write(&file, offsets.replace(&true_mark, &forged)).unwrap();
+
+    let broker = setup.start().await;
+    assert_eq!((broker.broker.transactions.open_count(), max(&broker, "orders", 3)), (0, 1));
+    let mut client = broker.connect().await;
+    // Op messages name these two.
+    end(&mut client, places[0], COMMIT).await;
+    end(&mut client, places[1], COMMIT).await;
+    assert_eq!(max(&broker, "orders", 3), 1);
+    for _ in 0..2 {
+        end(&mut client, places[2], COMMIT).await;
+        assert_eq!(max(&broker, "orders", 3), 2, "it is there, and once");
+        end(&mut client, places[3], ROLLBACK).await;
+    }
+    end(&mut client, places[3], COMMIT).await;
+    assert_eq!(max(&broker, "orders", 3), 2, "the first end counts");
+    drop(client);
+
+    // So it is after a stop, with the snapshot and without it.
+    let mut setup = broker.stop().await.with_clock(&clock);
+    for has_snapshot in [true, false] {
+        if !has_snapshot {
+            forget_snapshot(&setup);
+        }
+        let broker = setup.start().await;
+        let mut client = broker.connect().await;
+        for place in &places {
+            end(&mut client, *place, COMMIT).await;
+        }
+        assert_eq!(max(&broker, "orders", 3), 2, "{has_snapshot}");
+        drop(client);
+        setup = broker.stop().await.with_clock(&clock);
+    }
+}
+
+/// A sector in the middle of the log is gone: what lies behind it is still asked about and ended.
+#[tokio::test]
+async fn damage_in_the_log_hides_no_open_half() {
+    let fs = MemoryFs::new();
+    let (setup, clock) = Setup::new().on(&fs).manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("orders", 4);
+    let mut client = broker.connect().await;
+    let before = prepare(&mut client, "before").await;
+    let damaged = client.send("orders", 0, "", "damaged").await;
+    let (_, damaged_at) = parse_offset_id(&damaged.msg_id).unwrap();
+    let behind = prepare(&mut client, "behind").await;
+    let ended = prepare(&mut client, "ended").await;
+    end(&mut client, ended, COMMIT).await;
+    drop(client);
+    let setup = broker.stop().await.with_clock(&clock);
+    fs.shared().remove_file(&setup.folder().join("ferrocket.halves")).unwrap();
+    fs.damage(&setup.folder().join("commitlog/00000000000000000000"), damaged_at as u64, &[0xFF; 8]).unwrap();
+
+    let broker = setup.start().await;
+    assert_eq!(broker.broker.transactions.open_count(), 2);
+    let mut client = producer(&broker, "c").await;
+    pass(&broker, &clock, 31_000).await;
+    for place in [before, behind] {
+        let (header, _) = asked(&mut client).await;
+        assert_eq!(place_asked(&header), place);
+        assert_eq!(ask_end(&mut client, &answer_of(&header, COMMIT)).await.code, response_code::SUCCESS);
+    }
+    end(&mut client, ended, COMMIT).await;
+    assert_eq!(max(&broker, "orders", 3), 3, "each of them once");
+}
+
+/// As in the original: its producer may still decide about a half that was given up.
+#[tokio::test]
+async fn a_half_that_was_given_up_is_delivered_when_it_is_committed_after_all() {
+    let (setup, clock) = Setup::new().manual_clock();
+    let broker = setup.config(|config| config.transaction_check_max = 0).start().await;
+    broker.create_topic("orders", 4);
+    let mut client = broker.connect().await;
+    let place = prepare(&mut client, "m").await;
+    pass(&broker, &clock, 6_100).await;
+    broker.wait_until(|broker| broker.store.max_offset(GIVEN_UP, 0) == 1).await;
+    end(&mut client, place, COMMIT).await;
+    end(&mut client, place, COMMIT).await;
+    assert_eq!((max(&broker, "orders", 3), broker.broker.transactions.counted("orders")), (1, 0));
+}
+
+/// A producer that does not read is not asked: what it cannot take would end its connection, and its halves would be given up.
+#[tokio::test]
+async fn a_producer_that_does_not_read_is_asked_when_it_does() {
+    let (setup, clock) = Setup::new().manual_clock();
+    let broker = setup.config(|config| config.transaction_check_max = 1).start().await;
+    broker.create_topic("orders", 4);
+    let mut client = producer(&broker, "c").await;
+    let place = prepare(&mut client, "m").await;
+    for _ in 0..2 {
+        client.send("orders", 0, "", &"x".repeat(1_000_000)).await;
+    }
+    // Far more than two sockets hold; the connection is not read any further when enough of it waits.
+    let header = PullMessageRequestHeader { subscription: Some(Str::from("*")), sys_flag: 4, ..support::pull_header("G", "orders", 0, 0) };
+    let pulls = client.begin_all(std::iter::repeat_with(|| support::pull_request(&header)).take(48)).await;
+    broker.wait_until(|broker| broker.producers.available_peer("P").unwrap().unread_bytes() > 1024 * 1024).await;
+    for millis in [6_100, 31_000] {
+        pass(&broker, &clock, millis).await;
+    }
+    assert_eq!(
+        (broker.broker.transactions.open_count(), max(&broker, GIVEN_UP, 0)),
+        (1, 0),
+        "a question that was not asked does not count"
+    );
+    for opaque in pulls {
+        client.response(opaque).await;
+    }
+    pass(&broker, &clock, 2_000).await;
+    let (header, record) = asked(&mut client).await;
+    assert_eq!(place_asked(&header), place);
+    assert_eq!(MessageView::decode(&record).unwrap().property("TRANSACTION_CHECK_TIMES"), Some("1"));
 }

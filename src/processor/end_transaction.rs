@@ -68,7 +68,7 @@ fn settle(broker: &Broker, header: &EndTransactionRequestHeader, end: End, disk:
     require_in_time(broker, header, &view)?;
     require_the_half(header, &view)?;
     let is_loaded = || half::destination(&view).is_none_or(|(topic, queue_id)| broker.store.is_loaded(topic, queue_id));
-    if end == End::Commit && disk == Disk::MustNotWait && !is_loaded() {
+    if disk == Disk::MustNotWait && !(broker.transactions.can_tell(&view) && (end == End::RollBack || is_loaded())) {
         return Ok(Settled::WouldBlock);
     }
     let ended = match end {

@@ -49,6 +49,11 @@ pub fn destination<'a>(view: &MessageView<'a>) -> Option<(&'a str, i32)> {
     Some((topic, queue_id))
 }
 
+/// How often its producers had been asked when the record was stored: the original stores it again with each question.
+pub fn check_times(view: &MessageView<'_>) -> u32 {
+    view.property(property::TRANSACTION_CHECK_TIMES).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 /// How long nobody is asked about the half, in milliseconds: what the message says, else `transactionTimeOut`.
 pub fn immunity_millis(record_properties: &[u8], timeout_millis: i64) -> i64 {
     let own = properties::find_str(record_properties, property::CHECK_IMMUNITY_TIME_IN_SECONDS);

@@ -6,6 +6,7 @@
 //! A half is stored once: its place is its name until it ends. Knows no request; what a producer is asked is sent by `check`.
 
 pub mod check;
+mod evidence;
 pub mod half;
 mod metrics;
 mod op;
@@ -25,6 +26,7 @@ use ferrocket_protocol::topic_names;
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, warn};
 
+use self::evidence::{OpMessages, Remembered};
 use self::metrics::Metrics;
 use self::open_halves::{OpenHalf, OpenHalves};
 use self::ops_written::OpsWritten;
@@ -70,6 +72,7 @@ pub struct Transactions {
     /// mark is in the tables.
     in_step: RwLock<()>,
     tables: Mutex<Tables>,
+    op_messages: OpMessages,
     /// One writer of op messages at a time, so that a stop finds them all written.
     writing_ops: Mutex<()>,
     snapshot: ConfigFile,
@@ -81,6 +84,10 @@ pub struct Transactions {
 #[derive(Debug)]
 struct Tables {
     open: OpenHalves,
+    /// Places in the log of halves that were not known, and whose end counted all the same.
+    ended_unknown: Remembered,
+    /// Halves that were given up, by offset in the half queue: their producer may decide yet.
+    given_up: Remembered,
     /// Halves that have ended and are named by no op message yet.
     ended: Vec<i64>,
     /// What they take in op messages.
@@ -148,6 +155,8 @@ impl Transactions {
             ops: OpsWritten::new(first_op, ops.end, open.next() - 1),
             changed: !open.is_empty(),
             open,
+            ended_unknown: Remembered::default(),
+            given_up: Remembered::default(),
             ended_bytes: copied.iter().map(|offset| op::bytes(*offset)).sum(),
             ended_since_millis: if copied.is_empty() { i64::MAX } else { now },
             ended: copied,
@@ -160,6 +169,7 @@ impl Transactions {
             metrics: Metrics::load(metrics, now)?,
             in_step: RwLock::new(()),
             tables: Mutex::new(tables),
+            op_messages: OpMessages::default(),
             writing_ops: Mutex::new(()),
             snapshot,
             parker,
@@ -203,7 +213,11 @@ impl Transactions {
             return Ended::Refused(PutMessageStatus::WheelTimerNotEnable);
         }
         let _in_step = self.in_step.read();
-        let Some(open) = self.take(view) else { return Ended::Before };
+        let open = match self.take_unless_ended(view) {
+            Ok(Some(open)) => open,
+            Ok(None) => return Ended::Before,
+            Err(error) => return cannot_tell(&error),
+        };
         let Some(mut message) = half::committed(record, view, open.check_times) else {
             self.insert(view.queue_offset, open);
             return Ended::Refused(PutMessageStatus::MessageIllegal);
@@ -222,11 +236,57 @@ impl Transactions {
 
     pub fn roll_back(&self, view: &MessageView<'_>) -> Ended {
         let _in_step = self.in_step.read();
-        if self.take(view).is_none() {
-            return Ended::Before;
+        match self.take_unless_ended(view) {
+            Ok(Some(_)) => {
+                self.ended(view);
+                Ended::RolledBack
+            }
+            Ok(None) => Ended::Before,
+            Err(error) => cannot_tell(&error),
         }
-        self.ended(view);
-        Ended::RolledBack
+    }
+
+    /// Whether it can be told at once, without the disk, if the half is open.
+    pub fn can_tell(&self, view: &MessageView<'_>) -> bool {
+        let tables = self.tables.lock();
+        let offset = view.queue_offset;
+        tables.open.get(offset).is_some() || tables.open.has_ended(offset) || self.op_messages.are_read()
+    }
+
+    /// The half, when it is open or nothing says that it has ended; it counts as ended then. May wait for the disk.
+    fn take_unless_ended(&self, view: &MessageView<'_>) -> Result<Option<OpenHalf>, StoreError> {
+        let offset = view.queue_offset;
+        {
+            let mut tables = self.tables.lock();
+            if let Some(open) = tables.open.take(offset, view.physical_offset) {
+                return Ok(Some(open));
+            }
+            let was_given_up = tables.given_up.remove(offset);
+            if tables.open.has_ended(offset) && !was_given_up || tables.ended_unknown.contains(view.physical_offset) {
+                return Ok(None);
+            }
+            if was_given_up {
+                return Ok(Some(self.reopened(view)));
+            }
+        }
+        if self.op_messages.name(&self.store, offset)? || !self.tables.lock().ended_unknown.insert(view.physical_offset) {
+            return Ok(None);
+        }
+        warn!(
+            queue_offset = offset,
+            "a half message that nothing is known of is ended: should it have been before, its message comes twice"
+        );
+        Ok(Some(self.reopened(view)))
+    }
+
+    /// As one that is open, and counted as such.
+    fn reopened(&self, view: &MessageView<'_>) -> OpenHalf {
+        let now = self.clock.now_millis();
+        if let Some((topic, _)) = half::destination(view) {
+            self.metrics.add(topic, 1, now);
+        }
+        let due_millis = now + self.config.load().transaction_check_interval.max(1);
+        OpenHalf { physical_offset: view.physical_offset, check_times: half::check_times(view), due_millis }
     }
 
     /// Moves an open half that nobody decides about to TRANS_CHECK_MAX_TIME_TOPIC.
@@ -239,6 +299,7 @@ impl Transactions {
             return false;
         }
         self.store.flush_soon(&put);
+        self.tables.lock().given_up.insert(view.queue_offset);
         self.ended(view);
         true
     }
@@ -400,6 +461,11 @@ impl Transactions {
         }
         self.metrics.persist()
     }
+}
+
+fn cannot_tell(error: &StoreError) -> Ended {
+    error!(%error, "it cannot be told whether a transaction has ended");
+    Ended::Refused(PutMessageStatus::ServiceNotAvailable)
 }
 
 fn delay_level(view: &MessageView<'_>) -> Option<i32> {

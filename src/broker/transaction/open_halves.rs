@@ -26,7 +26,8 @@ pub(super) struct OpenHalves {
     halves: BTreeMap<i64, OpenHalf>,
     /// (moment, offset in the half queue); one that its half no longer names is stale.
     moments: BinaryHeap<Reverse<(i64, i64)>>,
-    /// Offsets below this one were seen: those that are not open have ended.
+    /// Offsets from here to `next` were seen: of those that are not open it is known that they have ended.
+    known_from: i64,
     next: i64,
 }
 
@@ -52,6 +53,21 @@ impl OpenHalves {
 
     pub(super) fn get(&self, queue_offset: i64) -> Option<OpenHalf> {
         self.halves.get(&queue_offset).copied()
+    }
+
+    /// Nothing is known of halves below `queue_offset` that are not open.
+    pub(super) fn know_from(&mut self, queue_offset: i64) {
+        self.known_from = queue_offset;
+        self.saw(queue_offset);
+    }
+
+    pub(super) fn known_from(&self) -> i64 {
+        self.known_from
+    }
+
+    /// Whether the half was seen and is known to have ended since.
+    pub(super) fn has_ended(&self, queue_offset: i64) -> bool {
+        (self.known_from..self.next).contains(&queue_offset) && !self.halves.contains_key(&queue_offset)
     }
 
     /// Offsets below `next` were seen, also those that have ended since.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ferrocket_protocol::message::{MessageView, properties, property, sys_flag};
 use ferrocket_protocol::topic_names;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::open_halves::{OpenHalf, OpenHalves};
 use super::{half, op, snapshot};
@@ -22,7 +22,7 @@ use crate::store::{MessageStore, StoreError};
 /// What the files say.
 pub(super) struct Left<'a> {
     pub(super) snapshot: Option<&'a [u8]>,
-    /// The original's mark in the half queue: what lies before it has ended or was stored again behind it.
+    /// The original's mark in the half queue: what lies before it has ended, was given up or was stored again behind it, if it is right.
     pub(super) committed_half: Option<i64>,
     pub(super) transaction_timeout_millis: i64,
 }
@@ -31,12 +31,19 @@ pub(super) struct Left<'a> {
 pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedClock) -> Result<(OpenHalves, Vec<i64>), StoreError> {
     let queue = store.queue_offsets(topic_names::TRANS_HALF, 0)?;
     let first = left.committed_half.unwrap_or(0).clamp(queue.start, queue.end.max(queue.start));
-    let (position, mut open) = match left.snapshot.and_then(snapshot::decode) {
-        Some((mark, open)) if store.holds(&mark)? => (mark.position, open),
-        _ if first == queue.end => (store.max_phy_offset(), OpenHalves::default()),
+    // What the snapshot has as open is so, whatever the mark says: there the log tells what the original has made of it.
+    let (position, begins_at, mut open) = match left.snapshot.and_then(snapshot::decode) {
+        Some((mark, open)) if store.holds(&mark)? => (mark.position, queue.start, open),
         _ => {
-            let unit = store.consume_queue_unit(topic_names::TRANS_HALF, 0, first)?;
-            (unit.map_or_else(|| store.min_phy_offset(), |unit| unit.physical_offset), OpenHalves::default())
+            let mut open = OpenHalves::default();
+            open.know_from(first);
+            let unit = if first == queue.end { None } else { store.consume_queue_unit(topic_names::TRANS_HALF, 0, first)? };
+            let position = match unit {
+                Some(unit) => unit.physical_offset,
+                None if first == queue.end => store.max_phy_offset(),
+                None => store.min_phy_offset(),
+            };
+            (position, first, open)
         }
     };
     let mut copies = Copies::default();
@@ -50,13 +57,41 @@ pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedC
             if applied.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         applied?;
+        if end < store.max_phy_offset() {
+            warn!(at = end, "the log cannot be read here: open transactions behind it are taken from their queues");
+            read_queues(store, &mut open, &mut copies, end, left.transaction_timeout_millis)?;
+            open.know_from(queue.end);
+        }
         let millis = Duration::from_nanos(clock.nanos() - began).as_millis() as u64;
         info!(position, end, open = open.len(), millis, "open transactions recovered");
     }
-    open.remove_below(first);
+    open.remove_below(begins_at);
     open.saw(queue.end);
-    copies.left_behind.retain(|offset| *offset >= first);
+    copies.left_behind.retain(|offset| *offset >= begins_at);
     Ok((open, copies.left_behind))
+}
+
+/// The half messages and op messages from `behind` on, by their queues: the log has damage there.
+fn read_queues(
+    store: &MessageStore,
+    open: &mut OpenHalves,
+    copies: &mut Copies,
+    behind: i64,
+    timeout_millis: i64,
+) -> Result<(), StoreError> {
+    for topic in [topic_names::TRANS_HALF, topic_names::TRANS_OP_HALF] {
+        let queue = store.queue_offsets(topic, 0)?;
+        for offset in queue.start.max(0)..queue.end {
+            let unit = store.consume_queue_unit(topic, 0, offset)?.filter(|unit| unit.physical_offset >= behind);
+            let Some(unit) = unit else { continue };
+            let record = store.look_message(unit.physical_offset)?;
+            let Some(view) = record.as_ref().and_then(|record| MessageView::decode(record).ok()) else { continue };
+            if view.topic == topic {
+                apply(store, open, copies, &view, timeout_millis)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Which half is a copy of which.
@@ -125,7 +160,7 @@ fn apply(
 ) -> Result<(), StoreError> {
     if half::is_half(view) {
         copies.follow(store, open, view)?;
-        let check_times = view.property(property::TRANSACTION_CHECK_TIMES).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let check_times = half::check_times(view);
         let due_millis = view.store_timestamp.saturating_add(half::immunity_millis(view.properties, timeout_millis));
         open.insert(view.queue_offset, OpenHalf { physical_offset: view.physical_offset, check_times, due_millis });
     } else if view.topic == topic_names::TRANS_OP_HALF {
