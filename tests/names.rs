@@ -6,7 +6,7 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,15 +18,8 @@ use ferrocket_protocol::header::{ConsumerSendMsgBackRequestHeader, EndTransactio
 use ferrocket_protocol::message::id::parse_offset_id;
 use ferrocket_protocol::message::{MessageInner, properties};
 use ferrocket_protocol::{Str, request_code, response_code};
+use support::hostile::{paths, require_inside};
 use support::{Client, Setup, TestBroker, java_request, remark};
-
-/// Names that would be paths, or could not be one.
-fn paths() -> Vec<String> {
-    let fixed = ["", ".", "..", "../../escaped", "a/../../escaped", "/escaped", "a/b", "a\\b", "..\\escaped", "C:\\escaped"];
-    let control = ["nul\0here", "\u{1}", "line\nbreak", "\u{7f}", "\u{85}"];
-    let long = ["n".repeat(256), format!("%RETRY%{}", "n".repeat(249)), "é".repeat(128), "../".repeat(80)];
-    fixed.into_iter().chain(control).map(str::to_owned).chain(long).collect()
-}
 
 /// Names that only a request must not bring: on Linux they are directories like any other.
 const ODD: [&str; 7] = ["CON", "nul", "a:b", "a b", " ", "...", "..a"];
@@ -59,16 +52,6 @@ fn message(topic: &str, queue_id: i32, pairs: &[(&str, &str)]) -> MessageInner {
         properties: properties::encode(pairs.iter().copied()).into(),
         tags_code: 0,
     }
-}
-
-/// Whatever there is lies below `root`, is one of its parents or was there before, and was made by a name without a way up.
-fn require_inside(fs: &MemoryFs, root: &Path, before: &[std::path::PathBuf]) {
-    for path in fs.paths() {
-        let goes_up = path.components().any(|part| part == Component::ParentDir);
-        let is_inside = path.starts_with(root) || root.starts_with(&path) || before.contains(&path);
-        assert!(is_inside && !goes_up, "{} is not in {}", path.display(), root.display());
-    }
-    assert!(before.iter().all(|path| fs.exists(path)), "what lay beside the store is still there");
 }
 
 #[test]
