@@ -123,7 +123,7 @@ impl QueueReader<'_> {
         } else {
             let began = store.clock.nanos();
             let collected = store.collect(queue, request, filter, waiting, &mut result);
-            store.stats.get_max_nanos.fetch_max(store.clock.nanos() - began, Ordering::Relaxed);
+            store.stats.get_nanos.see(store.clock.nanos() - began);
             if let Err(error) = collected {
                 if error.kind() == io::ErrorKind::WouldBlock && !waiting {
                     result.would_block = true;
