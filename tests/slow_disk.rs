@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferrocket::store::{MemoryFs, Stall};
@@ -233,5 +234,35 @@ async fn changes_of_one_connection_take_effect_in_their_order() {
     assert_eq!(stats.code, response_code::SUCCESS);
     assert!(!String::from_utf8_lossy(&stats.body).contains("\"maxOffset\":2"), "its messages went with it");
     assert_eq!(other.send("Again", 0, "A", "first").await.queue_offset, 0);
+    broker.stop().await;
+}
+
+/// Every call hangs: the flusher, the keeper and the indexer wait for the disk, and the time of those who wait for it goes on.
+#[tokio::test]
+async fn a_send_that_waits_for_a_disk_that_hangs_is_answered_in_time() {
+    const SENDS: usize = 3;
+    let fs = MemoryFs::new();
+    let (setup, clock) = Setup::new().sync_flush().on(&fs).manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("T", 1);
+    let mut client = broker.connect().await;
+    assert_eq!(client.call(send_request("T", 0, "", "before")).await.code, response_code::SUCCESS);
+    let store = Arc::clone(&broker.broker.store);
+    fs.hang_syncs("commitlog");
+    let end = store.max_phy_offset();
+    let opaques = client.begin_all((0..SENDS).map(|_| send_request("T", 0, "", "behind"))).await;
+    broker.wait_until(|broker| broker.store.max_phy_offset() >= end + SENDS as i64 * 100).await;
+    let stall = fs.stall("");
+    clock.advance(Duration::from_secs(1));
+    broker.wait_until(|_| stall.waiting_count() >= 3).await;
+    for opaque in &opaques {
+        assert!(!client.is_answered(*opaque).await);
+    }
+    clock.advance(Duration::from_millis(store.config().sync_flush_timeout));
+    for opaque in opaques {
+        assert_eq!(client.response(opaque).await.code, response_code::FLUSH_DISK_TIMEOUT);
+    }
+    fs.heal();
+    drop(stall);
     broker.stop().await;
 }

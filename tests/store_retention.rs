@@ -249,7 +249,7 @@ fn with_threads(change: impl FnOnce(&mut StoreConfig)) -> (Broker, Runtime) {
     });
     let runtime = Runtime::current(Arc::new(broker.clock.clone()));
     broker.store.as_ref().unwrap().start(&runtime).unwrap();
-    while broker.clock.waiting_count() < 3 {
+    while broker.clock.waiting_count() < 4 {
         std::thread::yield_now();
     }
     (broker, runtime)
@@ -319,10 +319,10 @@ fn a_put_waits_for_the_disk_as_long_as_is_set() {
         let (sender, answers) = std::sync::mpsc::channel();
         broker.store().when_durable(&put, Box::new(move |status| sender.send(status).unwrap()));
         broker.advance(Duration::from_millis(timeout - 1));
-        broker.store().keep();
+        broker.store().expire_waiters();
         assert!(answers.try_recv().is_err(), "{timeout}");
         broker.advance(Duration::from_millis(1));
-        broker.store().keep();
+        broker.store().expire_waiters();
         assert_eq!(answers.try_recv().unwrap(), PutMessageStatus::FlushDiskTimeout);
     }
     assert_eq!(broker.store().max_offset("T", 0), 0);

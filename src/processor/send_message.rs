@@ -439,7 +439,11 @@ impl Send<'_> {
                 let peer = Arc::clone(completion.peer());
                 peer.run_soon(Box::new(move || completion.answer_with(|replies| reply.write(&config.load(), form, opaque, replies))));
             };
-            if has_new_topic {
+            if has_new_topic && status != PutMessageStatus::PutOk {
+                // The disk may not answer for long.
+                broker.announce();
+                answer();
+            } else if has_new_topic {
                 // The message is stored; its topic is written as soon as it can be.
                 broker.announce_then(|_| answer());
             } else {

@@ -8,6 +8,7 @@ mod fatal;
 mod local_time;
 mod names;
 mod owner;
+mod seldom;
 mod shutdown;
 
 pub use clock::{BoxFuture, Clock, ManualClock, Parker, SharedClock, SystemClock};
@@ -15,4 +16,5 @@ pub use fatal::or_abort;
 pub use local_time::local_time;
 pub use names::{NameMap, SharedNameMap};
 pub use owner::{Runtime, Task};
+pub use seldom::Seldom;
 pub use shutdown::Shutdown;

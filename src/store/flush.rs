@@ -8,10 +8,9 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tracing::error;
 
-use super::PutMessageStatus;
+use super::fs::is_failed_sync;
 use super::message_store::{MessageStore, Unseen};
 use crate::runtime::{Shutdown, or_abort};
 
@@ -20,51 +19,7 @@ const PAGE_BYTES: i64 = 4096;
 /// A SYNC_FLUSH flusher that nobody rings looks this often for messages that nobody waits for.
 const IDLE_GROUP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// So many answers leave together, if they are for one peer. With more the first would wait for the last.
-const ANSWERS_PER_ROUND: usize = 64;
-
-type Done = Box<dyn FnOnce(PutMessageStatus) + Send>;
-
-struct Waiter {
-    end: i64,
-    deadline_nanos: u64,
-    done: Done,
-}
-
-/// Puts that wait for their bytes to be durable.
-#[derive(Default)]
-pub(super) struct Waiters {
-    waiting: Mutex<Vec<Waiter>>,
-}
-
-impl Waiters {
-    pub(super) fn push(&self, end: i64, deadline_nanos: u64, done: Done) {
-        self.waiting.lock().push(Waiter { end, deadline_nanos, done });
-    }
-
-    fn take(&self, gone: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
-        self.waiting.lock().extract_if(.., |waiter| gone(waiter)).collect()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting.lock().is_empty()
-    }
-}
-
 impl MessageStore {
-    fn answer_waiters(&self, status: PutMessageStatus, gone: impl Fn(&Waiter) -> bool) {
-        // Outside the lock: an answer may do anything, even put again.
-        let mut waiters = self.waiters.take(gone).into_iter();
-        while waiters.len() > 0 {
-            self.arrivals.round(&mut || waiters.by_ref().take(ANSWERS_PER_ROUND).for_each(|waiter| (waiter.done)(status)));
-        }
-    }
-
-    /// Answers those whose message did not get to the disk in time.
-    pub(super) fn expire_waiters(&self, now_nanos: u64) {
-        self.answer_waiters(PutMessageStatus::FlushDiskTimeout, |waiter| waiter.deadline_nanos <= now_nanos);
-    }
-
     pub(super) fn run_flusher(&self, shutdown: &Shutdown) {
         let bell = self.flush_bell.lock().clone();
         let mut last_thorough_nanos = self.clock.nanos();
@@ -113,13 +68,7 @@ impl MessageStore {
         if self.sync_flush {
             self.show_flushed();
         }
-        if self.health.poisoned.load(Ordering::Acquire) {
-            // The messages are in the log, but nobody can say that they are on the disk.
-            self.answer_waiters(PutMessageStatus::FlushDiskTimeout, |_| true);
-            return;
-        }
-        let flushed = self.flushed.load(Ordering::Acquire);
-        self.answer_waiters(PutMessageStatus::PutOk, |waiter| waiter.end <= flushed);
+        self.answer_waiters();
     }
 
     fn sync_files(&self, from: i64, to: i64) -> io::Result<()> {
@@ -146,7 +95,14 @@ impl MessageStore {
         }
     }
 
-    pub(super) fn poison(&self, error: &io::Error) {
+    /// Of an error that may be anything.
+    pub(super) fn poison_if_sync_failed(&self, error: &io::Error) {
+        if is_failed_sync(error) {
+            self.poison(error);
+        }
+    }
+
+    fn poison(&self, error: &io::Error) {
         if !self.health.poisoned.swap(true, Ordering::SeqCst) {
             error!(%error, "a sync failed: what the disk holds is unknown, no more messages are taken; reads go on");
         }

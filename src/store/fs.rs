@@ -52,6 +52,21 @@ impl DiskUsage {
     }
 }
 
+/// The sync itself failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct FailedSync(#[source] io::Error);
+
+pub(super) fn failed_sync(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), FailedSync(error))
+}
+
+/// Whether the kernel has said of something that it may not be on the disk. It says so once: a sync that is tried again succeeds, with
+/// the pages gone. Everything else (no descriptor left for opening a directory, no memory) has lost nothing and may be tried again.
+pub fn is_failed_sync(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<FailedSync>())
+}
+
 /// A lock on a file of this store; dropped with the process at the latest.
 pub trait FsLock: Send + Sync {}
 
@@ -73,7 +88,7 @@ pub trait Fs: Send + Sync + 'static {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// An empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// Makes creations, renames and removals in this directory durable.
+    /// Makes creations, renames and removals in this directory durable. Of all syncs: see `is_failed_sync`.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes everything durable that was ever written to the file system that this directory is on.
     fn sync_file_system(&self, path: &Path) -> io::Result<()>;
@@ -194,11 +209,11 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        File::open(path)?.sync_all().map_err(failed_sync)
     }
 
     fn sync_file_system(&self, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(File::open(path)?)?)
+        rustix::fs::syncfs(File::open(path)?).map_err(|error| failed_sync(error.into()))
     }
 
     fn disk_usage(&self, path: &Path) -> io::Result<DiskUsage> {
@@ -310,7 +325,7 @@ impl FsFile for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(failed_sync)
     }
 
     fn map(&self, len: usize) -> io::Result<Arc<Mapping>> {

@@ -5,9 +5,9 @@
 //! read from the log again. A query first lets the index catch up. A put never waits for it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::commit_log::CommitLog;
-use super::fs::Fs;
+use super::fs::{Fs, is_failed_sync};
 use super::index_file::{IndexFile, Key, key_hash};
 use super::message_store::MessageStore;
 use super::record::{self, Named};
@@ -58,6 +58,8 @@ pub(super) struct Index {
     entry_count: u32,
     enabled: bool,
     state: Mutex<State>,
+    /// As `State::position`, for who must not wait while a batch is written.
+    reached: AtomicI64,
 }
 
 struct State {
@@ -85,12 +87,13 @@ impl Index {
     ) -> Result<Self, StoreError> {
         let dir = config.store_path_root_dir.join("index");
         let mut state = State { files: Vec::new(), position: log.min_offset(), failing: false };
-        let index = |fs, state| Self {
+        let index = |fs, state: State| Self {
             fs,
             dir: dir.clone(),
             slot_count: config.max_hash_slot_num,
             entry_count: config.max_index_num,
             enabled: config.message_index_enable,
+            reached: AtomicI64::new(state.position),
             state: Mutex::new(state),
         };
         if !config.message_index_enable {
@@ -132,15 +135,43 @@ impl Index {
         Ok(index(fs, state))
     }
 
-    fn roll<'a>(&self, state: &'a mut State, now_millis: i64) -> io::Result<&'a mut IndexFile> {
+    fn roll(&self, state: &mut State, now_millis: i64) -> io::Result<()> {
         let newest = state.files.last().and_then(|file| file.path.file_name()?.to_str()).unwrap_or_default();
         let name = file_name_after(newest, now_millis);
         let previous = state.files.last().map(|file| file.header);
-        let file = IndexFile::create(self.fs.as_ref(), &self.dir.join(name), self.slot_count, self.entry_count, previous.as_ref())?;
-        file.write_header()?;
-        self.fs.sync_dir(&self.dir)?;
-        state.files.push(file);
-        Ok(state.files.last_mut().expect("just pushed"))
+        let path = self.dir.join(name);
+        let fs = self.fs.as_ref();
+        let created = IndexFile::create(fs, &path, self.slot_count, self.entry_count, previous.as_ref()).and_then(|file| {
+            file.write_header(fs)?;
+            fs.sync_dir(&self.dir)?;
+            Ok(file)
+        });
+        match created {
+            Ok(file) => state.files.push(file),
+            Err(error) => {
+                // The next attempt has another name.
+                self.remove_if_there(&path);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_if_there(&self, path: &Path) {
+        match self.fs.remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!(path = %path.display(), %error, "cannot remove an index file that is not used");
+            }
+            _ => {}
+        }
+    }
+
+    /// Of the newest file a sync has failed: what the disk holds nobody can know, so it is made again from the log.
+    fn make_newest_again(&self, state: &mut State) {
+        if let Some(file) = state.files.pop() {
+            state.position = file.header.begin_offset;
+            self.remove_if_there(&file.path);
+        }
     }
 
     /// Adds the keys of messages in log order. The store time of a file's last message, when one was completed.
@@ -163,19 +194,24 @@ impl Index {
                 }
                 let skipped = keys_of_first - fits;
                 warn!(offset = first.physical_offset, skipped, "a message has more keys than an index file holds");
-                state.files.last_mut().expect("looked at").add(&rest[..fits])?;
+                state.files.last_mut().expect("looked at").add(self.fs.as_ref(), &rest[..fits])?;
                 rest = &rest[keys_of_first..];
                 continue;
             }
             if fits == 0 {
                 if let Some(full) = state.files.last_mut() {
-                    full.complete()?;
+                    if let Err(error) = full.complete(self.fs.as_ref()) {
+                        if is_failed_sync(&error) {
+                            self.make_newest_again(state);
+                        }
+                        return Err(error);
+                    }
                     completed = Some(full.header.end_timestamp);
                 }
                 self.roll(state, now_millis)?;
                 continue;
             }
-            state.files.last_mut().expect("has room").add(&rest[..fits])?;
+            state.files.last_mut().expect("has room").add(self.fs.as_ref(), &rest[..fits])?;
             let last = rest[fits - 1].physical_offset;
             state.position = end_of_record(log, last)?;
             rest = &rest[fits..];
@@ -193,7 +229,7 @@ impl Index {
                 found.last_offset = file.header.end_offset;
             }
             if file.overlaps(begin, end) {
-                file.find(hash, begin, end, max, &mut found.offsets)?;
+                file.find(self.fs.as_ref(), hash, begin, end, max, &mut found.offsets)?;
             }
             if file.header.begin_timestamp < begin || found.offsets.len() >= max {
                 break;
@@ -212,8 +248,9 @@ impl Index {
         Ok(())
     }
 
-    fn position(&self) -> i64 {
-        self.state.lock().position
+    /// How much of a log that ends there has no entries yet.
+    pub(super) fn behind_bytes(&self, log_end: i64) -> i64 {
+        if self.enabled { (log_end - self.reached.load(Ordering::Acquire)).max(0) } else { 0 }
     }
 }
 
@@ -338,19 +375,17 @@ impl MessageStore {
         }
         let completed = self.index.add(&self.log, state, &keys, self.clock.now_millis())?;
         state.position = position;
+        self.index.reached.store(position, Ordering::Release);
         if let Some(timestamp) = completed {
             self.checkpoint.lock().values.index_msg_timestamp = timestamp;
         }
         Ok(true)
     }
 
-    /// Syncs the complete index, as an orderly Java stop does.
+    /// Syncs the newest file; those before it were synced when they were complete.
     pub(super) fn close_index(&self) -> io::Result<()> {
         self.build_index();
-        for file in &self.index.state.lock().files {
-            file.sync()?;
-        }
-        Ok(())
+        self.index.state.lock().files.last().map_or(Ok(()), |newest| newest.sync(self.fs.as_ref()))
     }
 
     /// Messages of a topic by key, stored within the times, oldest first. Keys are compared by hash only, as in Java: the
@@ -359,7 +394,7 @@ impl MessageStore {
         if !self.index.enabled {
             return QueryResult::default();
         }
-        if self.log.max_offset() - self.index.position() <= QUERY_CATCH_UP_BYTES_MAX {
+        if self.index.behind_bytes(self.log.max_offset()) <= QUERY_CATCH_UP_BYTES_MAX {
             self.build_index();
         } else {
             warn!("the index is still being built: a query may not find everything");

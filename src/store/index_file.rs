@@ -101,9 +101,11 @@ impl Entry {
     }
 }
 
+/// Of many files only the one that keys are added to stays open; the others are opened for each look.
 pub(super) struct IndexFile {
     pub(super) path: PathBuf,
-    file: Arc<dyn FsFile>,
+    /// From the first key that is added until the file is complete.
+    held: Option<Arc<dyn FsFile>>,
     slot_count: u32,
     entry_count: u32,
     pub(super) header: Header,
@@ -153,7 +155,11 @@ impl IndexFile {
         }
         let mut bytes = [0; HEADER_BYTES as usize];
         file.read_at(&mut bytes, 0)?;
-        Ok(Self { path: path.to_owned(), file, slot_count, entry_count, header: Header::decode(&bytes), slots: None })
+        Ok(Self { path: path.to_owned(), held: None, slot_count, entry_count, header: Header::decode(&bytes), slots: None })
+    }
+
+    fn file(&self, fs: &dyn Fs) -> io::Result<Arc<dyn FsFile>> {
+        self.held.as_ref().map_or_else(|| fs.open(&self.path), |held| Ok(Arc::clone(held)))
     }
 
     /// A new file after `previous`, whose end its header begins with, as Java's does.
@@ -185,9 +191,9 @@ impl IndexFile {
         HEADER_BYTES + SLOT_BYTES * u64::from(self.slot_count) + place as u64 * ENTRY_BYTES as u64
     }
 
-    fn entry(&self, place: i32) -> io::Result<Entry> {
+    fn entry(&self, file: &dyn FsFile, place: i32) -> io::Result<Entry> {
         let mut bytes = [0; ENTRY_BYTES];
-        self.file.read_at(&mut bytes, self.entry_at(place))?;
+        file.read_at(&mut bytes, self.entry_at(place))?;
         Ok(Entry::decode(&bytes))
     }
 
@@ -204,7 +210,7 @@ impl IndexFile {
     }
 
     /// Adds keys in log order; they must fit.
-    pub(super) fn add(&mut self, keys: &[Key]) -> io::Result<()> {
+    pub(super) fn add(&mut self, fs: &dyn Fs, keys: &[Key]) -> io::Result<()> {
         assert!(keys.len() <= self.room(), "the caller has rolled the file");
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(()) };
         let mut header = self.header;
@@ -213,17 +219,19 @@ impl IndexFile {
             header.begin_timestamp = first.store_timestamp;
         }
         let base = header.next_entry;
+        let file = self.file(fs)?;
         let mut slots = match self.slots.take() {
             Some(slots) => slots,
-            None => self.map_slots()?,
+            None => self.map_slots(file.as_ref())?,
         };
+        self.held = Some(Arc::clone(&file));
         let mut newest = NewestPlaces::with_room(keys.len());
         let mut bytes = Vec::with_capacity(keys.len() * ENTRY_BYTES);
         for (place, key) in (base..).zip(keys) {
             let slot = self.slot_of(key.hash);
             let previous = match newest.replace(slot, place) {
                 0 => {
-                    let previous = self.older_than(slots.get(self.file.as_ref(), slot)?, base)?;
+                    let previous = self.older_than(file.as_ref(), slots.get(file.as_ref(), slot)?, base)?;
                     header.slots_used += i32::from(previous == 0);
                     previous
                 }
@@ -232,38 +240,40 @@ impl IndexFile {
             let seconds = Self::seconds_since_begin(header.begin_timestamp, key.store_timestamp);
             bytes.extend_from_slice(&Entry { hash: key.hash, physical_offset: key.physical_offset, seconds, previous }.encode());
         }
-        self.file.write_at(&bytes, self.entry_at(base))?;
+        file.write_at(&bytes, self.entry_at(base))?;
         for (slot, place) in newest.iter() {
-            self.file.store(&slots.mapping, Self::slot_at(slot) as usize, &place.to_be_bytes())?;
+            file.store(&slots.mapping, Self::slot_at(slot) as usize, &place.to_be_bytes())?;
         }
         header.next_entry += keys.len() as i32;
         header.end_offset = last.physical_offset;
         header.end_timestamp = last.store_timestamp;
-        self.file.write_at(&header.encode(), 0)?;
+        file.write_at(&header.encode(), 0)?;
         self.header = header;
         self.slots = Some(slots);
         Ok(())
     }
 
-    fn map_slots(&self) -> io::Result<MappedSlots> {
+    fn map_slots(&self, file: &dyn FsFile) -> io::Result<MappedSlots> {
         let len = Self::slot_at(self.slot_count) as usize;
-        Ok(MappedSlots { mapping: self.file.map(len)?, backed_pages: vec![false; len.div_ceil(PAGE_BYTES)] })
+        Ok(MappedSlots { mapping: file.map(len)?, backed_pages: vec![false; len.div_ceil(PAGE_BYTES)] })
     }
 
     /// No more keys come: syncs the file.
-    pub(super) fn complete(&mut self) -> io::Result<()> {
+    pub(super) fn complete(&mut self, fs: &dyn Fs) -> io::Result<()> {
         self.slots = None;
-        self.sync()
+        self.sync(fs)?;
+        self.held = None;
+        Ok(())
     }
 
     /// The newest entry of a chain that the header counts. Those above belong to a batch that was cut short.
-    fn older_than(&self, place: i32, base: i32) -> io::Result<i32> {
+    fn older_than(&self, file: &dyn FsFile, place: i32, base: i32) -> io::Result<i32> {
         let mut place = place;
         while place >= base {
             if place as u32 >= self.entry_count {
                 return Ok(0);
             }
-            let previous = self.entry(place)?.previous;
+            let previous = self.entry(file, place)?.previous;
             if previous >= place {
                 return Ok(0);
             }
@@ -273,12 +283,14 @@ impl IndexFile {
     }
 
     /// Appends the offsets of messages with this key hash stored within the times, newest first, up to `max` in all.
-    pub(super) fn find(&self, hash: i32, begin: i64, end: i64, max: usize, found: &mut Vec<i64>) -> io::Result<()> {
+    pub(super) fn find(&self, fs: &dyn Fs, hash: i32, begin: i64, end: i64, max: usize, found: &mut Vec<i64>) -> io::Result<()> {
+        let file = self.file(fs)?;
+        let file = file.as_ref();
         let mut slot = [0; SLOT_BYTES as usize];
-        self.file.read_at(&mut slot, Self::slot_at(self.slot_of(hash)))?;
-        let mut place = self.older_than(i32::from_be_bytes(slot), self.header.next_entry)?;
+        file.read_at(&mut slot, Self::slot_at(self.slot_of(hash)))?;
+        let mut place = self.older_than(file, i32::from_be_bytes(slot), self.header.next_entry)?;
         while found.len() < max && self.is_place(place) {
-            let entry = self.entry(place)?;
+            let entry = self.entry(file, place)?;
             if entry.seconds < 0 {
                 return Ok(());
             }
@@ -300,12 +312,12 @@ impl IndexFile {
         begin <= self.header.end_timestamp && end >= self.header.begin_timestamp
     }
 
-    pub(super) fn write_header(&self) -> io::Result<()> {
-        self.file.write_at(&self.header.encode(), 0)
+    pub(super) fn write_header(&self, fs: &dyn Fs) -> io::Result<()> {
+        self.file(fs)?.write_at(&self.header.encode(), 0)
     }
 
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&self, fs: &dyn Fs) -> io::Result<()> {
+        self.file(fs)?.sync_data()
     }
 }
 

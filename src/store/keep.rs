@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What must be done behind the puts: space and pages ahead of the log, writeback behind it, ConsumeQueue units to their files,
-//! checkpoints, expired waits, cleaning.
+//! checkpoints, cleaning.
 //!
 //! One keeper thread; each duty can also be called by itself, which is how the tests and the orderly stop drive it.
 
@@ -16,11 +16,13 @@ use super::checkpoint::Indexed;
 use super::consume_queue::ConsumeQueue;
 use super::message_store::MessageStore;
 use super::queue_writes::Round;
-use crate::runtime::Shutdown;
+use crate::runtime::{Shutdown, or_abort};
 
 const PASS_INTERVAL: Duration = Duration::from_millis(200);
 const DISK_LOOK_INTERVAL_NANOS: u64 = 1_000_000_000;
 const CHECKPOINT_INTERVAL_NANOS: u64 = 1_000_000_000;
+/// What failed for want of a descriptor or of memory is tried again after this.
+const AGAIN_NANOS: u64 = 1_000_000_000;
 /// The first cleaning comes this long after the start, as in Java.
 const FIRST_CLEAN_NANOS: u64 = 60_000_000_000;
 
@@ -64,6 +66,8 @@ pub(super) struct Keeper {
     next_disk_look_nanos: u64,
     next_checkpoint_nanos: u64,
     next_queue_sync_nanos: u64,
+    /// After one that failed.
+    queue_sync_again_nanos: u64,
     next_clean_nanos: u64,
 }
 
@@ -109,7 +113,6 @@ impl MessageStore {
     /// What can wait for the next pass. Under load a pass has many units for each queue to write, not a few.
     fn keep_up(&self) {
         let now = self.clock.nanos();
-        self.expire_waiters(now);
         self.write_due_queues(now);
         let (checkpoint_due, clean_due) = {
             let mut keeper = self.keeper.lock();
@@ -127,7 +130,9 @@ impl MessageStore {
         };
         if checkpoint_due {
             self.stats.sample(self.clock.now_millis());
-            if let Err(error) = self.write_checkpoints() {
+            if let Err(error) = self.write_checkpoints()
+                && self.complaints.checkpoint.is_due(now)
+            {
                 error!(%error, "cannot write the checkpoint");
             }
         }
@@ -147,21 +152,30 @@ impl MessageStore {
             }
             let unsynced_bytes = keeper.written.mark.position - self.checkpoint.lock().position.synced.mark.position;
             let due = (now >= keeper.next_queue_sync_nanos && unsynced_bytes > 0) || unsynced_bytes >= UNSYNCED_LOG_BYTES_MAX;
+            let due = due && now >= keeper.queue_sync_again_nanos && !self.health.poisoned.load(Ordering::Acquire);
             if due {
                 keeper.next_queue_sync_nanos = now + interval;
             }
             due
         };
         if due && let Err(error) = self.sync_queues() {
-            self.poison(&error);
+            let mut keeper = self.keeper.lock();
+            keeper.queue_sync_again_nanos = now + AGAIN_NANOS;
+            keeper.next_queue_sync_nanos = now + AGAIN_NANOS;
+            if self.complaints.queue_sync.is_due(now) {
+                error!(%error, "cannot sync the ConsumeQueues: after a power cut more of the log would be read again; trying again");
+            }
         }
     }
 
     /// What the next appends rely on.
     pub(super) fn keep_ahead(&self, keeper: &mut Keeper) {
         if let Err(error) = self.look_ahead(keeper) {
+            self.poison_if_sync_failed(&error);
             // The put that needs the space will be refused; until then this is only a sign.
-            warn!(%error, "cannot reserve disk space ahead of the log");
+            if self.complaints.ahead.is_due(self.clock.nanos()) {
+                warn!(%error, "cannot reserve disk space ahead of the log");
+            }
         }
         self.start_writeback(keeper);
     }
@@ -219,13 +233,13 @@ impl MessageStore {
         if self.flushed_offset() < written.mark.position {
             return Err(io::Error::other("the log could not be synced"));
         }
-        if everything || unsynced.len() > SYNCED_ONE_BY_ONE_MAX {
-            unsynced.values().for_each(|queue| queue.forget_unsynced());
-            self.fs.sync_file_system(&self.root)?;
-        } else {
-            for queue in unsynced.into_values() {
-                queue.sync(&self.queues.files)?;
-            }
+        let everything = everything || unsynced.len() > SYNCED_ONE_BY_ONE_MAX;
+        // What was taken from the lists is on none of them while it is synced.
+        let synced = or_abort("a sync of ConsumeQueues", || self.sync_written(&unsynced, everything));
+        if let Err(error) = synced {
+            self.poison_if_sync_failed(&error);
+            self.keeper.lock().sync_everything = true;
+            return Err(error);
         }
         // An earlier sync may have failed and taken its share of the queues with it: then nothing more is known to be durable.
         if self.health.poisoned.load(Ordering::Acquire) {
@@ -240,6 +254,14 @@ impl MessageStore {
             checkpoint.values.logics_physical_offset = written.mark.last_record;
         }
         Ok(())
+    }
+
+    fn sync_written(&self, queues: &HashMap<u32, Arc<ConsumeQueue>>, everything: bool) -> io::Result<()> {
+        if everything {
+            queues.values().for_each(|queue| queue.forget_unsynced());
+            return self.fs.sync_file_system(&self.root);
+        }
+        queues.values().try_for_each(|queue| queue.sync(&self.queues.files))
     }
 
     /// Writes both checkpoints. They are not synced: an older one is as true, it only costs time after a power cut.

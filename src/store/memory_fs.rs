@@ -16,7 +16,7 @@ pub use gate::Stall;
 use gate::{Gate, Stalled};
 use parking_lot::Mutex;
 
-use super::fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata};
+use super::fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, failed_sync};
 use super::mapped_file::Mapping;
 
 const PAGE_BYTES: u64 = 4096;
@@ -65,6 +65,8 @@ struct State {
     disk_bytes: u64,
     now_millis: i64,
     boot: u64,
+    open_files: usize,
+    open_files_max: usize,
 }
 
 #[derive(Clone)]
@@ -118,6 +120,8 @@ impl MemoryFs {
                 disk_bytes: 1 << 40,
                 now_millis: 0,
                 boot: 1,
+                open_files: 0,
+                open_files_max: usize::MAX,
             })),
             Arc::default(),
         )
@@ -125,6 +129,11 @@ impl MemoryFs {
 
     pub fn shared(&self) -> Arc<dyn Fs> {
         Arc::new(self.clone())
+    }
+
+    fn opened(&self, state: &mut State, inode: Arc<Inode>) -> Arc<dyn FsFile> {
+        state.open_files += 1;
+        Arc::new(MemoryFile { fs: self.clone(), inode })
     }
 
     /// Changing operations so far.
@@ -175,6 +184,15 @@ impl MemoryFs {
         self.0.lock().live.keys().cloned().collect()
     }
 
+    pub fn open_files(&self) -> usize {
+        self.0.lock().open_files
+    }
+
+    /// No more files than these can be open at the same time (EMFILE).
+    pub fn set_open_files_max(&self, count: usize) {
+        self.0.lock().open_files_max = count;
+    }
+
     /// Changes bytes of a file behind everybody's back.
     pub fn damage(&self, path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let inode = self.0.lock().file(path)?;
@@ -213,6 +231,8 @@ impl MemoryFs {
                 disk_bytes: state.disk_bytes,
                 now_millis: state.now_millis,
                 boot,
+                open_files: 0,
+                open_files_max: usize::MAX,
             })),
             Arc::default(),
         )
@@ -235,11 +255,22 @@ impl Random {
 impl State {
     /// Counts an operation; the error that it shall fail with, if any.
     fn step(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
+        let is_sync = matches!(operation, Operation::SyncData | Operation::SyncDir | Operation::SyncFileSystem);
+        let failed = |error| if is_sync { failed_sync(error) } else { error };
         if self.off_at.is_some_and(|off_at| self.operations >= off_at) {
-            return Err(io::Error::other("the machine is off"));
+            return Err(failed(io::Error::other("the machine is off")));
         }
         self.operations += 1;
-        self.fault(operation, path)
+        self.fault(operation, path).map_err(failed)
+    }
+
+    /// A file or a directory is being opened.
+    fn open(&mut self, path: &Path) -> io::Result<()> {
+        self.fault(Operation::Open, path)?;
+        if self.open_files >= self.open_files_max {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()));
+        }
+        Ok(())
     }
 
     fn fault(&mut self, operation: Operation, path: &Path) -> io::Result<()> {
@@ -334,9 +365,9 @@ impl Fs for MemoryFs {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         self.1.pass(path);
         let mut state = self.0.lock();
-        state.fault(Operation::Open, path)?;
+        state.open(path)?;
         let inode = state.file(path)?;
-        Ok(Arc::new(MemoryFile { fs: self.clone(), inode }))
+        Ok(self.opened(&mut state, inode))
     }
 
     fn open_without_waiting(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
@@ -352,10 +383,11 @@ impl Fs for MemoryFs {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         self.1.pass(path);
-        if let Ok(inode) = self.0.lock().file(path) {
-            return Ok(Arc::new(MemoryFile { fs: self.clone(), inode }));
-        }
         let mut state = self.0.lock();
+        state.open(path)?;
+        if let Ok(inode) = state.file(path) {
+            return Ok(self.opened(&mut state, inode));
+        }
         let parent = path.parent().unwrap_or(Path::new("/"));
         if !matches!(state.live.get(parent), Some(Node::Dir)) {
             return Err(io::ErrorKind::NotFound.into());
@@ -374,7 +406,7 @@ impl Fs for MemoryFs {
             }),
         });
         state.live.insert(path.to_owned(), Node::File(Arc::clone(&inode)));
-        Ok(Arc::new(MemoryFile { fs: self.clone(), inode }))
+        Ok(self.opened(&mut state, inode))
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -435,6 +467,7 @@ impl Fs for MemoryFs {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.1.pass(path);
         let mut state = self.0.lock();
+        state.open(path)?;
         state.step(Operation::SyncDir, path)?;
         // The directory itself lasts with its first sync: what it lies in is created before anything is acknowledged.
         let mut lasting: Vec<(PathBuf, Node)> = path.ancestors().map(|dir| (dir.to_owned(), Node::Dir)).collect();
@@ -448,6 +481,7 @@ impl Fs for MemoryFs {
     fn sync_file_system(&self, path: &Path) -> io::Result<()> {
         self.1.pass(path);
         let mut state = self.0.lock();
+        state.open(path)?;
         state.step(Operation::SyncFileSystem, path)?;
         for node in state.live.values() {
             if let Node::File(inode) = node {
@@ -494,6 +528,12 @@ impl Drop for MemoryLock {
 struct MemoryFile {
     fs: MemoryFs,
     inode: Arc<Inode>,
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        self.fs.0.lock().open_files -= 1;
+    }
 }
 
 impl MemoryFile {

@@ -15,18 +15,18 @@ use tracing::{info, warn};
 use super::checkpoint::{self, Checkpoint, CheckpointFile, Indexed, Mark, Position, PositionFile};
 use super::commit_log::{CommitLog, LogTail};
 use super::consume_queue::ConsumeQueue;
-use super::flush::Waiters;
 use super::fs::{DiskUsage, Fs, FsLock};
 use super::index::Index;
 use super::keep::Keeper;
 use super::mapped_file::AppendBy;
 use super::mapped_file_queue::MappedFileQueue;
+use super::progress::Waiters;
 use super::queue_table::QueueTable;
 use super::record;
 use super::recover::Recovered;
 use super::stats::StoreStats;
 use super::{ArrivalListener, FlushDiskType, StoreConfig, StoreError, at_path};
-use crate::runtime::{Parker, Runtime, SharedClock};
+use crate::runtime::{Parker, Runtime, Seldom, SharedClock};
 
 /// A stop writes ConsumeQueues for so long. Files of new queues cost up to 0.3 ms each, and the whole stop has 4.5 s: what is not
 /// written is made from the log again.
@@ -59,6 +59,7 @@ pub struct MessageStore {
     pub(super) index: Index,
     pub(super) checkpoint: Mutex<CheckpointState>,
     pub(super) health: Health,
+    pub(super) complaints: Complaints,
     pub(super) stats: StoreStats,
     pub(super) flush_bell: Mutex<Parker>,
     pub(super) keeper_bell: Mutex<Parker>,
@@ -104,6 +105,15 @@ pub(super) struct Health {
     /// ConsumeQueue units cannot be written.
     pub(super) queue_error: AtomicBool,
     pub(super) manual_delete_ticks: AtomicU32,
+}
+
+/// What goes wrong again and again is said now and then.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    pub(super) ahead: Seldom,
+    pub(super) append: Seldom,
+    pub(super) checkpoint: Seldom,
+    pub(super) queue_sync: Seldom,
 }
 
 impl MessageStore {
@@ -160,6 +170,7 @@ impl MessageStore {
             index,
             checkpoint: Mutex::new(CheckpointState { file: checkpoint_file, values, position_file, position }),
             health: Health::default(),
+            complaints: Complaints::default(),
             stats: StoreStats::default(),
             flush_bell: Mutex::default(),
             keeper_bell: Mutex::default(),
@@ -195,7 +206,7 @@ impl MessageStore {
         self.fs.sync_dir(&self.root)
     }
 
-    /// Starts the threads that flush, write ahead and clean.
+    /// Starts the threads that flush, write ahead and clean, and the one that none of them can hold up.
     pub fn start(self: &Arc<Self>, runtime: &Runtime) -> io::Result<()> {
         *self.flush_bell.lock() = runtime.parker();
         *self.keeper_bell.lock() = runtime.parker();
@@ -205,6 +216,9 @@ impl MessageStore {
         runtime.thread("store-keeper", move || store.run_keeper(&shutdown))?;
         let (store, shutdown, bell) = (Arc::clone(self), runtime.shutdown().clone(), runtime.parker());
         runtime.thread("store-index", move || store.run_indexer(&shutdown, &bell))?;
+        let (store, shutdown, bell) = (Arc::clone(self), runtime.shutdown().clone(), runtime.parker());
+        self.set_timer_bell(&bell);
+        runtime.thread("store-timer", move || store.run_timer(&shutdown, &bell))?;
         Ok(())
     }
 
@@ -289,9 +303,9 @@ impl MessageStore {
         }
     }
 
-    /// How much of the log the indexes do not have yet: nothing, since units are pushed with the records.
+    /// How much of the log the message index does not have yet. ConsumeQueues have their units with the records.
     pub fn dispatch_behind_bytes(&self) -> i64 {
-        0
+        self.index.behind_bytes(self.log.max_offset())
     }
 
     pub fn max_phy_offset(&self) -> i64 {
@@ -322,10 +336,7 @@ impl MessageStore {
         // A recovery that met the topic's old messages would take them for those of a topic of the same name made since.
         self.write_queues();
         let failed = || at_path("checkpoint", &self.root);
-        if let Err(error) = self.sync_queues() {
-            self.poison(&error);
-            return Err(failed()(error));
-        }
+        self.sync_queues().map_err(failed())?;
         self.write_checkpoints().and_then(|()| self.checkpoint.lock().position_file.sync()).map_err(failed())
     }
 

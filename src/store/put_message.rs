@@ -296,18 +296,25 @@ impl MessageStore {
                 }
                 PutMessageStatus::ServiceNotAvailable
             }
-            AppendError::CreateFile(_) => {
-                error!(%error, "a put was refused");
+            AppendError::CreateFile(source) => {
+                self.poison_if_sync_failed(source);
+                self.complain_of(error);
                 PutMessageStatus::CreateMappedFileFailed
             }
             AppendError::Write(_) => {
-                error!(%error, "a put was refused");
+                self.complain_of(error);
                 PutMessageStatus::UnknownError
             }
             AppendError::TooLong(_) => PutMessageStatus::MessageIllegal,
             AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
         };
         self.refuse(status)
+    }
+
+    fn complain_of(&self, error: &AppendError) {
+        if self.complaints.append.is_due(self.clock.nanos()) {
+            error!(%error, "puts are refused");
+        }
     }
 
     /// Calls `done` when the put is durable, or with FLUSH_DISK_TIMEOUT when it does not get so in time.

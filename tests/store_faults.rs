@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the store makes of a disk and a machine that fail it: no descriptor left, a sync that failed, no space, a bad sector. Only a
+//! sync that failed ends the puts; everything else is refused or waits, is tried again, and nothing that was promised is lost.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferrocket::runtime::ManualClock;
+use ferrocket::store::{
+    AllMessages, ArrivalListener, Crash, FlushDiskType, Fs, GetMessage, GetMessageStatus, IndexType, MemoryFs, MessageStore, Operation,
+    PutMessageStatus, StoreConfig,
+};
+use ferrocket_protocol::message::{MessageInner, decode};
+
+const START_MILLIS: i64 = 1_700_000_000_000;
+/// flushConsumeQueueThoroughInterval, and a little.
+const QUEUE_SYNC: Duration = Duration::from_secs(61);
+
+struct Nobody;
+
+impl ArrivalListener for Nobody {
+    fn arriving(&self, _topic: &str, _queue_id: i32, _max_offset: i64, _tags_code: i64, _store_time: i64) {}
+}
+
+struct Life {
+    fs: MemoryFs,
+    clock: ManualClock,
+    config: StoreConfig,
+    store: Arc<MessageStore>,
+}
+
+fn open(fs: &MemoryFs, clock: &ManualClock, config: &StoreConfig) -> Arc<MessageStore> {
+    MessageStore::open(config.clone(), fs.shared(), Arc::new(clock.clone()), Arc::new(Nobody)).unwrap()
+}
+
+impl Life {
+    fn new(change: impl FnOnce(&mut StoreConfig)) -> Self {
+        Self::on(MemoryFs::new(), change)
+    }
+
+    fn on(fs: MemoryFs, change: impl FnOnce(&mut StoreConfig)) -> Self {
+        let mut config = StoreConfig {
+            mapped_file_size_commit_log: 16 * 1024,
+            mapped_file_size_consume_queue: 400,
+            max_hash_slot_num: 50,
+            max_index_num: 120,
+            delete_when: String::new(),
+            ..StoreConfig::at("/store")
+        };
+        change(&mut config);
+        fs.set_now_millis(START_MILLIS);
+        let clock = ManualClock::at_millis(START_MILLIS);
+        let store = open(&fs, &clock, &config);
+        Self { fs, clock, config, store }
+    }
+
+    fn put(&self, number: usize) -> PutMessageStatus {
+        self.store.put_message(&message(number)).status
+    }
+
+    fn put_all(&self, numbers: std::ops::Range<usize>) {
+        for number in numbers {
+            assert_eq!(self.put(number), PutMessageStatus::PutOk, "{number}");
+        }
+    }
+
+    /// The keeper's and the indexer's work after so much time.
+    fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        self.store.keep();
+    }
+
+    /// A start on what a power cut leaves now. Seed 0 keeps nothing that was not synced.
+    fn after_power_cut(&self, seed: u64) -> Arc<MessageStore> {
+        open(&self.fs.crashed(Crash::PowerCut(seed)), &self.clock, &self.config)
+    }
+
+    /// Up to where `ferrocket.position` says that units are written, and durable (docs/formats.md).
+    fn marks(&self) -> (i64, i64) {
+        let bytes = self.fs.crashed(Crash::Killed).read(Path::new("/store/ferrocket.position")).unwrap();
+        let long = |slot: &[u8], index: usize| i64::from_be_bytes(slot[index * 8..index * 8 + 8].try_into().unwrap());
+        let newest = bytes.chunks_exact(128).max_by_key(|slot| long(slot, 1)).unwrap();
+        (long(newest, 4), long(newest, 7))
+    }
+}
+
+fn message(number: usize) -> MessageInner {
+    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
+    MessageInner {
+        topic: "T".into(),
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: START_MILLIS,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: Bytes::from(format!("{number:0300}")),
+        properties: Bytes::from(format!("KEYS\x01key{number}\x02")),
+        tags_code: 0,
+    }
+}
+
+/// The numbers of the messages of the queue, from its minimum on.
+fn numbers(store: &MessageStore) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    let mut offset = store.min_offset("T", 0);
+    loop {
+        let request = GetMessage { group: "G", topic: "T", queue_id: 0, offset, max_count: 32, max_bytes: 1 << 20 };
+        let got = store.get_message_blocking(&request, &AllMessages).unwrap();
+        numbers
+            .extend(decode::records(&got.body).map(|record| std::str::from_utf8(record.unwrap().body).unwrap().parse::<usize>().unwrap()));
+        if got.status != GetMessageStatus::Found {
+            return numbers;
+        }
+        offset = got.next_begin_offset;
+    }
+}
+
+fn finds_key(store: &MessageStore, number: usize) -> bool {
+    !store.query_message("T", &format!("key{number}"), 32, 0, i64::MAX, IndexType::Key).records.is_empty()
+}
+
+/// EMFILE at the opening of a file or a directory that is to be synced has lost nothing.
+#[test]
+fn a_sync_that_could_not_begin_is_tried_again_and_the_mark_stays_meanwhile() {
+    for many in [false, true] {
+        let life = Life::new(|config| config.flush_disk_type = FlushDiskType::Async);
+        life.put_all(0..10);
+        life.store.flush_log();
+        life.pass(QUEUE_SYNC);
+        life.pass(QUEUE_SYNC);
+        life.pass(Duration::from_secs(1));
+        let before = life.marks().1;
+        assert!(before > 0);
+        life.put_all(10..50);
+        life.store.flush_log();
+        life.pass(Duration::from_secs(1));
+        // One by one the first look fails; together the disk's root cannot be opened.
+        life.fs.set_open_files_max(life.fs.open_files());
+        if many {
+            life.fs.fail(Operation::Open, "/store", io::ErrorKind::OutOfMemory, 1);
+        }
+        life.pass(QUEUE_SYNC);
+        life.pass(Duration::from_secs(2));
+        assert!(life.store.is_writable(), "it is no failed sync");
+        assert_eq!(life.marks().1, before, "what is not synced is not said to be");
+        for seed in 0..20 {
+            assert_eq!(numbers(&life.after_power_cut(seed)), (0..50).collect::<Vec<_>>(), "{seed}");
+        }
+        life.fs.set_open_files_max(usize::MAX);
+        life.fs.heal();
+        life.put_all(50..51);
+        life.pass(Duration::from_secs(2));
+        life.pass(Duration::from_secs(2));
+        assert!(life.marks().1 > before, "it was tried again");
+        for seed in 0..20 {
+            assert!(numbers(&life.after_power_cut(seed)).len() >= 50, "{seed}");
+        }
+        life.store.shutdown().unwrap();
+    }
+}
+
+/// After a sync that failed the kernel may have dropped what was written: neither mark may speak of it, on this boot or another.
+#[test]
+fn after_a_failed_queue_sync_no_mark_says_that_units_are_there() {
+    for operation in [Operation::SyncData, Operation::SyncDir] {
+        let life = Life::new(|_| ());
+        life.put_all(0..10);
+        life.store.flush_log();
+        life.pass(Duration::from_secs(1));
+        life.pass(Duration::from_secs(1));
+        assert!(life.marks().0 > 0 && life.marks().1 < 0, "{:?}", life.marks());
+        // The first sync after a start that was in order is of single queues.
+        life.fs.fail(operation, "consumequeue", io::ErrorKind::Other, 1);
+        life.pass(QUEUE_SYNC);
+        assert!(!life.store.is_writable());
+        assert_eq!(life.put(10), PutMessageStatus::ServiceNotAvailable);
+        for _ in 0..3 {
+            // A second sync would succeed, and say nothing of the pages that are gone.
+            life.pass(QUEUE_SYNC);
+            assert_eq!(life.marks(), (-1, -1), "{operation:?}");
+        }
+        assert_eq!(numbers(&life.store), (0..10).collect::<Vec<_>>(), "reads go on");
+        assert!(life.store.shutdown().is_err());
+    }
+}
+
+/// A sync of the log that fails while queues are being synced takes its share with it.
+#[test]
+fn a_queue_sync_behind_a_failed_flush_moves_no_mark() {
+    let life = Life::new(|_| ());
+    life.put_all(0..10);
+    life.store.flush_log();
+    life.pass(Duration::from_secs(1));
+    life.put_all(10..11);
+    life.fs.fail(Operation::SyncData, "commitlog", io::ErrorKind::Other, 1);
+    life.store.flush_log();
+    // All that was written before lies below the flushed end: the sync of the queues itself succeeds.
+    assert!(life.store.delete_topic("other").is_err());
+    life.pass(Duration::from_secs(1));
+    assert_eq!(life.marks(), (-1, -1));
+}
+
+/// A restart after a power cut reads no more of the log than half a gigabyte, however seldom queues are synced otherwise. A log that
+/// begins there is as good as one that has grown so far.
+#[test]
+fn half_a_gigabyte_of_log_is_not_left_without_synced_queues() {
+    const MIB: i64 = 1 << 20;
+    for (begins, is_synced) in [(511 * MIB, false), (512 * MIB, true)] {
+        let fs = MemoryFs::new();
+        fs.create_dir_all(Path::new("/store/commitlog")).unwrap();
+        fs.create(Path::new(&format!("/store/commitlog/{begins:020}"))).unwrap().set_len(16 * 1024).unwrap();
+        let life = Life::on(fs, |config| config.flush_consume_queue_thorough_interval = 3_600_000);
+        life.put_all(0..10);
+        for _ in 0..3 {
+            life.pass(Duration::from_secs(6));
+        }
+        assert!(life.marks().0 > begins, "written: {:?}", life.marks());
+        assert_eq!(life.marks().1 > begins, is_synced, "synced: {:?}", life.marks());
+    }
+}
+
+/// Each of many index files is opened for a look; only the one that grows stays open.
+#[test]
+fn hundreds_of_index_files_need_few_descriptors() {
+    const MESSAGES: usize = 500;
+    let life = Life::new(|config| {
+        (config.max_index_num, config.max_hash_slot_num) = (2, 3);
+        (config.mapped_file_size_commit_log, config.mapped_file_size_consume_queue) = (1 << 20, 20_000);
+    });
+    let few = life.fs.open_files() + 16;
+    life.fs.set_open_files_max(few);
+    life.put_all(0..MESSAGES);
+    life.store.build_index();
+    let files = life.fs.read_dir(Path::new("/store/index")).unwrap().len();
+    assert!(files >= MESSAGES, "{files}");
+    life.store.flush_log();
+    life.store.shutdown().unwrap();
+    drop(life.store);
+    let store = open(&life.fs, &life.clock, &life.config);
+    for number in [0, MESSAGES / 2, MESSAGES - 1] {
+        assert!(finds_key(&store, number), "{number}");
+    }
+    assert_eq!(store.put_message(&message(MESSAGES)).status, PutMessageStatus::PutOk);
+    assert!(finds_key(&store, MESSAGES));
+    store.shutdown().unwrap();
+}
+
+/// What the disk has of a file whose sync failed nobody knows; the index is made from the log, so it is made again.
+#[test]
+fn an_index_file_whose_sync_failed_is_made_again() {
+    let life = Life::new(|_| ());
+    life.put_all(0..100);
+    life.store.build_index();
+    let first = life.fs.read_dir(Path::new("/store/index")).unwrap()[0].name.clone();
+    life.fs.fail(Operation::SyncData, "index", io::ErrorKind::Other, 1);
+    life.put_all(100..200);
+    life.clock.advance(Duration::from_secs(1));
+    life.store.build_index();
+    life.store.build_index();
+    let names: Vec<_> = life.fs.read_dir(Path::new("/store/index")).unwrap().into_iter().map(|entry| entry.name).collect();
+    assert!(!names.contains(&first) && names.len() == 2, "{names:?}");
+    assert!((0..200).all(|number| finds_key(&life.store, number)));
+    assert!(life.store.is_writable(), "no message depends on the index");
+}
+
+/// Without space for the index or a queue's file nothing is lost or littered; with space everything goes on.
+#[test]
+fn a_disk_without_space_for_new_files_refuses_and_recovers() {
+    for (operation, path) in
+        [(Operation::Create, "index"), (Operation::Write, "index"), (Operation::Create, "consumequeue"), (Operation::Write, "consumequeue")]
+    {
+        let life = Life::new(|_| ());
+        life.put_all(0..5);
+        life.fs.fail(operation, path, io::ErrorKind::StorageFull, usize::MAX);
+        for _ in 0..10 {
+            life.pass(Duration::from_millis(200));
+            life.store.build_index();
+        }
+        assert!(path == "index" || !life.store.is_writable(), "{operation:?} {path}");
+        assert!(life.fs.read_dir(Path::new("/store/index")).unwrap().len() <= 1, "{operation:?} {path}");
+        life.fs.heal();
+        life.pass(Duration::from_millis(200));
+        assert!(life.store.is_writable(), "{operation:?} {path}");
+        life.put_all(5..10);
+        assert_eq!(numbers(&life.store), (0..10).collect::<Vec<_>>());
+        assert!((0..10).all(|number| finds_key(&life.store, number)), "{operation:?} {path}");
+        life.store.shutdown().unwrap();
+    }
+}
+
+/// A log file that cannot be made is refused, not poison; the next put makes it.
+#[test]
+fn puts_go_on_when_the_next_file_of_the_log_can_be_made_again() {
+    let life = Life::new(|_| ());
+    life.fs.fail(Operation::Create, "commitlog/00000000000000016384", io::ErrorKind::StorageFull, usize::MAX);
+    let mut taken = 0;
+    while life.put(taken) == PutMessageStatus::PutOk {
+        taken += 1;
+    }
+    assert_eq!(life.put(taken), PutMessageStatus::CreateMappedFileFailed);
+    life.fs.heal();
+    life.put_all(taken..taken + 50);
+    assert_eq!(numbers(&life.store), (0..taken + 50).collect::<Vec<_>>());
+}
+
+/// How far the index is behind is told, also while its files hang on the disk.
+#[test]
+fn what_the_index_lacks_is_behind() {
+    let life = Life::new(|_| ());
+    life.put_all(0..10);
+    assert_eq!(life.store.dispatch_behind_bytes(), life.store.max_phy_offset());
+    life.store.build_index();
+    assert_eq!(life.store.dispatch_behind_bytes(), 0);
+    life.put_all(10..11);
+    assert!(life.store.dispatch_behind_bytes() > 0);
+    let stall = life.fs.stall("index");
+    std::thread::scope(|scope| {
+        scope.spawn(|| life.store.build_index());
+        while stall.waiting_count() == 0 {
+            std::thread::yield_now();
+        }
+        assert!(life.store.dispatch_behind_bytes() > 0);
+        drop(stall);
+    });
+    let without = Life::new(|config| config.message_index_enable = false);
+    without.put_all(0..10);
+    assert_eq!(without.store.dispatch_behind_bytes(), 0, "there is nothing to be behind");
+}
+
+/// Store times never go back with a clock that is corrected a little: an offset is searched for by time.
+#[test]
+fn store_times_do_not_go_back_with_a_clock_that_is_set_back_a_little() {
+    let life = Life::new(|_| ());
+    life.clock.advance(Duration::from_secs(10));
+    let first = life.store.put_message(&message(0));
+    let earlier = ManualClock::at_millis(first.store_timestamp - 500);
+    life.store.flush_log();
+    life.store.shutdown().unwrap();
+    let store = open(&life.fs, &earlier, &life.config);
+    let second = store.put_message(&message(1));
+    assert_eq!(second.store_timestamp, first.store_timestamp, "half a second back");
+    earlier.advance(Duration::from_millis(501));
+    assert_eq!(store.put_message(&message(2)).store_timestamp, first.store_timestamp + 1);
+}
+
+/// What is acknowledged and not yet on the disk stays, however full the disk is.
+#[test]
+fn files_that_are_not_flushed_never_go() {
+    let life = Life::new(|_| ());
+    life.put_all(0..10);
+    life.store.flush_log();
+    life.put_all(10..300);
+    let used = life.fs.used_bytes();
+    life.fs.set_disk_bytes(used * 100 / 88);
+    life.store.clean();
+    assert_eq!(life.store.min_phy_offset(), 0);
+    life.store.flush_log();
+    life.store.clean();
+    assert!(life.store.min_phy_offset() > 0, "then the oldest go");
+}
