@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,23 +131,26 @@ fn finds_key(store: &MessageStore, number: usize) -> bool {
 /// EMFILE at the opening of a file or a directory that is to be synced has lost nothing.
 #[test]
 fn a_sync_that_could_not_begin_is_tried_again_and_the_mark_stays_meanwhile() {
-    for many in [false, true] {
-        let life = Life::new(|config| config.flush_disk_type = FlushDiskType::Async);
+    for after_a_kill in [false, true] {
+        let mut life = Life::new(|config| config.flush_disk_type = FlushDiskType::Async);
+        if after_a_kill {
+            // The first sync is of everything.
+            life = Life::on(life.fs.crashed(Crash::Killed), |_| ());
+        }
         life.put_all(0..10);
         life.store.flush_log();
-        life.pass(QUEUE_SYNC);
-        life.pass(QUEUE_SYNC);
-        life.pass(Duration::from_secs(1));
+        if !after_a_kill {
+            life.pass(QUEUE_SYNC);
+            life.pass(QUEUE_SYNC);
+            life.pass(Duration::from_secs(1));
+            assert!(life.marks().1 > 0);
+        }
         let before = life.marks().1;
-        assert!(before > 0);
         life.put_all(10..50);
         life.store.flush_log();
         life.pass(Duration::from_secs(1));
-        // One by one the first look fails; together the disk's root cannot be opened.
         life.fs.set_open_files_max(life.fs.open_files());
-        if many {
-            life.fs.fail(Operation::Open, "/store", io::ErrorKind::OutOfMemory, 1);
-        }
+        life.pass(QUEUE_SYNC);
         life.pass(QUEUE_SYNC);
         life.pass(Duration::from_secs(2));
         assert!(life.store.is_writable(), "it is no failed sync");
@@ -155,13 +159,15 @@ fn a_sync_that_could_not_begin_is_tried_again_and_the_mark_stays_meanwhile() {
             assert_eq!(numbers(&life.after_power_cut(seed)), (0..50).collect::<Vec<_>>(), "{seed}");
         }
         life.fs.set_open_files_max(usize::MAX);
-        life.fs.heal();
-        life.put_all(50..51);
-        life.pass(Duration::from_secs(2));
-        life.pass(Duration::from_secs(2));
+        let other = MessageInner { topic: "U".into(), ..message(50) };
+        assert_eq!(life.store.put_message(&other).status, PutMessageStatus::PutOk);
+        life.store.flush_log();
+        for _ in 0..4 {
+            life.pass(Duration::from_secs(2));
+        }
         assert!(life.marks().1 > before, "it was tried again");
         for seed in 0..20 {
-            assert!(numbers(&life.after_power_cut(seed)).len() >= 50, "{seed}");
+            assert_eq!(numbers(&life.after_power_cut(seed)), (0..50).collect::<Vec<_>>(), "what waited is there too: {seed}");
         }
         life.store.shutdown().unwrap();
     }
@@ -184,6 +190,7 @@ fn after_a_failed_queue_sync_no_mark_says_that_units_are_there() {
         assert_eq!(life.put(10), PutMessageStatus::ServiceNotAvailable);
         for _ in 0..3 {
             // A second sync would succeed, and say nothing of the pages that are gone.
+            assert!(life.store.delete_topic("other").is_err());
             life.pass(QUEUE_SYNC);
             assert_eq!(life.marks(), (-1, -1), "{operation:?}");
         }
@@ -365,4 +372,60 @@ fn files_that_are_not_flushed_never_go() {
     life.store.flush_log();
     life.store.clean();
     assert!(life.store.min_phy_offset() > 0, "then the oldest go");
+}
+
+/// A start that cannot read the end of the log must not take what it cannot see for nothing.
+#[test]
+fn a_bad_sector_where_a_start_reads_stops_it_and_names_the_place() {
+    let life = Life::new(|_| ());
+    life.put_all(0..10);
+    let bad = life.store.put_message(&message(10)).physical_offset;
+    life.put_all(11..20);
+    life.store.flush_log();
+    let fs = life.fs.crashed(Crash::Killed);
+    fs.break_sector("commitlog/00000000000000000000", bad as u64 + 100);
+    let started = MessageStore::open(life.config.clone(), fs.shared(), Arc::new(life.clock.clone()), Arc::new(Nobody));
+    let why = started.err().unwrap().to_string();
+    assert!(why.contains("commitlog/00000000000000000000") && why.contains(&format!("the log at {bad} ")), "{why}");
+    fs.heal();
+    let end = life.store.max_phy_offset() as u64;
+    fs.break_sector("commitlog/00000000000000000000", end + 1_000);
+    let store = open(&fs, &life.clock, &life.config);
+    assert_eq!(numbers(&store), (0..20).collect::<Vec<_>>(), "nobody needs what lies behind the end");
+}
+
+/// What lies behind damage is found all the same: keys from the next file on, and records for who reads the log forward.
+#[test]
+fn what_lies_behind_a_bad_sector_is_found() {
+    const MESSAGES: usize = 200;
+    let life = Life::new(|_| ());
+    life.put_all(0..10);
+    let bad = life.store.put_message(&message(10)).physical_offset;
+    life.put_all(11..MESSAGES);
+    life.store.shutdown().unwrap();
+    for name in life.fs.read_dir(Path::new("/store/index")).unwrap() {
+        life.fs.remove_file(&Path::new("/store/index").join(name.name)).unwrap();
+    }
+    let seen = |store: &MessageStore| {
+        let mut seen = 0;
+        let read = store.read_forward(0, |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        (read.map_err(|error| error.to_string()), seen)
+    };
+    life.fs.break_sector("commitlog/00000000000000000000", bad as u64 + 100);
+    let store = open(&life.fs, &life.clock, &life.config);
+    store.build_index();
+    assert_eq!(store.dispatch_behind_bytes(), 0);
+    let in_file = (0..MESSAGES).filter(|number| !finds_key(&store, *number)).collect::<Vec<_>>();
+    assert!(in_file.first() == Some(&10) && in_file.len() < 50, "only the rest of that file: {in_file:?}");
+    let (read, seen_records) = seen(&store);
+    assert!(read.as_ref().is_err_and(|why| why.contains(&format!("the log at {bad} "))), "{read:?}");
+    assert_eq!(seen_records, 10);
+    life.fs.heal();
+    life.fs.damage(Path::new("/store/commitlog/00000000000000000000"), bad as u64, &[0xff; 40]).unwrap();
+    let (read, seen_records) = seen(&store);
+    assert_eq!(read, Ok(store.max_phy_offset()));
+    assert!(seen_records > MESSAGES - 50, "{seen_records}");
 }

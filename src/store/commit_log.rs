@@ -25,13 +25,15 @@ const WRITE_AHEAD_BYTES_MIN: usize = 1024 * 1024;
 const WRITE_AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The least window: enough for one record of the largest size, and for a small disk.
 const RESERVE_STEP_BYTES_MIN: usize = 1024 * 1024;
-/// Reads this close to the end go through the mapping: its pages were written moments ago.
+/// Reads this close to the end, of what this process has appended, go through the mapping: its pages were written moments ago.
 const HOT_BYTES: i64 = 16 * 1024 * 1024;
 
 pub(super) struct CommitLog {
     pub(super) files: MappedFileQueue,
     append_by: AppendBy,
     max_offset: AtomicI64,
+    /// What lies before was written by an earlier process: who knows where its pages are.
+    appended_from: AtomicI64,
     /// The file that follows the last one, made before it is needed.
     prepared: Mutex<Option<Arc<MappedFile>>>,
 }
@@ -60,12 +62,13 @@ pub(super) enum AppendError {
 
 impl CommitLog {
     pub(super) fn new(files: MappedFileQueue, append_by: AppendBy) -> Self {
-        Self { files, append_by, max_offset: AtomicI64::new(0), prepared: Mutex::new(None) }
+        Self { files, append_by, max_offset: AtomicI64::new(0), appended_from: AtomicI64::new(i64::MAX), prepared: Mutex::new(None) }
     }
 
     /// Recovery has found the end.
     pub(super) fn set_end(&self, end: i64) -> LogTail {
         self.max_offset.store(end, Ordering::Release);
+        self.appended_from.store(end, Ordering::Release);
         LogTail { file: self.files.last().filter(|file| end < file.end_offset() && end >= file.start_offset()), position: end }
     }
 
@@ -265,7 +268,7 @@ impl CommitLog {
     }
 
     pub(super) fn is_hot(&self, offset: i64) -> bool {
-        self.max_offset() - offset <= HOT_BYTES
+        self.max_offset() - offset <= HOT_BYTES && offset >= self.appended_from.load(Ordering::Relaxed)
     }
 
     /// Appends the record at this place to `out`; false when it has expired. `WouldBlock` when it is not in memory and `waiting`

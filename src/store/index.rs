@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use super::commit_log::CommitLog;
 use super::fs::{Fs, is_failed_sync};
 use super::index_file::{IndexFile, Key, key_hash};
+use super::log_reader::LogReader;
 use super::message_store::MessageStore;
 use super::record::{self, Named};
 use super::{StoreConfig, StoreError, at_path};
@@ -357,20 +358,31 @@ impl MessageStore {
         let Some(file) = self.log.files.find(state.position) else { return Ok(false) };
         let mut keys = Vec::with_capacity(BATCH_KEYS_MAX);
         let mut position = state.position;
-        let bytes = file.read((position - file.start_offset()) as usize, (end - position) as usize);
-        let mut at = 0;
-        while keys.len() < BATCH_KEYS_MAX && at < bytes.len() {
-            let rest = &bytes[at..];
+        let file_end = file.end_offset().min(end);
+        let is_hot = self.log.is_hot(position);
+        let mut reader = LogReader::default();
+        while keys.len() < BATCH_KEYS_MAX && position < file_end {
+            let rest = if is_hot {
+                file.read((position - file.start_offset()) as usize, (file_end - position) as usize)
+            } else {
+                match reader.bytes(&file, position) {
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        error!(%error, "a part of the log cannot be read: the rest of this file is not indexed");
+                        position = file_end;
+                        break;
+                    }
+                }
+            };
             if let Some(record) = record::named(rest, position) {
                 push_keys(&record, position, &mut keys);
-                at += record.head.total_bytes;
                 position += record.head.total_bytes as i64;
                 continue;
             }
             if !record::is_blank(rest) {
                 error!(position, "the log has no record here: the rest of this file is not indexed");
             }
-            position = if record::is_blank(rest) { file.end_offset() } else { file.end_offset().min(end) };
+            position = if record::is_blank(rest) { file.end_offset() } else { file_end };
             break;
         }
         let completed = self.index.add(&self.log, state, &keys, self.clock.now_millis())?;

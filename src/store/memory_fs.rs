@@ -62,6 +62,8 @@ struct State {
     /// From this operation on nothing happens any more.
     off_at: Option<u64>,
     faults: Vec<Fault>,
+    /// Bytes of files whose path contains the text that cannot be read.
+    bad_sectors: Vec<(String, u64)>,
     disk_bytes: u64,
     now_millis: i64,
     boot: u64,
@@ -117,6 +119,7 @@ impl MemoryFs {
                 operations: 0,
                 off_at: None,
                 faults: Vec::new(),
+                bad_sectors: Vec::new(),
                 disk_bytes: 1 << 40,
                 now_millis: 0,
                 boot: 1,
@@ -161,8 +164,14 @@ impl MemoryFs {
         self.1.close(path_part, Stalled::Syncs);
     }
 
+    /// From now on every read of this byte of files whose path contains `path_part` fails. Through a mapping it can still be seen.
+    pub fn break_sector(&self, path_part: &str, offset: u64) {
+        self.0.lock().bad_sectors.push((path_part.to_owned(), offset));
+    }
+
     pub fn heal(&self) {
         self.0.lock().faults.clear();
+        self.0.lock().bad_sectors.clear();
         self.1.open();
     }
 
@@ -228,6 +237,7 @@ impl MemoryFs {
                 operations: 0,
                 off_at: None,
                 faults: Vec::new(),
+                bad_sectors: Vec::new(),
                 disk_bytes: state.disk_bytes,
                 now_millis: state.now_millis,
                 boot,
@@ -615,7 +625,14 @@ impl FsFile for MemoryFile {
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         self.fs.1.pass(&self.inode.path);
-        self.fs.0.lock().fault(Operation::Read, &self.inode.path)?;
+        {
+            let mut state = self.fs.0.lock();
+            state.fault(Operation::Read, &self.inode.path)?;
+            let (path, range) = (self.inode.path.to_string_lossy(), offset..offset + bytes.len() as u64);
+            if state.bad_sectors.iter().any(|(part, at)| range.contains(at) && path.contains(part)) {
+                return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+            }
+        }
         let content = self.inode.content.lock();
         let count = (content.len.saturating_sub(offset) as usize).min(bytes.len());
         content.bytes.copy_out(offset as usize, &mut bytes[..count]);

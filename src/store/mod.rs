@@ -15,6 +15,7 @@ mod get;
 mod index;
 mod index_file;
 mod keep;
+mod log_reader;
 mod mapped_file;
 mod mapped_file_queue;
 mod memory_fs;

@@ -120,7 +120,8 @@ impl MessageStore {
     }
 
     pub(super) fn run_timer(&self, shutdown: &Shutdown, bell: &Parker) {
-        while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
+        // Also while the store is being closed: that waits for the disk.
+        while !shutdown.has_begun() {
             let wait = self.waiters.next_look().saturating_sub(self.clock.nanos());
             self.clock.park(bell, Duration::from_nanos(wait.min(LOOK_NANOS_MAX)));
             self.expire_waiters();

@@ -60,6 +60,20 @@ pub(super) fn head(bytes: &[u8], expected_offset: i64) -> Option<Head> {
     Some(Head { total_bytes: total_bytes as usize, sys_flag, store_timestamp })
 }
 
+/// Enough bytes for `plausible_bytes`.
+pub(super) const LENGTHS_BYTES_MAX: usize = layout::body_length_at(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6) + 4;
+
+/// What a record may have besides its body: head, topic and properties with their lengths.
+const BESIDE_BODY_BYTES_MAX: usize = LENGTHS_BYTES_MAX + 2 + u16::MAX as usize + 2 + u16::MAX as usize;
+
+/// How long the record is that `bytes` begin with; `None` when its lengths contradict each other: one that lies is not worth reading so
+/// much.
+pub(super) fn plausible_bytes(bytes: &[u8], expected_offset: i64) -> Option<usize> {
+    let head = head(bytes, expected_offset)?;
+    let body_bytes = int(bytes, layout::body_length_at(head.sys_flag))? as usize;
+    (body_bytes..=body_bytes + BESIDE_BODY_BYTES_MAX).contains(&head.total_bytes).then_some(head.total_bytes)
+}
+
 fn int(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -16,6 +16,7 @@ use super::checkpoint::{Checkpoint, Indexed, Mark, Position};
 use super::commit_log::CommitLog;
 use super::consume_queue::ConsumeQueue;
 use super::fs::Fs;
+use super::log_reader::LogReader;
 use super::mapped_file::MappedFile;
 use super::message_store::hash_of;
 use super::queue_table::QueueTable;
@@ -69,7 +70,7 @@ pub(super) fn recover(
     let start = match written.or((synced.mark.position >= 0).then_some(synced)) {
         Some(Indexed { mark, .. }) => Start { offset: mark.position, dispatch_from: mark.position, last_record: mark.last_record },
         None if orderly => start_after_orderly_stop(config, log, queues, &files)?,
-        None => start_after_crash(config, checkpoint, &files),
+        None => start_after_crash(config, checkpoint, &files)?,
     };
     info!(offset = start.offset, trusted, orderly, "reading the log");
     let scan = scan(config, log, queues, &files, &start)?;
@@ -133,27 +134,33 @@ fn start_after_orderly_stop(
         queue.ensure_loaded(&queues.files, log)?;
         reached = reached.max(queue.max_physical_end());
     }
-    let matched = files.iter().rposition(|file| first_record(file, config).is_some_and(|(offset, _)| offset <= reached));
-    let file = &files[matched.unwrap_or(0)];
+    let matched = last_file_with(files, config, |offset, _| offset <= reached)?;
+    let file = &files[matched];
     // A record that starts exactly where the ConsumeQueues end is missing in them; Java forgets it.
     Ok(Start { offset: file.start_offset(), dispatch_from: reached, last_record: -1 })
 }
 
 /// Java's: the last file whose first record was stored before everything was on the disk.
-fn start_after_crash(config: &StoreConfig, checkpoint: &Checkpoint, files: &[Arc<MappedFile>]) -> Start {
+fn start_after_crash(config: &StoreConfig, checkpoint: &Checkpoint, files: &[Arc<MappedFile>]) -> Result<Start, StoreError> {
     let (timestamp, logics) = (checkpoint.min_timestamp(), checkpoint.logics_physical_offset);
-    let before = |(offset, stored): (i64, i64)| stored <= timestamp && (logics <= 0 || offset <= logics);
-    let matched = files.iter().rposition(|file| first_record(file, config).is_some_and(before));
-    let offset = files[matched.unwrap_or(0)].start_offset();
-    Start { offset, dispatch_from: offset, last_record: -1 }
+    let matched = last_file_with(files, config, |offset, stored| stored <= timestamp && (logics <= 0 || offset <= logics))?;
+    let offset = files[matched].start_offset();
+    Ok(Start { offset, dispatch_from: offset, last_record: -1 })
 }
 
-/// Offset and store time of a file's first record.
-fn first_record(file: &MappedFile, config: &StoreConfig) -> Option<(i64, i64)> {
-    match record::check(file.read(0, file.file_bytes()), file.start_offset(), config.check_crc_on_recover) {
-        Found::Record(record) if record.store_timestamp != 0 => Some((record.physical_offset, record.store_timestamp)),
-        _ => None,
+/// The last file whose first record, by its offset and store time, is such a one; the first file without one.
+fn last_file_with(files: &[Arc<MappedFile>], config: &StoreConfig, is_it: impl Fn(i64, i64) -> bool) -> Result<usize, StoreError> {
+    for (number, file) in files.iter().enumerate().rev() {
+        let mut reader = LogReader::default();
+        let first = reader.check(file, file.start_offset(), config.check_crc_on_recover).map_err(at_path("read", file.path()))?;
+        if let Found::Record(record) = first
+            && record.store_timestamp != 0
+            && is_it(record.physical_offset, record.store_timestamp)
+        {
+            return Ok(number);
+        }
     }
+    Ok(0)
 }
 
 #[derive(Default)]
@@ -214,14 +221,14 @@ fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc
     if let Some(timestamp) = log.store_timestamp(start.last_record).map_err(at_path("read the log of", queues.files.root()))? {
         scan.last_store_timestamp = timestamp;
     }
+    let mut reader = LogReader::default();
     for file in files.iter().filter(|file| file.end_offset() > start.offset) {
         if file.start_offset() > scan.end {
             error!(expected = scan.end, found = file.start_offset(), "the log has a gap: what lies behind it is lost");
             break;
         }
         loop {
-            let at = (scan.end - file.start_offset()) as usize;
-            match record::check(file.read(at, file.file_bytes()), scan.end, config.check_crc_on_recover) {
+            match reader.check(file, scan.end, config.check_crc_on_recover).map_err(at_path("read", file.path()))? {
                 Found::Record(record) => {
                     if record.physical_offset >= start.dispatch_from && record::is_dispatched(record.sys_flag) {
                         if let Some(queue) = queues.get_or_create(record.topic, record.queue_id, true) {
@@ -254,7 +261,9 @@ fn cut(log: &CommitLog, files: &[Arc<MappedFile>], end: i64, rest_is_zero: bool)
             log.files.remove(file).map_err(failed)?;
         } else if file.end_offset() > end {
             let at = (end - file.start_offset()) as usize;
-            let looks_empty = file.read(at, 64).iter().all(|byte| *byte == 0);
+            let mut behind = vec![0; 64.min(file.file_bytes() - at)];
+            file.read_file(&mut behind, at, true).map_err(at_path("read", file.path()))?;
+            let looks_empty = behind.iter().all(|byte| *byte == 0);
             if rest_is_zero && looks_empty {
                 file.set_end(at);
             } else {

@@ -4,10 +4,12 @@
 use std::ops::ControlFlow;
 
 use ferrocket_protocol::message::MessageView;
+use tracing::error;
 
 use super::checkpoint::Mark;
+use super::log_reader::LogReader;
 use super::message_store::MessageStore;
-use super::record::{self, Found};
+use super::record::Found;
 use super::{StoreError, at_path};
 
 impl MessageStore {
@@ -32,13 +34,14 @@ impl MessageStore {
     }
 
     /// Every record from `position`, where one starts or a file ends, to the end of the log, or until `each` breaks; where it stopped.
-    /// Waits for the disk.
-    pub fn read_forward(&self, position: i64, mut each: impl FnMut(&MessageView<'_>) -> ControlFlow<()>) -> i64 {
+    /// Waits for the disk. Where there is no record though the log goes on, the rest of that file is passed over and told.
+    pub fn read_forward(&self, position: i64, mut each: impl FnMut(&MessageView<'_>) -> ControlFlow<()>) -> Result<i64, StoreError> {
+        let mut reader = LogReader::default();
         let end = self.log.max_offset();
         let mut at = position;
         while at < end {
             let Some(file) = self.log.files.find(at) else { break };
-            match record::check(file.read((at - file.start_offset()) as usize, file.file_bytes()), at, false) {
+            match reader.check(&file, at, false).map_err(at_path("read", file.path()))? {
                 Found::Record(view) => {
                     if each(&view).is_break() {
                         break;
@@ -47,9 +50,12 @@ impl MessageStore {
                 }
                 // The rest of the file is blank.
                 Found::Blank => at = file.end_offset(),
-                Found::Nothing => break,
+                Found::Nothing => {
+                    error!(at, path = %file.path().display(), "the log has no record here: the rest of this file is passed over");
+                    at = file.end_offset().min(end);
+                }
             }
         }
-        at
+        Ok(at)
     }
 }

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The log read forward through its files, in large steps: what the disk cannot read is an error that names its place, where a look
+//! through a mapping would be a signal that ends the process.
+//!
+//! For who reads what was written long ago, record after record. Knows where a record lies, not what follows from it.
+
+use std::io;
+
+use super::mapped_file::MappedFile;
+use super::record::{self, Found};
+
+/// Read at once: the disk's time for one look is as long as that for this much.
+const STEP_BYTES: usize = 256 * 1024;
+
+#[derive(Default)]
+pub(super) struct LogReader {
+    buffer: Vec<u8>,
+    /// Where in the log the buffer begins.
+    start: i64,
+}
+
+impl LogReader {
+    /// What lies at this place of the log, which is in that file.
+    pub(super) fn check(&mut self, file: &MappedFile, offset: i64, check_crc: bool) -> io::Result<Found<'_>> {
+        Ok(record::check(self.bytes(file, offset)?, offset, check_crc))
+    }
+
+    /// The bytes at this place: the whole record when one begins there, else the head of whatever it is.
+    pub(super) fn bytes(&mut self, file: &MappedFile, offset: i64) -> io::Result<&[u8]> {
+        let head = self.fetch(file, offset, record::LENGTHS_BYTES_MAX)?;
+        let record_bytes = record::plausible_bytes(head, offset).unwrap_or(0);
+        self.fetch(file, offset, record_bytes.max(record::LENGTHS_BYTES_MAX))
+    }
+
+    /// `wanted` bytes, or all up to the end of the file; mostly more.
+    fn fetch(&mut self, file: &MappedFile, offset: i64, wanted: usize) -> io::Result<&[u8]> {
+        let at = (offset - file.start_offset()) as usize;
+        let rest = file.published().saturating_sub(at);
+        let wanted = wanted.min(rest);
+        let known = offset - self.start;
+        let is_here = known >= 0 && known as usize + wanted <= self.buffer.len();
+        if !is_here {
+            // Of what the disk cannot read, the part that nobody asked for yet must not count.
+            let read = self.read(file, at, wanted.max(STEP_BYTES).min(rest)).or_else(|_| self.read(file, at, wanted));
+            if let Err(error) = read {
+                self.buffer.clear();
+                let path = file.path().display();
+                return Err(io::Error::new(error.kind(), format!("the log at {offset} ({path}, byte {at}): {error}")));
+            }
+            self.start = offset;
+        }
+        Ok(&self.buffer[(offset - self.start) as usize..])
+    }
+
+    fn read(&mut self, file: &MappedFile, at: usize, len: usize) -> io::Result<()> {
+        self.buffer.resize(len, 0);
+        file.read_file(&mut self.buffer, at, true)
+    }
+}
