@@ -62,6 +62,7 @@ async fn administrators_make_change_and_delete_groups() {
     assert_eq!(names, ["SELF_TEST_C_GROUP"]);
 
     broker.create_topic("T", 1);
+    client.send_many("T", 0, 5).await;
     client.commit("G", "T", 0, 5).await;
     let delete = |clean_offset| DeleteSubscriptionGroupRequestHeader { group_name: Str::from("G"), clean_offset };
     let code = request_code::DELETE_SUBSCRIPTIONGROUP;
@@ -151,6 +152,7 @@ async fn a_group_can_begin_where_another_one_is() {
     broker.create_topic("T", 1);
     let mut client = broker.connect().await;
     client.consume("G", "a", &[("T", "*")]).await;
+    client.send_many("T", 0, 5).await;
     client.commit("G", "T", 0, 5).await;
     broker.broker.consumer_offsets.commit("G", "GONE", 0, 3, 500);
     let header = |topic: Option<&'static str>, dest: &'static str| CloneGroupOffsetRequestHeader {
@@ -284,6 +286,7 @@ async fn what_the_broker_keeps_for_itself_is_no_client_s_to_write() {
     let (half, group) = ("RMQ_SYS_TRANS_HALF_TOPIC", "CID_RMQ_SYS_TRANS");
     client.consume("G", "c", &[("orders", "*")]).await;
     broker.create_topic("orders", 1);
+    client.send_many("orders", 0, 1).await;
     client.commit("G", half, 0, 7).await;
     let text = "The offsets of group[CID_RMQ_SYS_TRANS] are the broker's own.";
     let refused = |answer: RemotingCommand| assert_eq!((answer.code, remark(&answer)), (response_code::NO_PERMISSION, text));
@@ -334,4 +337,23 @@ async fn topics_that_hold_the_broker_s_own_work_are_not_deleted() {
         let text = format!("The topic[{topic}] is conflict with system topic.");
         assert_eq!((answer.code, remark(&answer)), (response_code::INVALID_PARAMETER, &*text));
     }
+}
+
+/// The original goes on with the retry topic as it is, and stores retries into queues that nobody reads.
+#[tokio::test]
+async fn more_retry_queues_of_a_group_are_queues_of_its_retry_topic() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 1);
+    let mut client = broker.connect().await;
+    client.consume("G", "a", &[("T", "*")]).await;
+    client.send_many("T", 0, 1).await;
+    let queues = || broker.broker.topics.get("%RETRY%G").map(|topic| (topic.read_queue_nums, topic.write_queue_nums));
+    assert_eq!(queues(), Some((1, 1)));
+    let raised = fastjson::to_vec(&SubscriptionGroupConfig { retry_queue_nums: 4, ..SubscriptionGroupConfig::new("G") });
+    client.call_with_body(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, raised).await;
+    let mut back = RemotingCommand::request(request_code::CONSUMER_SEND_MSG_BACK);
+    [("offset", "0"), ("group", "G"), ("delayLevel", "1")].iter().for_each(|(name, value)| back.ext_fields.insert(name, *value));
+    assert_eq!(client.call(back).await.code, response_code::SUCCESS);
+    assert_eq!(queues(), Some((4, 4)));
+    broker.stop().await;
 }

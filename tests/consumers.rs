@@ -142,6 +142,64 @@ async fn the_second_form_states_subscriptions_only_when_they_change() {
     broker.stop().await;
 }
 
+/// What a member of G subscribes of T, stated as of `version`.
+async fn states(client: &mut Client, client_id: &str, expression: &str, version: i64) {
+    let mut heartbeat = consumer_heartbeat("G", client_id, &[("T", expression)]);
+    heartbeat.consumer_data_set.iter_mut().for_each(|consumer| {
+        consumer.subscription_data_set.iter_mut().for_each(|data| data.sub_version = version);
+    });
+    assert_eq!(client.heartbeat(&heartbeat).await.code, response_code::SUCCESS);
+}
+
+/// ConsumerGroupInfo.java#updateSubscription goes by versions alone, which are the clients' clocks.
+#[tokio::test]
+async fn a_client_whose_clock_was_set_back_is_heard_and_members_do_not_overwrite_each_other() {
+    let broker = TestBroker::start().await;
+    let (mut first, mut second) = (broker.connect().await, broker.connect().await);
+    let in_force = || broker.broker.consumers.known_subscription("G", "T").map(|subscription| subscription.data.sub_string.clone());
+    states(&mut first, "a", "Old", 1_000).await;
+    states(&mut first, "a", "New", 900).await;
+    assert_eq!(in_force().as_deref(), Some("New"), "the same client, later");
+    states(&mut second, "b", "Other", 500).await;
+    for _ in 0..2 {
+        states(&mut second, "b", "Other", 500).await;
+        assert_eq!(in_force().as_deref(), Some("New"), "the newest statement of those who are here");
+        states(&mut first, "a", "New", 900).await;
+        assert_eq!(in_force().as_deref(), Some("New"));
+    }
+    // Back on another connection, before the broker has missed the first one.
+    let mut again = broker.connect().await;
+    states(&mut again, "a", "Back", 700).await;
+    assert_eq!(in_force().as_deref(), Some("Back"));
+    again.close().await;
+    first.close().await;
+    broker.wait_until(|broker| broker.consumers.members("G").len() == 1).await;
+    assert_eq!(in_force().as_deref(), Some("Other"), "who has gone has no say");
+    broker.stop().await;
+}
+
+/// The original lets each heartbeat take the topics away that another member subscribes.
+#[tokio::test]
+async fn members_with_different_topics_leave_each_other_theirs() {
+    let broker = TestBroker::start().await;
+    let (mut first, mut second) = (broker.connect().await, broker.connect().await);
+    first.consume("G", "a", &[("T", "*")]).await;
+    second.consume("G", "b", &[("U", "*")]).await;
+    let topics = |name: &str| broker.broker.consumers.groups_of(name).contains("G");
+    for _ in 0..2 {
+        first.consume("G", "a", &[("T", "*")]).await;
+        assert!(topics("T") && topics("U"));
+        second.consume("G", "b", &[("U", "*")]).await;
+        assert!(topics("T") && topics("U"));
+    }
+    second.consume("G", "b", &[("V", "*")]).await;
+    assert!(topics("T") && topics("V") && !topics("U"), "its own it may give up");
+    first.close().await;
+    broker.wait_until(|broker| broker.consumers.members("G").len() == 1).await;
+    assert!(!topics("T") && topics("V"));
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn a_client_that_says_nothing_for_two_minutes_is_gone() {
     let (setup, clock) = Setup::new().manual_clock();
@@ -201,8 +259,14 @@ async fn an_offset_is_committed_for_a_group_and_a_topic_that_exist() {
     header.queue_id = Some(0);
     let response = client.call_with(request_code::UPDATE_CONSUMER_OFFSET, &header).await;
     assert_eq!((response.code, remark(&response)), (response_code::INVALID_PARAMETER, "Offset is null, topic is T"));
+    client.send_many("T", 0, 5).await;
     assert_eq!(client.commit("G", "T", 0, 5).await.code, response_code::SUCCESS);
     assert_eq!(client.commit("G", "T", 0, 4).await.code, response_code::SUCCESS, "backwards too");
+    for (queue_id, offset) in [(0, 6), (0, i64::MAX), (1, 0), (-1, 0), (7, 1)] {
+        let response = client.commit("G", "T", queue_id, offset).await;
+        assert_eq!(response.code, response_code::INVALID_PARAMETER, "{queue_id} {offset}: no such place");
+    }
+    assert!(remark(&client.commit("G", "T", 0, 6).await).contains("ends at 5"));
 
     let all = client.call(RemotingCommand::request(request_code::GET_ALL_CONSUMER_OFFSET)).await;
     let text = String::from_utf8(all.body.to_vec()).unwrap();
@@ -217,6 +281,9 @@ async fn offsets_sent_in_the_breath_of_the_end_are_kept() {
     broker.create_topic("T", 64);
     let mut client = broker.connect().await;
     client.consume("G", "a", &[("T", "*")]).await;
+    for queue_id in 0..64 {
+        client.send_many("T", queue_id, queue_id as usize + 1).await;
+    }
     let requests = (0..64).map(|queue_id| {
         let header = UpdateConsumerOffsetRequestHeader {
             consumer_group: Str::from("G"),
@@ -261,6 +328,7 @@ async fn a_new_group_begins_at_zero_where_nothing_is_lost_yet() {
     assert_eq!(response.code, response_code::QUERY_NOT_FOUND, "an empty queue has no message in memory");
     assert_eq!(remark(&response), "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first");
     client.consume("G", "a", &[("T", "*")]).await;
+    client.send_many("T", 1, 9).await;
     client.commit("G", "T", 1, 9).await;
     let response = client.call_with(code, &header(1, Some(false))).await;
     assert_eq!(response.header::<QueryConsumerOffsetResponseHeader>().unwrap().offset, 9);
@@ -334,6 +402,17 @@ async fn a_queue_is_locked_for_one_member() {
     let locked: LockBatchResponseBody = body(&client.call_with_body(lock, request("b", both.clone())).await);
     assert_eq!(locked.lock_ok_mq_set, both);
     assert_eq!(client.call_with_body(lock, Bytes::new()).await.code, response_code::SYSTEM_ERROR);
+
+    // A member that says goodbye lets the others go on at once; one whose connection has ended may still be consuming.
+    let mut other = broker.connect().await;
+    client.consume("G", "b", &[("T", "*")]).await;
+    other.consume("G", "b", &[("T", "*")]).await;
+    let goodbye = UnregisterClientRequestHeader { client_id: Str::from("b"), producer_group: None, consumer_group: Some(Str::from("G")) };
+    for (leaving, free) in [(&mut other, BTreeSet::new()), (&mut client, both.clone())] {
+        leaving.call_with(request_code::UNREGISTER_CLIENT, &goodbye).await;
+        let locked: LockBatchResponseBody = body(&leaving.call_with_body(lock, request("c", both.clone())).await);
+        assert_eq!(locked.lock_ok_mq_set, free, "b was a member on two connections");
+    }
     broker.stop().await;
 }
 

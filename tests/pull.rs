@@ -205,7 +205,11 @@ async fn an_arrival_answers_a_held_pull_and_only_a_first_run_commits() {
     consumer.consume("G", "c", &[("T", "*")]).await;
     // The heartbeat's own news.
     consumer.pushed().await;
-    let committing = PullMessageRequestHeader { sys_flag: 3, commit_offset: 7, ..pull_header("G", "T", 1, 0) };
+    producer.send_many("T", 1, 7).await;
+    let ahead = PullMessageRequestHeader { sys_flag: 1, commit_offset: 8, ..pull_header("G", "T", 1, 0) };
+    consumer.call(pull_request(&ahead)).await;
+    assert_eq!(broker.broker.consumer_offsets.committed("G", "T", 1), None, "nobody has consumed what is not there");
+    let committing = PullMessageRequestHeader { sys_flag: 3, commit_offset: 7, ..pull_header("G", "T", 1, 7) };
     let held = consumer.begin(pull_request(&committing)).await;
     assert!(!consumer.is_answered(held).await);
     assert_eq!(broker.broker.consumer_offsets.committed("G", "T", 1), Some(7));
@@ -213,9 +217,9 @@ async fn an_arrival_answers_a_held_pull_and_only_a_first_run_commits() {
     producer.send("T", 0, "A", "another queue").await;
     assert!(!consumer.is_answered(held).await);
     producer.send("T", 1, "A", "this queue").await;
-    assert_eq!(pulled(&consumer.response(held).await), (0, 1, vec!["this queue".to_owned()]));
+    assert_eq!(pulled(&consumer.response(held).await), (0, 8, vec!["this queue".to_owned()]));
     assert_eq!(broker.broker.consumer_offsets.committed("G", "T", 1), Some(3), "not committed twice");
-    assert_eq!(broker.broker.consumer_offsets.pulled("G", "T", 1), Some(1));
+    assert_eq!(broker.broker.consumer_offsets.pulled("G", "T", 1), Some(8));
     assert_eq!(broker.broker.hold.waiting_count(), 0);
     broker.stop().await;
 }

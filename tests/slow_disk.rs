@@ -71,7 +71,7 @@ const ROWS: &[Row] = &[
         )
     },
     Row { answer: response_code::SYSTEM_ERROR, ..row(code::RESUME_CHECK_HALF_MESSAGE, &[("msgId", "none")], false) },
-    row(code::CLONE_GROUP_OFFSET, &[("srcGroup", "G"), ("destGroup", "H"), ("topic", "%"), ("offline", "true")], false),
+    row(code::CLONE_GROUP_OFFSET, &[("srcGroup", "G"), ("destGroup", "H"), ("topic", "%"), ("offline", "true")], true),
     row(code::UPDATE_AND_CREATE_TOPIC, NEW_TOPIC, true),
     Row {
         body: r#"{"topicConfigList":[{"topicName":"New2","readQueueNums":1,"writeQueueNums":1,"perm":6}]}"#,

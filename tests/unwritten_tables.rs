@@ -7,8 +7,9 @@ mod support;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use ferrocket::broker::membership;
 use ferrocket::runtime::ManualClock;
-use ferrocket::store::{MemoryFs, Operation};
+use ferrocket::store::{Crash, MemoryFs, Operation};
 use ferrocket_protocol::body::SubscriptionGroupConfig;
 use ferrocket_protocol::header::admin::topic::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
 use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
@@ -137,4 +138,74 @@ async fn what_was_never_written_is_written_at_the_stop() {
     let read = |name: &str| String::from_utf8(story.fs.shared().read(&folder.join("config").join(name)).unwrap()).unwrap();
     assert!(read("topics.json").contains("orders"));
     assert!(read("subscriptionGroup.json").contains("billing"));
+}
+
+/// Whoever gives a message back hears "success" when the topic that it went to is on the disk as well.
+#[tokio::test]
+async fn a_message_goes_to_no_dead_letter_topic_that_a_kill_would_forget() {
+    let story = Story::begin().await;
+    let mut client = story.server.connect().await;
+    client.send("T", 0, "", "hello").await;
+    client.consume("billing", "c@1", &[("T", "*")]).await;
+    let mut dead = RemotingCommand::request(request_code::CONSUMER_SEND_MSG_BACK);
+    [("offset", "0"), ("group", "billing"), ("delayLevel", "-1")].iter().for_each(|(name, value)| dead.ext_fields.insert(name, *value));
+    story.fs.fail(Operation::Create, "topics.json", ErrorKind::StorageFull, EVER);
+    is_unwritten(&client.call(dead.clone()).await, "topics.json");
+    assert_eq!(story.server.broker.store.max_offset("%DLQ%billing", 0), 0, "the consumer keeps it");
+    story.fs.heal();
+    story.turns_until_written("topics.json", "%DLQ%billing").await;
+    assert_eq!(client.call(dead).await.code, response_code::SUCCESS);
+    assert_eq!(story.server.broker.store.max_offset("%DLQ%billing", 0), 1);
+    story.server.stop().await;
+}
+
+/// Each answered change of offsets is on the disk: a kill at that moment does not bring back what was before it.
+#[tokio::test]
+async fn offsets_after_an_answered_change_survive_a_kill() {
+    let fs = MemoryFs::new();
+    let broker = Setup::new().on(&fs).start().await;
+    let mut client = broker.connect().await;
+    for topic in ["Deleted", "Reset", "Kept"] {
+        broker.create_topic(topic, 1);
+        client.consume("G", "c", &[(topic, "*")]).await;
+        client.send_many(topic, 0, 3).await;
+        assert_eq!(client.commit("G", topic, 0, 3).await.code, response_code::SUCCESS);
+    }
+    client.consume("Gone", "c", &[("Kept", "*")]).await;
+    client.commit("Gone", "Kept", 0, 2).await;
+    membership::persist_all(&broker.broker).unwrap();
+    // The change, and what group `.1` has consumed of topic `.2` after it.
+    let changes = [
+        (request_code::DELETE_TOPIC_IN_BROKER, &[("topic", "Deleted")][..], "G", "Deleted", None),
+        (
+            request_code::INVOKE_BROKER_TO_RESET_OFFSET,
+            &[("topic", "Reset"), ("group", "G"), ("timestamp", "0"), ("isForce", "true")],
+            "G",
+            "Reset",
+            Some(0),
+        ),
+        (
+            request_code::CLONE_GROUP_OFFSET,
+            &[("srcGroup", "G"), ("destGroup", "H"), ("topic", "Kept"), ("offline", "true")],
+            "H",
+            "Kept",
+            Some(3),
+        ),
+        (request_code::DELETE_SUBSCRIPTIONGROUP, &[("groupName", "Gone"), ("cleanOffset", "true")], "Gone", "Kept", None),
+    ];
+    let mut killed = Vec::new();
+    for (code, fields, ..) in changes {
+        let mut request = RemotingCommand::request(code);
+        fields.iter().for_each(|(name, value)| request.ext_fields.insert(name, *value));
+        let response = client.call(request).await;
+        assert_eq!(response.code, response_code::SUCCESS, "{code}: {:?}", response.remark);
+        killed.push(fs.crashed(Crash::Killed));
+    }
+    let mut setup = broker.stop().await;
+    for ((code, _, group, topic, offset), fs) in changes.into_iter().zip(killed) {
+        let broker = setup.on(&fs).start().await;
+        assert_eq!(broker.broker.consumer_offsets.committed(group, topic, 0), offset, "{code}");
+        assert_eq!(broker.broker.consumer_offsets.committed("G", "Kept", 0), Some(3));
+        setup = broker.stop().await;
+    }
 }

@@ -77,6 +77,7 @@ struct Group {
     /// Of the latest heartbeat, whosever it was; 0 for one of the first form.
     fingerprint: Option<i32>,
     members: HashMap<u64, Member>,
+    /// In force: of each topic the newest statement among those of the members that are here. Theirs and this one are one `Arc`.
     subscriptions: SubscriptionsByTopic,
 }
 
@@ -84,6 +85,8 @@ struct Group {
 struct Member {
     client: Client,
     heard_millis: i64,
+    /// What its last heartbeat with subscriptions stated.
+    stated: SubscriptionsByTopic,
 }
 
 impl Group {
@@ -131,7 +134,7 @@ impl Consumers {
         let is_new = match entry.members.get_mut(&peer_id) {
             None => {
                 tracing::info!(group, client_id = %client.client_id, peer = %client.peer.remote_addr(), "a consumer joined");
-                entry.members.insert(peer_id, Member { client, heard_millis: now });
+                entry.members.insert(peer_id, Member { client, heard_millis: now, stated: SubscriptionsByTopic::default() });
                 table.groups_of_peer.entry(peer_id).or_default().insert(Arc::clone(&name));
                 true
             }
@@ -144,24 +147,39 @@ impl Consumers {
                 false
             }
         };
-        let subscription_changed = subscriptions.is_some_and(|stated| {
-            let (added, removed) = entry.update_subscriptions(stated, now);
-            for topic in &removed {
-                forget_topic_of(&mut table.groups_of_topic, topic, &name);
+        let subscription_changed = match subscriptions {
+            Some(stated) => {
+                let change = entry.state(peer_id, stated, now, is_new);
+                table.note_topics(&name, &change);
+                change.is_change()
             }
-            for topic in entry.subscriptions.keys() {
-                table.groups_of_topic.entry(Arc::clone(topic)).or_default().insert(Arc::clone(&name));
+            None => {
+                if is_new {
+                    // Its fingerprint says that it subscribes what the others do.
+                    let in_force = entry.subscriptions.clone();
+                    entry.members.entry(peer_id).and_modify(|member| member.stated = in_force);
+                }
+                false
             }
-            added || !removed.is_empty()
-        });
+        };
+        let entry = &table.groups[&name];
         let changed = is_new || subscription_changed;
         let tell = if changed && !entry.is_broadcasting() { entry.peers() } else { Vec::new() };
         GroupChange { changed, tell, wants_subscriptions }
     }
 
-    /// A client says goodbye. The rest is told even when it was not there, as in the original.
-    pub fn unregister(&self, group: &str, peer: &Peer) -> GroupChange {
-        self.table.write().leave(group, peer.id())
+    /// A client says goodbye. The rest is told even when it was not there, as in the original. With its client id, unless the same client
+    /// is still a member on another connection.
+    pub fn unregister(&self, group: &str, peer: &Peer) -> (GroupChange, Option<Arc<str>>) {
+        let mut table = self.table.write();
+        let client_id =
+            table.groups.get(group).and_then(|group| group.members.get(&peer.id())).map(|member| Arc::clone(&member.client.client_id));
+        let change = table.leave(group, peer.id());
+        let is_elsewhere = |id: &Arc<str>| {
+            table.groups.get(group).is_some_and(|group| group.members.values().any(|member| member.client.client_id == *id))
+        };
+        let gone = client_id.filter(|id| !is_elsewhere(id));
+        (change, gone)
     }
 
     /// The connection is gone, and with it its place in every group. Groups with those who must hear of it.
@@ -267,13 +285,28 @@ impl Consumers {
     }
 }
 
+/// Topics that a group subscribes since a moment ago, and those that it does not any more.
+#[derive(Debug, Default)]
+struct TopicsChange {
+    added: Vec<Arc<str>>,
+    removed: Vec<Arc<str>>,
+}
+
+impl TopicsChange {
+    fn is_change(&self) -> bool {
+        !self.added.is_empty() || !self.removed.is_empty()
+    }
+}
+
 impl Table {
     /// `changed` says whether the member was there.
     fn leave(&mut self, group_name: &str, peer_id: u64) -> GroupChange {
         let Some(group) = self.groups.get_mut(group_name) else { return GroupChange::default() };
         let left = group.members.remove(&peer_id);
+        let mut topics = TopicsChange::default();
         if let Some(member) = &left {
             tracing::info!(group = group_name, client_id = %member.client.client_id, "a consumer left");
+            topics = group.withdraw(&member.stated);
         }
         if let Some(groups) = self.groups_of_peer.get_mut(&peer_id) {
             groups.remove(group_name);
@@ -283,41 +316,83 @@ impl Table {
         }
         let tell = if group.is_broadcasting() { Vec::new() } else { group.peers() };
         if group.members.is_empty() {
-            for topic in group.subscriptions.keys() {
-                forget_topic_of(&mut self.groups_of_topic, topic, group_name);
-            }
+            topics.removed.extend(group.subscriptions.keys().cloned());
             self.groups.remove(group_name);
         }
+        topics.removed.iter().for_each(|topic| forget_topic_of(&mut self.groups_of_topic, topic, group_name));
         GroupChange { changed: left.is_some(), tell, wants_subscriptions: false }
+    }
+
+    fn note_topics(&mut self, group: &Arc<str>, change: &TopicsChange) {
+        for topic in &change.removed {
+            forget_topic_of(&mut self.groups_of_topic, topic, group);
+        }
+        for topic in &change.added {
+            self.groups_of_topic.entry(Arc::clone(topic)).or_default().insert(Arc::clone(group));
+        }
     }
 }
 
 impl Group {
-    /// New topics are added, newer statements replace older ones, topics that are not stated any more go.
-    /// Whether topics were added, and which were removed; a replacement is no change.
-    fn update_subscriptions(&mut self, stated: Vec<SubscriptionData>, now: i64) -> (bool, Vec<Arc<str>>) {
-        let mut added = false;
-        let mut topics: HashSet<String> = HashSet::with_capacity(stated.len());
+    /// What a member states replaces what it stated before, also with an older version: its clock may have been set back. Among members the
+    /// newest statement counts, so that they do not overwrite each other with each heartbeat. A replacement is no change of topics.
+    fn state(&mut self, peer_id: u64, stated: Vec<SubscriptionData>, now: i64, is_new: bool) -> TopicsChange {
+        let Some(member) = self.members.get_mut(&peer_id) else { return TopicsChange::default() };
+        let mut before = std::mem::take(&mut member.stated);
+        let client_id = Arc::clone(&member.client.client_id);
+        let mut after = SubscriptionsByTopic::default();
         for mut data in stated {
             // A client that names no version means the present one.
             if data.sub_version == 0 {
                 data.sub_version = now;
             }
-            topics.insert(data.topic.clone());
-            match self.subscriptions.get(data.topic.as_str()) {
-                Some(old) if data.sub_version <= old.data.sub_version => {}
-                old => {
-                    added |= old.is_none();
-                    let topic: Arc<str> = Arc::from(data.topic.as_str());
-                    self.subscriptions.insert(topic, Arc::new(Subscription::of_heartbeat(data)));
+            let is_same = |known: &&Arc<Subscription>| known.data == data;
+            let topic = data.topic.as_str();
+            let known = before.get(topic).filter(is_same).or_else(|| self.subscriptions.get(topic).filter(is_same)).cloned();
+            after.insert(Arc::from(topic), known.unwrap_or_else(|| Arc::new(Subscription::of_heartbeat(data))));
+        }
+        before.retain(|topic, known| !after.get(topic).is_some_and(|kept| Arc::ptr_eq(kept, known)));
+        self.members.entry(peer_id).and_modify(|member| member.stated = after.clone());
+        let mut change = self.withdraw(&before);
+        if is_new {
+            // A client that is back speaks for itself; its old connection may not have been missed yet.
+            let elsewhere = self.members.iter_mut().filter(|(id, other)| **id != peer_id && other.client.client_id == client_id);
+            let old: Vec<SubscriptionsByTopic> = elsewhere.map(|(_, other)| std::mem::take(&mut other.stated)).collect();
+            for stated in old {
+                change.removed.extend(self.withdraw(&stated).removed);
+            }
+        }
+        for (topic, statement) in after {
+            match self.subscriptions.get(&topic) {
+                Some(in_force) if statement.data.sub_version <= in_force.data.sub_version => {}
+                Some(_) => drop(self.subscriptions.insert(topic, statement)),
+                None => {
+                    change.added.push(Arc::clone(&topic));
+                    self.subscriptions.insert(topic, statement);
                 }
             }
         }
-        let removed: Vec<Arc<str>> = self.subscriptions.keys().filter(|topic| !topics.contains(&***topic)).cloned().collect();
-        for topic in &removed {
-            self.subscriptions.remove(topic);
+        change
+    }
+
+    /// Statements that no longer hold: where one of them was in force, the newest of the others takes its place.
+    fn withdraw(&mut self, statements: &SubscriptionsByTopic) -> TopicsChange {
+        let mut change = TopicsChange::default();
+        for (topic, withdrawn) in statements {
+            let is_withdrawn = |statement: &&Arc<Subscription>| Arc::ptr_eq(statement, withdrawn);
+            let others = || self.members.values().filter_map(|member| member.stated.get(topic));
+            if self.subscriptions.get(topic).filter(is_withdrawn).is_none() || others().any(|other| is_withdrawn(&other)) {
+                continue;
+            }
+            match others().max_by_key(|other| other.data.sub_version).cloned() {
+                Some(newest) => drop(self.subscriptions.insert(Arc::clone(topic), newest)),
+                None => {
+                    self.subscriptions.remove(topic);
+                    change.removed.push(Arc::clone(topic));
+                }
+            }
         }
-        (added, removed)
+        change
     }
 }
 

@@ -43,6 +43,7 @@ pub fn close_silent_clients(broker: &Broker) {
         peer.close("no heartbeat");
     }
     broker.consumers.expire_pulled();
+    broker.rebalance_locks.expire();
 }
 
 /// Groups and offsets, to the disk. Blocks on it.

@@ -212,8 +212,9 @@ impl Source for WhatWeAre {
     }
 }
 
+/// What could not be brought to the disk.
 #[derive(Debug, Error)]
-pub enum StopError {
+pub enum WriteError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -321,7 +322,7 @@ impl Broker {
     }
 
     /// Stops delivering, closes the store, writes the tables. Requests must have ended before.
-    pub fn stop(&self) -> Result<(), StopError> {
+    pub fn stop(&self) -> Result<(), WriteError> {
         // Whatever failed, the tables are written.
         let stored = self.close_store();
         self.persist_tables()?;
@@ -329,7 +330,7 @@ impl Broker {
     }
 
     /// Stops delivering and closes the store. Delivery positions must not run ahead of what the disk holds, so they are written last.
-    pub fn close_store(&self) -> Result<(), StopError> {
+    pub fn close_store(&self) -> Result<(), WriteError> {
         self.schedule.stop();
         self.transactions.stop(self.store_host());
         self.store.shutdown()?;
@@ -341,14 +342,15 @@ impl Broker {
     }
 
     /// Topics, groups and consumer offsets.
-    pub fn persist_tables(&self) -> Result<(), StopError> {
+    pub fn persist_tables(&self) -> Result<(), WriteError> {
         let topics = self.topics.persist();
         membership::persist_all(self)?;
         Ok(topics?)
     }
 
-    /// The topic, its messages and what groups have consumed of it. Blocks on the disk.
-    pub fn delete_topic(&self, name: &str) -> Result<(), StoreError> {
+    /// The topic, its messages and what groups have consumed of it. Blocks on the disk, which has all of it when this returns, but for
+    /// `topics.json`.
+    pub fn delete_topic(&self, name: &str) -> Result<(), WriteError> {
         if self.config.load().clear_retry_topic_when_delete_topic {
             for group in self.consumer_offsets.groups_of(name) {
                 for separator in POP_RETRY_SEPARATORS {
@@ -362,11 +364,15 @@ impl Broker {
         self.delete_one_topic(name)
     }
 
-    fn delete_one_topic(&self, name: &str) -> Result<(), StoreError> {
+    fn delete_one_topic(&self, name: &str) -> Result<(), WriteError> {
         self.topics.delete(name);
         self.consumer_offsets.remove_topic(name);
         self.hold.forget_topic(name);
-        self.store.delete_topic(name)
+        // Before the queues go: an offset that came back after a kill would pass over the messages of a new topic of this name. A full
+        // disk refuses the offsets, but must not keep the queues.
+        let written = self.consumer_offsets.persist();
+        self.store.delete_topic(name)?;
+        Ok(written?)
     }
 
     /// A connection has ended.

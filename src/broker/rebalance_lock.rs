@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which client of a group may consume a queue in order: leases that only time or their owner ends.
 //!
-//! In memory only, as in the original; a connection's end does not release them.
+//! In memory only, as in the original; a connection's end does not release them, since its client may go on consuming what it has.
+//! A client that unregisters does not; the original lets the others wait for a minute.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -73,6 +74,22 @@ impl RebalanceLocks {
         }
     }
 
+    /// A client has said goodbye: what it locked is free.
+    pub fn release(&self, group: &str, client_id: &str) {
+        let mut groups = self.groups.lock();
+        let Some(leases) = groups.get_mut(group) else { return };
+        leases.retain(|_, lease| &*lease.client_id != client_id);
+        if leases.is_empty() {
+            groups.remove(group);
+        }
+    }
+
+    /// Forgets expired leases of groups that lock nothing any more.
+    pub fn expire(&self) {
+        let now = self.clock.nanos();
+        self.groups.lock().retain(|_, leases| leases.values().any(|lease| !lease.is_expired(now)));
+    }
+
     /// True when nobody of the group consumes in order now.
     pub fn is_lock_all_expired(&self, group: &str) -> bool {
         let now = self.clock.nanos();
@@ -110,5 +127,20 @@ mod tests {
         assert_eq!(locks.lock_batch("G", &queues([0]), "a"), queues([]), "only the owner unlocks");
         clock.advance(Duration::from_millis(60_001));
         assert!(locks.is_lock_all_expired("G"));
+    }
+
+    #[test]
+    fn who_says_goodbye_leaves_no_lease() {
+        let clock = ManualClock::at_millis(0);
+        let locks = RebalanceLocks::new(Arc::new(clock.clone()));
+        locks.lock_batch("G", &queues([0, 1]), "a");
+        locks.lock_batch("G", &queues([2]), "b");
+        locks.lock_batch("H", &queues([0]), "a");
+        locks.release("G", "a");
+        assert_eq!(locks.lock_batch("G", &queues([0, 1, 2]), "c"), queues([0, 1]), "b is still there");
+        assert_eq!(locks.lock_batch("H", &queues([0]), "c"), queues([]), "as a is in another group");
+        clock.advance(Duration::from_millis(60_001));
+        locks.expire();
+        assert!(locks.groups.lock().is_empty(), "nothing is kept of leases that nobody renews");
     }
 }

@@ -13,13 +13,13 @@ use ferrocket_protocol::message::{MessageInner, MessageView, id, properties, pro
 use ferrocket_protocol::{Str, perm};
 
 use super::Broker;
-use super::topics::{Found, Topic};
+use super::topics::Found;
 
 /// Added to the number of tries so far when the consumer names no delay level: the first retry waits 10 s.
 pub const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// A topic of a group's own; the name servers hear of it when it had to be made or changed.
-pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> Arc<Topic> {
+pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> Found {
     let found = broker.topics.find_or_create_own(TopicConfig {
         topic_name: name,
         read_queue_nums: queue_count,
@@ -29,10 +29,10 @@ pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag:
         order,
         ..TopicConfig::default()
     });
-    if let Found::Created(_) = &found {
+    if found.is_created() {
         broker.announce();
     }
-    Arc::clone(found.topic())
+    found
 }
 
 /// The next try of `record`: the same message, one more try counted, with the names that lead back to where it came from.

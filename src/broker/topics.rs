@@ -229,16 +229,23 @@ impl Topics {
         })
     }
 
-    /// A retry, DLQ or other topic that the broker itself needs. `Created` also when only its order flag had to change.
+    /// A retry, DLQ or other topic that the broker itself needs. `Created` also when only its order flag had to change, or it had to
+    /// get more queues: the original stores retries into queues that a topic does not have when `retryQueueNums` was raised.
     pub fn find_or_create_own(&self, config: TopicConfig) -> Found {
-        let order = config.order;
-        let up_to_date = |existing: &Arc<Topic>| existing.order == order;
+        let (order, queues) = (config.order, config.read_queue_nums.max(config.write_queue_nums));
+        let up_to_date =
+            |existing: &Arc<Topic>| existing.order == order && existing.read_queue_nums.min(existing.write_queue_nums) >= queues;
         if let Some(existing) = self.get(&config.topic_name).filter(up_to_date) {
             return Found::Existing(existing);
         }
         self.change(|table| match table.get(&config.topic_name) {
             Some(existing) if up_to_date(&existing) => (Found::Existing(existing), false),
-            Some(existing) => (Found::Created(table.set(TopicConfig { order: config.order, ..existing.config.clone() })), true),
+            Some(existing) => {
+                let read_queue_nums = existing.read_queue_nums.max(queues);
+                let write_queue_nums = existing.write_queue_nums.max(queues);
+                let altered = TopicConfig { order, read_queue_nums, write_queue_nums, ..existing.config.clone() };
+                (Found::Created(table.set(altered)), true)
+            }
             None => (Found::Created(table.set(config)), true),
         })
     }

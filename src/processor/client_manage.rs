@@ -74,7 +74,10 @@ pub(super) fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remot
     }
     if let Some(group) = &header.consumer_group {
         let config = broker.groups.find(group);
-        let change = broker.consumers.unregister(group, peer);
+        let (change, gone) = broker.consumers.unregister(group, peer);
+        if let Some(client_id) = gone {
+            broker.rebalance_locks.release(group, &client_id);
+        }
         membership::tell(broker, group, config.as_deref(), &change);
     }
     Ok(Reply::success_with_header())

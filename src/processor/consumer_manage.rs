@@ -43,9 +43,9 @@ fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader)
         let remark = format!("Group {group} not exist!");
         return Err(Refusal::new(response_code::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
     }
-    if !broker.topics.contains(topic) {
+    let Some(topic_config) = broker.topics.get(topic) else {
         return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, format!("Topic {topic} not exist!")));
-    }
+    };
     let Some(queue_id) = header.queue_id else {
         return Err(Refusal::new(response_code::INVALID_PARAMETER, format!("QueueId is null, topic is {topic}")));
     };
@@ -58,7 +58,23 @@ fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader)
         let response = RemotingCommand::response(response_code::SUCCESS).with_header(&());
         return Ok(Reply::Now(response.with_remark("Offset has been previously reset")));
     }
+    let queue = broker.store.reader(topic, queue_id);
+    // The original takes any offset. A late commit of a topic that was deleted and made anew would pass over the new messages; its queues
+    // are in memory. Of those of an earlier start, which the disk has to be asked for, the next pull tells.
+    if queue.is_loaded() {
+        let end = queue.max_offset().max(0);
+        let is_queue = (0..topic_config.queue_count()).contains(&queue_id) || end > 0;
+        if offset > end || !is_queue {
+            tracing::info!(group, topic, queue_id, offset, end, "refused a commit of an offset that is not there");
+            let remark = format!("offset {offset} is not in queue {queue_id} of topic {topic}, which ends at {end}");
+            return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
+        }
+    }
     broker.consumer_offsets.commit(group, topic, queue_id, offset, config.consumer_offset_update_version_step);
+    if !broker.topics.contains(topic) {
+        // Deleted meanwhile: nothing of it may wait for a topic of the same name.
+        broker.consumer_offsets.remove_topic(topic);
+    }
     Ok(Reply::success_with_header())
 }
 

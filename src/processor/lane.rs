@@ -53,8 +53,7 @@ fn lane_of(request_code: i32) -> Lane {
         | code::UPDATE_AND_CREATE_TOPIC_LIST
         | code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
         | code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
-        | code::DELETE_SUBSCRIPTIONGROUP
-        | code::CLONE_GROUP_OFFSET => Lane::Changes,
+        | code::DELETE_SUBSCRIPTIONGROUP => Lane::Changes,
 
         code::QUERY_MESSAGE
         | code::VIEW_MESSAGE_BY_ID
@@ -66,7 +65,9 @@ fn lane_of(request_code: i32) -> Lane {
         | code::CONSUMER_SEND_MSG_BACK
         | code::RESUME_CHECK_HALF_MESSAGE => Lane::Disk,
 
-        code::DELETE_TOPIC_IN_BROKER | code::UPDATE_BROKER_CONFIG | code::INVOKE_BROKER_TO_RESET_OFFSET => Lane::DiskChanges,
+        code::DELETE_TOPIC_IN_BROKER | code::UPDATE_BROKER_CONFIG | code::INVOKE_BROKER_TO_RESET_OFFSET | code::CLONE_GROUP_OFFSET => {
+            Lane::DiskChanges
+        }
 
         _ => Lane::Connection,
     }

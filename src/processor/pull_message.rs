@@ -388,7 +388,8 @@ impl Pull<'_> {
         let code = response_code_of(found.status, numbers.queue_offset);
         let mut pulled = Pulled { next_offset: found.next_begin_offset, ..Pulled::default() };
         if run == Run::First && numbers.commits_offset() && !topic_names::is_system_group(&checked.group.group_name) {
-            pulled.commit = Some(numbers.commit_offset);
+            // As with UPDATE_CONSUMER_OFFSET: what is not in the queue yet nobody has consumed.
+            pulled.commit = Some(numbers.commit_offset).filter(|offset| *offset <= found.max_offset.max(0));
         }
         if code == response_code::SUCCESS {
             (pulled.messages, pulled.bytes) = (found.message_count as u64, found.body.len() as u64);

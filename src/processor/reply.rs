@@ -9,6 +9,7 @@ use ferrocket_protocol::header::PullMessageResponseHeader;
 use ferrocket_protocol::message::id::Id;
 use ferrocket_protocol::{HeaderError, RemotingCommand, SerializeType, Str, response_code};
 
+use crate::broker::WriteError;
 use crate::broker::attributes::AttributeError;
 use crate::broker::flow_control::InFlight;
 use crate::broker::persist::PersistError;
@@ -207,6 +208,15 @@ impl From<HeaderError> for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::system_error(error.to_string())
+    }
+}
+
+impl From<WriteError> for Refusal {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Store(error) => error.into(),
+            WriteError::Persist(error) => Self::unwritten(&error),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::checks::FAQ;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::retry::{self, FIRST_RETRY_LEVEL};
+use crate::broker::topics::Topic;
 use crate::store::PutMessageStatus;
 
 /// Queues of a group's dead letter topic.
@@ -38,7 +39,7 @@ pub(super) fn process(broker: &Arc<Broker>, request: &RemotingCommand) -> Result
     }
     let retry_name = topic_names::retry_topic(group_name);
     let sys_flag = if header.unit_mode { topic_sys_flag::UNIT_SUB } else { 0 };
-    let retry_topic = retry::own_topic(broker, retry_name.clone(), group.retry_queue_nums, sys_flag, false);
+    let retry_topic = own_topic_on_disk(broker, retry_name.clone(), group.retry_queue_nums, sys_flag)?;
     if !perm::is_writable(retry_topic.perm) {
         let remark = format!("the topic[{retry_name}] sending message is forbidden");
         return Err(Refusal::new(response_code::NO_PERMISSION, remark));
@@ -46,6 +47,15 @@ pub(super) fn process(broker: &Arc<Broker>, request: &RemotingCommand) -> Result
     let asked_max = header.max_reconsume_times.filter(|_| request.version >= version::V3_4_9);
     let max_reconsume_times = asked_max.unwrap_or(group.retry_max_times);
     put_back(broker, &header, &retry_name, group.retry_queue_nums, max_reconsume_times)
+}
+
+/// The message is acknowledged with its topic on the disk: after a kill nobody could read it otherwise.
+fn own_topic_on_disk(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32) -> Result<Arc<Topic>, Refusal> {
+    let found = retry::own_topic(broker, name, queue_count, sys_flag, false);
+    if found.is_created() {
+        broker.topics.persist().map_err(|why| Refusal::unwritten(&why))?;
+    }
+    Ok(Arc::clone(found.topic()))
 }
 
 fn put_back(
@@ -62,7 +72,7 @@ fn put_back(
     let is_dead = record.reconsume_times >= max_reconsume_times || header.delay_level < 0;
     let message = if is_dead {
         let dlq_name = topic_names::dlq_topic(&header.group);
-        retry::own_topic(broker, dlq_name.clone(), DLQ_QUEUES, 0, false);
+        own_topic_on_disk(broker, dlq_name.clone(), DLQ_QUEUES, 0)?;
         tracing::info!(group = %header.group, topic = record.topic, offset = header.offset, "a message goes to the dead letters");
         retry::next_try(&record, &dlq_name, 0, 0, broker.store_host())
     } else {

@@ -13,7 +13,7 @@ use super::plan::{self, BrokerPlan};
 use super::stop::Stop;
 use super::{StartError, bind_host, cannot_listen, listen};
 use crate::broker::schedule::parse_levels;
-use crate::broker::{Broker as Services, Location, OpenError, Parts, StopError};
+use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType};
 use crate::processor::BrokerHandler;
 use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
@@ -128,7 +128,7 @@ impl Broker {
 
     /// Once no request runs any more: the store is closed and the tables are written, neither waiting for the other.
     pub(super) async fn close(&self, stop: &mut Stop) {
-        let run = |name, work: fn(&Services) -> Result<(), StopError>| {
+        let run = |name, work: fn(&Services) -> Result<(), WriteError>| {
             let services = Arc::clone(&self.services);
             (name, self.services.runtime.spawn_blocking(name, move || work(&services)))
         };

@@ -339,6 +339,13 @@ impl Client {
         response.header().unwrap()
     }
 
+    /// So many messages, one after the other.
+    pub async fn send_many(&mut self, topic: &str, queue_id: i32, count: usize) {
+        for opaque in self.begin_all((0..count).map(|_| send_request(topic, queue_id, "A", "one of many"))).await {
+            assert_eq!(self.response(opaque).await.code, 0);
+        }
+    }
+
     pub async fn heartbeat(&mut self, heartbeat: &HeartbeatData) -> RemotingCommand {
         let response = self.call_with_body(request_code::HEART_BEAT, fastjson::to_vec(heartbeat)).await;
         assert_eq!(response.code, response_code::SUCCESS, "{:?}", response.remark);

@@ -194,6 +194,7 @@ fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<Repl
     for (queue_id, offset) in &offsets {
         broker.consumer_offsets.assign_reset(group, name, *queue_id, *offset);
     }
+    broker.consumer_offsets.persist().map_err(|why| Refusal::unwritten(&why))?;
     let offset_table = offsets.into_iter().map(|(queue_id, offset)| (queue_of(broker, name, queue_id), offset)).collect();
     Ok(Reply::body(fastjson::to_vec(&ResetOffsetBody { offset_table })))
 }
@@ -280,6 +281,7 @@ pub(in crate::processor) fn clone_offsets(broker: &Broker, request: &RemotingCom
             broker.consumer_offsets.clone_group(source, &header.dest_group, topic);
         }
     }
+    broker.consumer_offsets.persist().map_err(|why| Refusal::unwritten(&why))?;
     Ok(Reply::success())
 }
 

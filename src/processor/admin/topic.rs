@@ -18,10 +18,10 @@ use ferrocket_protocol::header::admin::topic::{
 };
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code};
 
-use crate::broker::Broker;
 use crate::broker::attributes;
 use crate::broker::persist::PersistError;
 use crate::broker::topics::MESSAGE_TYPE;
+use crate::broker::{Broker, WriteError};
 use crate::processor::checks;
 use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::Peer;
@@ -84,8 +84,16 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     }
     checks::require_not_a_system_topic(broker, &header.topic)?;
     checks::require_a_clients_topic(&header.topic)?;
-    broker.delete_topic(&header.topic)?;
-    Ok(answer_announced(broker, peer, request))
+    let deleted = broker.delete_topic(&header.topic);
+    let completion = peer.completion(request);
+    // Whatever could not be written, the topic is gone, and the name servers hear of it.
+    broker.announce_then(move |written| {
+        completion.answer_now(match deleted.and(written.map_err(WriteError::from)) {
+            Ok(()) => RemotingCommand::response(response_code::SUCCESS),
+            Err(error) => Refusal::from(error).into_response(),
+        });
+    });
+    Ok(Reply::Later)
 }
 
 /// The whole table, or a page of it for those who ask with a position.
