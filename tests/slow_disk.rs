@@ -203,6 +203,32 @@ async fn sends_to_a_queue_that_is_being_loaded_keep_their_order() {
     broker.stop().await;
 }
 
+/// After a restart with many queues: one that loads slowly holds up neither the loading of others nor sends to those that are loaded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_being_loaded_holds_up_no_other_queue() {
+    const CAPACITY: usize = 4;
+    let topics = ["Slow", "Other"].map(str::to_owned);
+    let (broker, fs) = restarted(&topics).await;
+    let allow = |sends: usize| broker.broker.config.assume(|config| config.send_thread_pool_queue_capacity = sends as i32);
+    allow(CAPACITY);
+    broker.wait_until(|broker| broker.cold_flow_control.sends_in_flight() == 0).await;
+    let mut client = broker.connect().await;
+    let stall = fs.stall("/consumequeue/Slow");
+    let waiting = client.begin_all((0..CAPACITY).map(|_| send_request("Slow", 0, "A", "x"))).await;
+    is_waited_for(&stall).await;
+    let refused = client.call(send_request("Slow", 0, "A", "one too many")).await;
+    assert_eq!(refused.code, response_code::SYSTEM_BUSY);
+    assert_eq!(client.send("Hot", 0, "A", "loaded").await.queue_offset, 3);
+    allow(CAPACITY + 1);
+    assert_eq!(client.send("Other", 0, "A", "loaded meanwhile").await.queue_offset, 2);
+    drop(stall);
+    for (number, opaque) in waiting.into_iter().enumerate() {
+        let header: SendMessageResponseHeader = client.response(opaque).await.header().unwrap();
+        assert_eq!(header.queue_offset, 2 + number as i64);
+    }
+    broker.stop().await;
+}
+
 /// What an administrator sends in one go takes effect in its order, and he reads what he has written; others do not wait for him.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_of_one_connection_take_effect_in_their_order() {

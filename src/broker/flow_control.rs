@@ -2,8 +2,8 @@
 //! How much may be on its way into the store at once.
 //!
 //! Hardly a send queues here before it is stored, so what is counted are sends that were stored and not yet answered (they wait for
-//! the disk, or for a new topic to be announced), those to a queue that is being loaded, and their bytes. Knows no request and no
-//! answer.
+//! the disk, or for a new topic to be announced), those to a queue that is being loaded, each kind by itself, and their bytes. Knows no
+//! request and no answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -117,6 +117,8 @@ pub struct Broker {
     pub transactions: Arc<Transactions>,
     pub stats: Stats,
     pub flow_control: Arc<FlowControl>,
+    /// Sends to queues that are being loaded: counted by themselves, so that a slow disk refuses no send to the others.
+    pub cold_flow_control: Arc<FlowControl>,
     location: Location,
     address: Arc<ArcSwap<Address>>,
     registration: OnceLock<Arc<Registration>>,
@@ -270,6 +272,7 @@ impl Broker {
             transactions: Arc::new(transactions),
             stats: Stats::default(),
             flow_control: Arc::new(FlowControl::default()),
+            cold_flow_control: Arc::new(FlowControl::default()),
             address: Arc::new(ArcSwap::from_pointee(Address::at(&location, location.port))),
             location,
             registration: OnceLock::new(),

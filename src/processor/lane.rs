@@ -28,7 +28,7 @@ enum Lane {
     Tables,
     /// As `Tables`, for changes that are made in memory and behind everybody's changes under way.
     Changes,
-    /// The pool: it reads the disk.
+    /// The pool: it reads the disk, or makes an answer of a whole table.
     Disk,
     /// The pool, one after the other in the order in which they came: changes that need the disk.
     DiskChanges,
@@ -36,16 +36,12 @@ enum Lane {
 
 fn lane_of(request_code: i32) -> Lane {
     match request_code {
-        code::GET_ALL_TOPIC_CONFIG
-        | code::GET_TOPIC_CONFIG
+        code::GET_TOPIC_CONFIG
         | code::GET_BROKER_CONFIG
         | code::GET_ALL_DELAY_OFFSET
-        | code::GET_ALL_CONSUMER_OFFSET
-        | code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG
         | code::GET_SUBSCRIPTIONGROUP_CONFIG
         | code::GET_CONSUMER_CONNECTION_LIST
         | code::GET_PRODUCER_CONNECTION_LIST
-        | code::GET_ALL_PRODUCER_INFO
         | code::QUERY_TOPIC_CONSUME_BY_WHO
         | code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Lane::Tables,
 
@@ -55,7 +51,11 @@ fn lane_of(request_code: i32) -> Lane {
         | code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
         | code::DELETE_SUBSCRIPTIONGROUP => Lane::Changes,
 
-        code::QUERY_MESSAGE
+        code::GET_ALL_TOPIC_CONFIG
+        | code::GET_ALL_CONSUMER_OFFSET
+        | code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG
+        | code::GET_ALL_PRODUCER_INFO
+        | code::QUERY_MESSAGE
         | code::VIEW_MESSAGE_BY_ID
         | code::GET_TOPIC_STATS_INFO
         | code::GET_BROKER_RUNTIME_INFO
@@ -77,13 +77,17 @@ fn lane_of(request_code: i32) -> Lane {
 #[derive(Debug)]
 pub(super) struct Lanes {
     changes: Line,
-    /// Sends to queues that are not loaded, in their order.
-    cold_sends: Line,
+    /// Sends to queues that are not loaded, in the order of each queue.
+    cold_sends: [Line; COLD_LINES],
 }
+
+/// Cold queues that are loaded side by side. After a restart senders come back to all queues at once; a disk takes a few reads at a time.
+const COLD_LINES: usize = 8;
 
 impl Lanes {
     pub(super) fn new(broker: &Broker) -> Self {
-        Self { changes: Line::new("change", &broker.runtime), cold_sends: Line::new("cold send", &broker.runtime) }
+        let cold_sends = std::array::from_fn(|_| Line::new("cold send", &broker.runtime));
+        Self { changes: Line::new("change", &broker.runtime), cold_sends }
     }
 
     /// Where a request goes that the connection's task does not serve itself.
@@ -111,7 +115,7 @@ impl Lanes {
         let work = work(broker, peer, request);
         match cold {
             Cold::Read => drop(broker.runtime.spawn_blocking("cold read", work)),
-            Cold::Send(put, in_flight) => self.cold_sends.push(peer, move || {
+            Cold::Send(put, in_flight) => self.cold_sends[put.queue_number() as usize % COLD_LINES].push(peer, move || {
                 work();
                 drop((put, in_flight));
             }),

@@ -20,6 +20,7 @@ use super::checks;
 use super::lane::Disk;
 use super::reply::{Cold, Place, Refusal, Reply, SentReply, UniqueKey};
 use super::send_properties::{Seen, bool_text, copy_client_properties, put_pair, put_together, with_stamp};
+use crate::broker::flow_control::FlowControl;
 use crate::broker::topics::{Found, Topic};
 use crate::broker::transaction::half;
 use crate::broker::{Broker, Hosts};
@@ -58,7 +59,11 @@ fn require_room(broker: &Broker, config: &BrokerConfig) -> Result<(), Refusal> {
         let remark = "[REJECTREQUEST]system busy, start flow control for a while";
         return Err(Refusal::new(response_code::SYSTEM_BUSY, remark));
     }
-    if !broker.flow_control.has_room(usize::try_from(config.send_thread_pool_queue_capacity).unwrap_or(0)) {
+    require_room_in(&broker.flow_control, config)
+}
+
+fn require_room_in(flow_control: &FlowControl, config: &BrokerConfig) -> Result<(), Refusal> {
+    if !flow_control.has_room(usize::try_from(config.send_thread_pool_queue_capacity).unwrap_or(0)) {
         let remark = "[OVERLOAD]system busy, start flow control for a while";
         return Err(Refusal::new(response_code::SYSTEM_BUSY, remark));
     }
@@ -307,7 +312,7 @@ impl Send<'_> {
                 let counted = counted_elsewhere.as_ref().unwrap_or(topic);
                 self.settle(put, counted, Sent { queue_id, unique_key, has_new_topic })
             }
-            Err(cold) => Ok(self.leave_to_disk(cold, has_new_topic)),
+            Err(cold) => self.leave_to_disk(cold, has_new_topic),
         }
     }
 
@@ -337,7 +342,7 @@ impl Send<'_> {
         };
         let put = match put {
             Ok(put) => put,
-            Err(cold) => return Ok(self.leave_to_disk(cold, found.is_created())),
+            Err(cold) => return self.leave_to_disk(cold, found.is_created()),
         };
         if put.status == PutMessageStatus::UnknownError {
             // Too long as a whole, or not a batch.
@@ -413,10 +418,12 @@ impl Send<'_> {
     }
 
     /// The queue has to be loaded first: the send is served again when the disk was asked.
-    fn leave_to_disk(&self, cold: ColdPut, has_new_topic: bool) -> Reply {
+    fn leave_to_disk(&self, cold: ColdPut, has_new_topic: bool) -> Result<Reply, Refused> {
         // The next time the topic is there.
         self.announce_if(has_new_topic);
-        Reply::WouldBlock(Cold::Send(cold, self.broker.flow_control.enter(self.request.body.len())))
+        let flow_control = &self.broker.cold_flow_control;
+        require_room_in(flow_control, self.config)?;
+        Ok(Reply::WouldBlock(Cold::Send(cold, flow_control.enter(self.request.body.len()))))
     }
 
     fn announce_if(&self, has_new_topic: bool) {

@@ -348,6 +348,11 @@ impl ColdPut {
         queue.cold_puts.fetch_add(1, Ordering::AcqRel);
         Self { queue }
     }
+
+    /// The same for all puts of a queue; those of other queues need not wait for it.
+    pub fn queue_number(&self) -> u32 {
+        self.queue.number
+    }
 }
 
 impl Drop for ColdPut {
