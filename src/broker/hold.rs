@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pulls that wait for a message: an arrival, or their deadline, runs them once more.
 //!
-//! A waiter lies in its queue's own list; what it does when it is woken is the affair of whoever registered it, so this room
-//! knows neither requests nor connections. One task watches all deadlines; nothing polls.
+//! A waiter lies in its queue's own list, which is there as long as somebody waits or has waited a moment ago; what it does when it is
+//! woken is the affair of whoever registered it, so this room knows neither requests nor connections. One task watches all deadlines,
+//! another wakes crowds piece by piece; nothing polls.
+//!
+//! Arrivals of one queue may be told in another order than that of the queue (`ArrivalListener`). That is no matter here: each is
+//! compared with the offset that a waiter waits for, and none changes what another one is compared with.
 //!
 //! Where it differs from PullRequestHoldService.java: the original looks at every held pull each five seconds, so a pull ends
 //! up to five seconds after its deadline; here it ends at its deadline. A pull whose filter did not want what arrived is run
 //! again five seconds later at the latest, as there, so that its consumer's offset moves on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use foldhash::fast::RandomState;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::filter::Subscription;
+use crate::runtime::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock, fence};
 use crate::runtime::{NameMap, Runtime, SharedClock};
 
 /// No pull is held longer, whatever it asks for: a client that went away without a word must not leave its waiters for good.
@@ -28,12 +32,32 @@ pub const PASSED_OVER_MILLIS_MAX: u64 = 5_000;
 /// Waiters in all queues together. Each connection's share is bounded by its outstanding requests; this bounds the memory
 /// (about 250 bytes each) when all of them wait at once.
 pub const WAITERS_COUNT_MAX: usize = 500_000;
+/// As many waiters in one queue as whoever brings a message looks at himself: a message rarely has more consumers, and these get it at
+/// once. More of them are a crowd; its sender's answer waits for none of it.
+pub const LOOKED_AT_ONCE_MAX: usize = 32;
+/// So many of a crowd are woken together.
+const PIECE_COUNT: usize = 16;
+/// Pieces whose pulls have not run yet. The connections' threads always have something to do, and a request that comes meanwhile
+/// waits for no more than this.
+const PIECES_UNDER_WAY_MAX: usize = 2;
+/// Waiters of a crowd that are looked at under one lock: a sender may wait for it.
+const CROWD_LOOK_COUNT: usize = 256;
+/// Different tags that have arrived for a crowd since it was last looked at. After these they count as whichever tags: a pull that is
+/// run in vain is answered so and asks again.
+const ARRIVED_TAGS_MAX: usize = 64;
+/// A list or table keeps room for this many, and for four times of what is in it.
+const SPARE_ROOM: usize = 64;
 
 /// Who waits.
 pub trait Waits: Send {
-    /// The wait is over. Called under the lock of the queue's list: whoever waited goes on elsewhere.
-    fn wake(self: Box<Self>);
+    /// The wait is over. May be called under the lock of the queue's list: whoever waited goes on elsewhere, and keeps the `piece` until
+    /// that is done.
+    fn wake(self: Box<Self>, piece: Option<Piece>);
 }
+
+/// Part of a crowd: when the last of them is done the next part is woken.
+#[derive(Clone, Debug)]
+pub struct Piece(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
 /// What a pull leaves behind when it waits.
 pub struct Waiter {
@@ -49,28 +73,31 @@ pub struct Waiter {
 #[derive(Debug)]
 pub struct Hold {
     clock: SharedClock,
-    topics: RwLock<NameMap<Arc<TopicHold>>>,
+    /// Only queues that somebody waits on, or did when they were last looked at.
+    topics: RwLock<NameMap<HashMap<i32, Arc<QueueHold>, RandomState>>>,
     waiting: AtomicUsize,
     next_id: AtomicU64,
-    /// Each queue that has waiters is looked at when the first of them may be overdue; by that moment and the queue's number. Waiters
+    /// Each queue in the table is looked at when the first of its waiters may be overdue; by that moment and the queue's number. Waiters
     /// come and go with every message: they are not worth an entry each.
     looks: Mutex<BTreeMap<(u64, u64), Arc<QueueHold>>>,
     /// When the task that watches the deadlines looks again of its own accord; changed under the lock of `looks`.
     watched_until: AtomicU64,
     /// Rung when a deadline before that was added.
     earlier: Notify,
+    /// Queues that have news for their crowds.
+    crowds: Mutex<Vec<Arc<QueueHold>>>,
+    /// Rung when one was added.
+    crowded: Notify,
+    pieces: Arc<Semaphore>,
     /// The broker stops: nobody waits any more.
     stopping: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct TopicHold {
-    queues: RwLock<Vec<Arc<QueueHold>>>,
 }
 
 #[derive(Debug)]
 struct QueueHold {
     number: u64,
+    topic: Arc<str>,
+    queue_id: i32,
     waiting: AtomicUsize,
     waiters: Mutex<Waiters>,
 }
@@ -80,6 +107,36 @@ struct Waiters {
     held: Vec<Held>,
     /// When the queue is looked at; never later than the first deadline. `u64::MAX`: it is not.
     look_nanos: u64,
+    /// Why its crowd is looked at next.
+    news: News,
+    /// The task for crowds knows of it.
+    is_crowd: bool,
+    /// It is in the table no more: whoever comes finds another one.
+    is_gone: bool,
+}
+
+/// Why waiters are looked at.
+#[derive(Debug, Default)]
+struct News {
+    arrived: Vec<Arrived>,
+    /// Deadlines up to this moment have passed.
+    overdue_nanos: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    max_offset: i64,
+    /// `None`: whichever.
+    tags_code: Option<i64>,
+}
+
+/// A crowd that is being looked at, from the last to the first: who comes meanwhile knows the news.
+struct Pass {
+    queue: Arc<QueueHold>,
+    news: News,
+    /// Waiters that were not looked at lie below.
+    below: usize,
+    first_deadline_nanos: u64,
 }
 
 struct Held {
@@ -95,6 +152,46 @@ impl fmt::Debug for Held {
     }
 }
 
+impl Held {
+    /// Whether one of these ends the wait.
+    fn is_wanted(&mut self, arrived: &[Arrived], clock: &SharedClock) -> bool {
+        let from_offset = self.waiter.from_offset;
+        if !self.waiter.wakes_on_arrival {
+            return false;
+        }
+        for Arrived { tags_code, .. } in arrived.iter().filter(|arrived| arrived.max_offset > from_offset) {
+            if tags_code.is_none_or(|code| self.waiter.subscription.matches_tags_code(code)) {
+                return true;
+            }
+            if !self.passed_over {
+                self.passed_over = true;
+                self.deadline_nanos = self.deadline_nanos.min(clock.nanos() + PASSED_OVER_MILLIS_MAX * 1_000_000);
+            }
+        }
+        false
+    }
+}
+
+impl News {
+    fn is_none(&self) -> bool {
+        self.arrived.is_empty() && self.overdue_nanos == 0
+    }
+
+    /// What a tags code has brought is one arrival, whatever the order in which it is told.
+    fn add(&mut self, arrived: Arrived) {
+        let same = |known: &&mut Arrived| known.tags_code.is_none() || known.tags_code == arrived.tags_code;
+        if let Some(known) = self.arrived.iter_mut().find(same) {
+            known.max_offset = known.max_offset.max(arrived.max_offset);
+        } else if self.arrived.len() < ARRIVED_TAGS_MAX {
+            self.arrived.push(arrived);
+        } else {
+            let max_offset = self.arrived.iter().map(|known| known.max_offset).fold(arrived.max_offset, i64::max);
+            self.arrived.clear();
+            self.arrived.push(Arrived { max_offset, tags_code: None });
+        }
+    }
+}
+
 impl Hold {
     pub fn new(clock: SharedClock) -> Self {
         Self {
@@ -105,6 +202,9 @@ impl Hold {
             looks: Mutex::new(BTreeMap::new()),
             watched_until: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
+            crowds: Mutex::new(Vec::new()),
+            crowded: Notify::new(),
+            pieces: Arc::new(Semaphore::new(PIECES_UNDER_WAY_MAX)),
             stopping: AtomicBool::new(false),
         }
     }
@@ -115,27 +215,47 @@ impl Hold {
         if self.waiting.load(Ordering::Relaxed) >= WAITERS_COUNT_MAX {
             return Err(waiter);
         }
-        let queue = self.queue(topic, queue_id);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let timeout_millis = waiter.timeout_millis.clamp(0, HOLD_MILLIS_MAX) as u64;
         let deadline_nanos = self.clock.nanos() + timeout_millis * 1_000_000;
         let from_offset = waiter.from_offset;
         let wakes_on_arrival = waiter.wakes_on_arrival;
-        {
-            let mut waiters = queue.waiters.lock();
-            waiters.held.push(Held { id, deadline_nanos, passed_over: false, waiter });
-            self.count(&queue, 1);
-            self.look_by(deadline_nanos, &queue, &mut waiters);
-        }
+        let held = Held { id, deadline_nanos, passed_over: false, waiter };
+        let queue = self.add(topic, queue_id, held);
         // Pairs with the fence in `arriving`: either that side sees the waiter or this side sees the new maximum. Likewise with `stop`.
         fence(Ordering::SeqCst);
         if self.stopping.load(Ordering::Relaxed) || (wakes_on_arrival && max_offset() > from_offset) {
-            self.wake(&queue, |held| held.id == id);
+            let mut waiters = queue.waiters.lock();
+            // It came a moment ago, so it is one of the last.
+            if let Some(at) = waiters.held.iter().rposition(|held| held.id == id) {
+                let held = waiters.held.remove(at);
+                self.count(&queue, -1);
+                drop(waiters);
+                held.waiter.who.wake(None);
+            }
         }
         Ok(())
     }
 
-    /// A message lies in the queue now, and the queue's maximum offset is `max_offset`.
+    /// Into the queue's list, which is made when it is not there.
+    fn add(&self, topic: &str, queue_id: i32, held: Held) -> Arc<QueueHold> {
+        let deadline_nanos = held.deadline_nanos;
+        loop {
+            let queue = self.find_queue(topic, queue_id).unwrap_or_else(|| self.make_queue(topic, queue_id));
+            let mut waiters = queue.waiters.lock();
+            // It was let go between the look into the table and now.
+            if waiters.is_gone {
+                continue;
+            }
+            waiters.held.push(held);
+            self.count(&queue, 1);
+            self.look_by(deadline_nanos, &queue, &mut waiters);
+            drop(waiters);
+            return queue;
+        }
+    }
+
+    /// A message lies in the queue now; the queue's maximum offset after it was `max_offset`.
     pub fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, tags_code: i64) {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) == 0 {
@@ -145,33 +265,33 @@ impl Hold {
         if queue.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
+        let arrived = Arrived { max_offset, tags_code: Some(tags_code) };
+        let mut waiters = queue.waiters.lock();
+        if waiters.held.len() > LOOKED_AT_ONCE_MAX {
+            waiters.news.add(arrived);
+            self.tell_crowd(&queue, &mut waiters);
+            return;
+        }
         let mut look_nanos = u64::MAX;
-        self.wake(&queue, |held| {
-            if !held.waiter.wakes_on_arrival || max_offset <= held.waiter.from_offset {
-                return false;
-            }
-            if held.waiter.subscription.matches_tags_code(tags_code) {
-                return true;
-            }
-            if !held.passed_over {
-                held.passed_over = true;
-                let sooner = self.clock.nanos() + PASSED_OVER_MILLIS_MAX * 1_000_000;
-                held.deadline_nanos = held.deadline_nanos.min(sooner);
+        self.wake(&queue, &mut waiters, |held| {
+            let is_wanted = held.is_wanted(&[arrived], &self.clock);
+            if held.passed_over {
                 look_nanos = look_nanos.min(held.deadline_nanos);
             }
-            false
+            is_wanted
         });
         if look_nanos < u64::MAX {
-            self.look_by(look_nanos, &queue, &mut queue.waiters.lock());
+            self.look_by(look_nanos, &queue, &mut waiters);
         }
     }
 
     /// The topic is gone: whoever waits for it is told so.
     pub fn forget_topic(&self, topic: &str) {
-        let Some(topic) = self.topics.write().remove(topic) else { return };
-        let queues = topic.queues.read().clone();
-        for queue in queues {
-            self.wake(&queue, |_| true);
+        let queues = self.topics.write().remove(topic);
+        for queue in queues.into_iter().flat_map(HashMap::into_values) {
+            let mut waiters = queue.waiters.lock();
+            waiters.is_gone = true;
+            self.wake(&queue, &mut waiters, |_| true);
         }
     }
 
@@ -180,12 +300,9 @@ impl Hold {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let topics: Vec<_> = self.topics.read().values().cloned().collect();
-        for topic in topics {
-            let queues = topic.queues.read().clone();
-            for queue in queues {
-                self.wake(&queue, |_| true);
-            }
+        let queues: Vec<_> = self.topics.read().values().flat_map(HashMap::values).cloned().collect();
+        for queue in queues {
+            self.wake(&queue, &mut queue.waiters.lock(), |_| true);
         }
     }
 
@@ -193,7 +310,12 @@ impl Hold {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Starts the task that ends waits at their deadlines.
+    /// Queues that are kept.
+    pub fn queue_count(&self) -> usize {
+        self.topics.read().values().map(HashMap::len).sum()
+    }
+
+    /// Starts the tasks that end waits at their deadlines and wake crowds.
     pub fn start(self: &Arc<Self>, runtime: &Runtime) {
         let hold = Arc::clone(self);
         let shutdown = runtime.shutdown().clone();
@@ -202,6 +324,9 @@ impl Hold {
                 hold.end_overdue();
             }
         });
+        let hold = Arc::clone(self);
+        let shutdown = runtime.shutdown().clone();
+        runtime.spawn_essential("pull crowds", async move { shutdown.or(hold.look_after_crowds()).await });
     }
 
     async fn next_deadline(&self) {
@@ -220,6 +345,7 @@ impl Hold {
                         return;
                     }
                     tokio::select! {
+                        biased;
                         () = self.clock.sleep(Duration::from_nanos(nanos - now)) => {}
                         () = self.earlier.notified() => {}
                     }
@@ -239,27 +365,124 @@ impl Hold {
                 }
             };
             let Some((look_nanos, queue)) = due else { return };
-            {
-                let mut waiters = queue.waiters.lock();
-                // Otherwise somebody has asked for an earlier look meanwhile.
-                if waiters.look_nanos == look_nanos {
-                    waiters.look_nanos = u64::MAX;
-                }
-            }
-            self.wake(&queue, |held| held.deadline_nanos <= now);
             let mut waiters = queue.waiters.lock();
-            if let Some(next) = waiters.held.iter().map(|held| held.deadline_nanos).min() {
-                self.look_by(next, &queue, &mut waiters);
+            // Otherwise somebody has asked for an earlier look meanwhile.
+            if waiters.look_nanos == look_nanos {
+                waiters.look_nanos = u64::MAX;
+            }
+            if waiters.held.len() > LOOKED_AT_ONCE_MAX {
+                waiters.news.overdue_nanos = now;
+                self.tell_crowd(&queue, &mut waiters);
+                continue;
+            }
+            self.wake(&queue, &mut waiters, |held| held.deadline_nanos <= now);
+            if let Some(nanos) = waiters.held.iter().map(|held| held.deadline_nanos).min() {
+                self.look_by(nanos, &queue, &mut waiters);
+            }
+            self.looked(&queue, waiters);
+        }
+    }
+
+    /// Everybody in the queue was looked at: the list ends when nobody is left in it.
+    fn looked(&self, queue: &QueueHold, mut waiters: MutexGuard<'_, Waiters>) {
+        if waiters.held.capacity() > SPARE_ROOM.max(4 * waiters.held.len()) {
+            waiters.held.shrink_to(SPARE_ROOM);
+        }
+        if !waiters.held.is_empty() {
+            return;
+        }
+        drop(waiters);
+        let mut topics = self.topics.write();
+        let mut waiters = queue.waiters.lock();
+        if waiters.is_gone || waiters.is_crowd || !waiters.held.is_empty() {
+            return;
+        }
+        let Some(queues) = topics.get_mut(&*queue.topic) else { return };
+        waiters.is_gone = true;
+        if waiters.look_nanos < u64::MAX {
+            self.looks.lock().remove(&(waiters.look_nanos, queue.number));
+        }
+        queues.remove(&queue.queue_id);
+        if queues.capacity() > SPARE_ROOM.max(4 * queues.len()) {
+            queues.shrink_to(SPARE_ROOM);
+        }
+        if queues.is_empty() {
+            topics.remove(&*queue.topic);
+            if topics.capacity() > SPARE_ROOM.max(4 * topics.len()) {
+                topics.shrink_to(SPARE_ROOM);
             }
         }
     }
 
-    /// Takes out the chosen waiters.
-    fn wake(&self, queue: &Arc<QueueHold>, chosen: impl FnMut(&mut Held) -> bool) {
+    fn tell_crowd(&self, queue: &Arc<QueueHold>, waiters: &mut Waiters) {
+        if !std::mem::replace(&mut waiters.is_crowd, true) {
+            self.crowds.lock().push(Arc::clone(queue));
+            self.crowded.notify_one();
+        }
+    }
+
+    async fn look_after_crowds(&self) {
+        let mut passes = VecDeque::new();
+        loop {
+            let came = std::mem::take(&mut *self.crowds.lock());
+            passes.extend(came.into_iter().map(Pass::new));
+            let Some(mut pass) = passes.pop_front() else {
+                self.crowded.notified().await;
+                continue;
+            };
+            // It is never closed.
+            let Ok(permit) = Arc::clone(&self.pieces).acquire_owned().await else { return };
+            if self.look_on(&mut pass, &Piece(Arc::new(permit))) {
+                passes.push_back(pass);
+            }
+        }
+    }
+
+    /// Wakes the next piece of a crowd. Whether there is more to look at.
+    fn look_on(&self, pass: &mut Pass, piece: &Piece) -> bool {
+        let mut woken = Vec::with_capacity(PIECE_COUNT);
+        let queue = Arc::clone(&pass.queue);
         let mut waiters = queue.waiters.lock();
+        // Others take waiters out meanwhile; what was not looked at only moves down.
+        pass.below = pass.below.min(waiters.held.len());
+        for _ in 0..CROWD_LOOK_COUNT {
+            let Some(at) = pass.below.checked_sub(1) else { break };
+            if woken.len() == PIECE_COUNT {
+                break;
+            }
+            pass.below = at;
+            let held = &mut waiters.held[at];
+            if held.is_wanted(&pass.news.arrived, &self.clock) || held.deadline_nanos <= pass.news.overdue_nanos {
+                woken.push(waiters.held.swap_remove(at));
+            } else {
+                pass.first_deadline_nanos = pass.first_deadline_nanos.min(held.deadline_nanos);
+            }
+        }
+        self.count(&queue, -(woken.len() as isize));
+        let mut goes_on = true;
+        if pass.below == 0 {
+            if pass.first_deadline_nanos < u64::MAX {
+                self.look_by(pass.first_deadline_nanos, &queue, &mut waiters);
+            }
+            goes_on = pass.begin(&mut waiters);
+        }
+        if goes_on {
+            drop(waiters);
+        } else {
+            waiters.is_crowd = false;
+            self.looked(&queue, waiters);
+        }
+        for held in woken {
+            held.waiter.who.wake(Some(piece.clone()));
+        }
+        goes_on
+    }
+
+    /// Takes out the chosen waiters.
+    fn wake(&self, queue: &QueueHold, waiters: &mut Waiters, chosen: impl FnMut(&mut Held) -> bool) {
         let mut woken_count = 0;
         for held in waiters.held.extract_if(.., chosen) {
-            held.waiter.who.wake();
+            held.waiter.who.wake(None);
             woken_count += 1;
         }
         self.count(queue, -woken_count);
@@ -291,26 +514,41 @@ impl Hold {
     }
 
     fn find_queue(&self, topic: &str, queue_id: i32) -> Option<Arc<QueueHold>> {
-        let topics = self.topics.read();
-        let queues = topics.get(topic)?.queues.read();
-        queues.get(usize::try_from(queue_id).ok()?).cloned()
+        self.topics.read().get(topic)?.get(&queue_id).cloned()
     }
 
-    /// The queue's list, made when it is not there yet. The caller has checked the queue id against the topic.
-    fn queue(&self, topic: &str, queue_id: i32) -> Arc<QueueHold> {
-        assert!(queue_id >= 0, "the pull's checks let only queues of the topic through");
-        if let Some(queue) = self.find_queue(topic, queue_id) {
-            return queue;
-        }
+    fn make_queue(&self, topic: &str, queue_id: i32) -> Arc<QueueHold> {
         let mut topics = self.topics.write();
-        let topic = topics.entry(Arc::from(topic)).or_default();
-        let mut queues = topic.queues.write();
-        while queues.len() <= queue_id as usize {
-            let waiters = Waiters { held: Vec::new(), look_nanos: u64::MAX };
+        let topic = match topics.get_key_value(topic) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(topic),
+        };
+        let queues = topics.entry(Arc::clone(&topic)).or_default();
+        let made = queues.entry(queue_id).or_insert_with(|| {
             let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-            queues.push(Arc::new(QueueHold { number, waiting: AtomicUsize::new(0), waiters: Mutex::new(waiters) }));
+            let waiters = Waiters { held: Vec::new(), look_nanos: u64::MAX, news: News::default(), is_crowd: false, is_gone: false };
+            Arc::new(QueueHold { number, topic, queue_id, waiting: AtomicUsize::new(0), waiters: Mutex::new(waiters) })
+        });
+        Arc::clone(made)
+    }
+}
+
+impl Pass {
+    fn new(queue: Arc<QueueHold>) -> Self {
+        let mut pass = Self { queue: Arc::clone(&queue), news: News::default(), below: 0, first_deadline_nanos: u64::MAX };
+        pass.begin(&mut queue.waiters.lock());
+        pass
+    }
+
+    /// From the last waiter on, when there is news.
+    fn begin(&mut self, waiters: &mut Waiters) -> bool {
+        if waiters.news.is_none() {
+            return false;
         }
-        Arc::clone(&queues[queue_id as usize])
+        self.news = std::mem::take(&mut waiters.news);
+        self.below = waiters.held.len();
+        self.first_deadline_nanos = u64::MAX;
+        true
     }
 }
 
@@ -339,7 +577,7 @@ mod tests {
     struct Counted(Arc<AtomicUsize>);
 
     impl Waits for Counted {
-        fn wake(self: Box<Self>) {
+        fn wake(self: Box<Self>, _piece: Option<Piece>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -500,5 +738,120 @@ mod tests {
         }
         producer.join().unwrap();
         assert_eq!(hold.waiting_count(), 0);
+    }
+
+    #[test]
+    fn more_than_may_wait_are_given_back() {
+        let (hold, _clock) = hold();
+        let woken = Arc::new(AtomicUsize::new(0));
+        hold.waiting.store(WAITERS_COUNT_MAX - 1, Ordering::SeqCst);
+        held(&hold, waiter(0, "*", 15_000, &woken), 0);
+        assert!(hold.register("T", 1, waiter(0, "*", 15_000, &woken), || 0).is_err());
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (0, WAITERS_COUNT_MAX));
+    }
+
+    #[tokio::test]
+    async fn queues_that_nobody_waits_on_any_more_leave_nothing() {
+        let (hold, clock) = hold();
+        let runtime = Runtime::current(Arc::new(clock.clone()));
+        hold.start(&runtime);
+        let woken = Arc::new(AtomicUsize::new(0));
+        // The numbers and names that a client may choose.
+        for walked in 0..5_000 {
+            let topic = format!("T{}", walked % 500);
+            assert!(hold.register(&topic, i32::MAX - walked, waiter(0, "*", 1_000, &woken), || 0).is_ok());
+        }
+        assert_eq!(hold.queue_count(), 5_000, "what exists, whatever its number");
+        // One of them is woken by a message before its deadline.
+        hold.arriving("T0", i32::MAX, 1, 0);
+        settle(&clock).await;
+        clock.advance(Duration::from_secs(1));
+        settle(&clock).await;
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count(), hold.queue_count()), (5_000, 0, 0));
+        assert!(hold.looks.lock().is_empty() && hold.topics.read().capacity() <= 2 * SPARE_ROOM, "nor room for them");
+        held(&hold, waiter(0, "*", 1_000, &woken), 1);
+        assert_eq!(woken.load(Ordering::SeqCst), 5_001, "and one comes again");
+        assert!(runtime.stop(Duration::from_secs(5)).await);
+    }
+
+    /// A crowd's place in the queue of whoever works for it.
+    struct OfCrowd {
+        woken: Arc<Mutex<Vec<Option<Piece>>>>,
+    }
+
+    impl Waits for OfCrowd {
+        fn wake(self: Box<Self>, piece: Option<Piece>) {
+            self.woken.lock().push(piece);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_woken_piece_by_piece_and_never_by_the_sender() {
+        const COUNT: usize = 1_000;
+        let (hold, clock) = hold();
+        let runtime = Runtime::current(Arc::new(clock.clone()));
+        hold.start(&runtime);
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        for at in 0..COUNT {
+            let who = Box::new(OfCrowd { woken: Arc::clone(&woken) });
+            let tags = if at % 10 == 0 { "A" } else { "*" };
+            let subscription = Arc::new(Subscription::of_tags("T", tags));
+            held(&hold, Waiter { from_offset: 0, subscription, timeout_millis: 15_000, wakes_on_arrival: true, who }, 0);
+        }
+        hold.arriving("T", 1, 1, 66);
+        assert_eq!(woken.lock().len(), 0, "the sender goes on");
+        let mut all = 0;
+        while all < COUNT * 9 / 10 {
+            settle(&clock).await;
+            let piece = std::mem::take(&mut *woken.lock());
+            assert!(!piece.is_empty() && piece.len() <= PIECE_COUNT * PIECES_UNDER_WAY_MAX, "{} at once", piece.len());
+            assert!(piece.iter().all(Option::is_some));
+            all += piece.len();
+        }
+        settle(&clock).await;
+        assert_eq!((woken.lock().len(), hold.waiting_count()), (0, COUNT / 10), "those who want another tag wait on");
+        // The other tag, told after a later message of the first, as it may come from two senders.
+        hold.arriving("T", 1, 3, 66);
+        hold.arriving("T", 1, 2, 65);
+        while hold.waiting_count() > 0 {
+            settle(&clock).await;
+            woken.lock().clear();
+        }
+        // As many deadlines at one moment are a crowd too.
+        for _ in 0..COUNT {
+            let who = Box::new(OfCrowd { woken: Arc::clone(&woken) });
+            let subscription = Arc::new(Subscription::of_tags("T", "*"));
+            held(&hold, Waiter { from_offset: 3, subscription, timeout_millis: 15_000, wakes_on_arrival: true, who }, 3);
+        }
+        settle(&clock).await;
+        clock.advance(Duration::from_secs(15));
+        settle(&clock).await;
+        assert!(woken.lock().len() <= PIECE_COUNT * PIECES_UNDER_WAY_MAX);
+        while hold.waiting_count() > 0 {
+            woken.lock().clear();
+            settle(&clock).await;
+        }
+        woken.lock().clear();
+        settle(&clock).await;
+        assert_eq!(hold.queue_count(), 0);
+        assert!(runtime.stop(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn more_tags_than_are_kept_count_as_whichever() {
+        let (hold, clock) = hold();
+        let runtime = Runtime::current(Arc::new(clock.clone()));
+        hold.start(&runtime);
+        let woken = Arc::new(AtomicUsize::new(0));
+        for _ in 0..=LOOKED_AT_ONCE_MAX {
+            held(&hold, waiter(0, "A", 15_000, &woken), 0);
+        }
+        for at in 0..2 * ARRIVED_TAGS_MAX as i64 {
+            hold.arriving("T", 1, at + 1, 1_000 + at);
+        }
+        assert!(hold.find_queue("T", 1).unwrap().waiters.lock().news.arrived.len() <= ARRIVED_TAGS_MAX);
+        settle(&clock).await;
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (LOOKED_AT_ONCE_MAX + 1, 0));
+        assert!(runtime.stop(Duration::from_secs(5)).await);
     }
 }

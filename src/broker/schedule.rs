@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -156,6 +156,9 @@ impl Schedule {
 
     /// A delayed message lies in the log, due at `due_millis`.
     pub fn arriving(&self, due_millis: i64) {
+        // Pairs with the fence in `round`: that side sees the message, or this side sees that it looks. Which of two that come at the same
+        // time is told first does not matter: each rings for itself.
+        fence(Ordering::SeqCst);
         if due_millis < self.looks_at_millis.load(Ordering::Acquire) {
             self.parker.unpark();
         }
@@ -184,6 +187,7 @@ impl Schedule {
     fn round(&self, store: &MessageStore) -> Duration {
         // From here on a message that is due before the next look rings, whichever queue it enters.
         self.looks_at_millis.store(i64::MAX, Ordering::Release);
+        fence(Ordering::SeqCst);
         let next_millis = self.deliver_due(store);
         self.persist_when_flushed(store);
         let now = self.clock.now_millis();

@@ -18,7 +18,7 @@ use super::reply::{PulledReply, Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::consumer_offsets::{Pulled, TopicOffsets};
 use crate::broker::filter::Subscription;
-use crate::broker::hold::{Waiter, Waits};
+use crate::broker::hold::{Piece, Waiter, Waits};
 use crate::broker::topics::Topic;
 use crate::config::BrokerConfig;
 use crate::remoting::{Completion, Peer, Work};
@@ -80,6 +80,8 @@ struct LatePull {
     /// `Again` once it has waited for a message.
     next_run: Run,
     completion: Completion,
+    /// It was woken with others, and the next of them wait for it.
+    piece: Option<Piece>,
 }
 
 /// What the checks have found.
@@ -125,7 +127,7 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
         later => {
             let completion = peer.completion(request);
             let (code, numbers) = (pull.code, pull.numbers);
-            let late = LatePull { broker: Arc::clone(broker), code, numbers, checked, next_run: Run::First, completion };
+            let late = LatePull { broker: Arc::clone(broker), code, numbers, checked, next_run: Run::First, completion, piece: None };
             Box::new(late).go_on(&config, later);
             Ok(Reply::Later)
         }
@@ -171,13 +173,14 @@ impl LatePull {
         if let Err(waiter) =
             broker.hold.register(&topic.topic_name, queue_id, waiter, || broker.store.max_offset(&topic.topic_name, queue_id))
         {
-            waiter.who.wake();
+            waiter.who.wake(None);
         }
     }
 }
 
 impl Waits for LatePull {
-    fn wake(self: Box<Self>) {
+    fn wake(mut self: Box<Self>, piece: Option<Piece>) {
+        self.piece = piece;
         let peer = Arc::clone(self.completion.peer());
         peer.run_soon(self);
     }
@@ -185,6 +188,7 @@ impl Waits for LatePull {
 
 impl Work for LatePull {
     fn run(mut self: Box<Self>) {
+        let _piece = self.piece.take();
         let names = Arc::clone(&self.checked.offsets);
         let broker = Arc::clone(&self.broker);
         let config = broker.config.load();

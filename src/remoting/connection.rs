@@ -7,22 +7,23 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
+use std::vec;
 
 use bytes::BytesMut;
 use ferrocket_protocol::{RemotingCommand, frame, response_code};
-use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
 use tracing::{debug, error, info, warn};
 
 use super::buffers::{self, Buffers};
-use super::late::{self, Round};
+use super::late::{self, BoxedWork, Round, WORKS_AT_ONCE_MAX};
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
 use super::outbound::Turn;
 use super::peer::Peer;
 use super::replies::Replies;
+use super::socket::OwnedReadHalf;
 use super::turns::Place;
+use crate::runtime::sync::{AtomicU32, Ordering};
 
 /// What is done with the requests of a connection.
 pub trait RequestHandler: Send + Sync + 'static {
@@ -50,6 +51,8 @@ pub(super) struct Connection<H: ?Sized> {
     /// Coarse time, moved by the listener's sweep.
     tick: Arc<AtomicU32>,
     place: Place,
+    /// What is done before the next read.
+    works: vec::IntoIter<BoxedWork>,
     input: BytesMut,
     read_bytes: usize,
     /// Whether frames may be left in `input` because a limit stopped us.
@@ -68,6 +71,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             handler,
             tick,
             place: Place::Outside,
+            works: Vec::new().into_iter(),
             input: BytesMut::new(),
             read_bytes: READ_BYTES_MIN,
             stopped_short: false,
@@ -103,6 +107,14 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
+            for work in self.works.by_ref().take(WORKS_AT_ONCE_MAX) {
+                late::run(&self.peer, work);
+            }
+            if self.works.len() > 0 {
+                self.peer.outbound.flush();
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let (turn, progress) = self.peer.outbound.turn(context);
             self.peer.turns.look(&self.peer, &mut self.place);
             if progress {
@@ -111,7 +123,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             match turn {
                 Turn::Read => {}
                 Turn::Work(works) => {
-                    works.into_iter().for_each(|work| late::run(&self.peer, work));
+                    self.works = works.into_iter();
                     continue;
                 }
                 Turn::ReadLast => {

@@ -2,8 +2,9 @@
 //! Late answers that the requests of one read bring about (arrivals that end held pulls) are made when all of them are handled: one
 //! answer holds everything that came with the read, and one write per peer all its answers.
 //!
-//! A read that brought little does that itself, which is the earliest that the peers can get them. One that brought much leaves it to
-//! the tasks of their connections: until those run more will have come. Knows nothing of what is answered.
+//! A read that brought little does that itself, which is the earliest that the peers can get them, as long as it is not much: its own
+//! answers wait. One that brought much leaves it to the tasks of their connections: until those run more will have come. Knows nothing
+//! of what is answered.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::peer::Peer;
+use crate::runtime::sync::thread_local;
 
 /// What is done late, once.
 pub trait Work: Send {
@@ -28,6 +30,10 @@ pub(super) type BoxedWork = Box<dyn Work>;
 
 /// So many requests in one read, and the machine has more to do than this: a client that sends one after the other never has them.
 const MANY_REQUESTS: usize = 4;
+
+/// So much is done at once before others have their turn: by a read before its own answers leave, by a connection's task before another
+/// task runs. A pull of a small message takes some microseconds.
+pub(super) const WORKS_AT_ONCE_MAX: usize = 32;
 
 /// What one read usually brings about at most; room for more is not kept.
 const SPARE_WORKS_MAX: usize = 64;
@@ -52,46 +58,47 @@ pub struct Round {
 
 impl Round {
     pub fn begin() -> Self {
-        ROUND.with_borrow_mut(|round| round.open = true);
+        ROUND.with(|round| round.borrow_mut().open = true);
         Self { requests: 0 }
     }
 }
 
 impl Drop for Round {
     fn drop(&mut self) {
-        let mut works = ROUND.with_borrow_mut(|round| {
+        let mut works = ROUND.with(|round| {
+            let mut round = round.borrow_mut();
             round.open = false;
             std::mem::take(&mut round.works)
         });
         if works.is_empty() {
             return;
         }
-        if self.requests >= MANY_REQUESTS {
-            for (peer, work) in &mut works {
-                work.take().into_iter().for_each(|work| peer.outbound.push_work(work));
-            }
-        } else {
-            WRITES_AFTER.set(true);
-            for (peer, work) in &mut works {
-                work.take().into_iter().for_each(|work| run(peer, work));
-            }
-            WRITES_AFTER.set(false);
-            for (at, (peer, _)) in works.iter().enumerate() {
-                if !works[..at].iter().any(|(before, _)| Arc::ptr_eq(before, peer)) {
-                    peer.outbound.flush();
-                }
+        let at_once = if self.requests >= MANY_REQUESTS { 0 } else { works.len().min(WORKS_AT_ONCE_MAX) };
+        let (now, later) = works.split_at_mut(at_once);
+        for (peer, work) in later {
+            work.take().into_iter().for_each(|work| peer.outbound.push_work(work));
+        }
+        WRITES_AFTER.with(|after| after.set(true));
+        for (peer, work) in &mut *now {
+            work.take().into_iter().for_each(|work| run(peer, work));
+        }
+        WRITES_AFTER.with(|after| after.set(false));
+        for (at, (peer, _)) in now.iter().enumerate() {
+            if !now[..at].iter().any(|(before, _)| Arc::ptr_eq(before, peer)) {
+                peer.outbound.flush();
             }
         }
         works.clear();
         if works.capacity() <= SPARE_WORKS_MAX {
-            ROUND.with_borrow_mut(|round| round.works = works);
+            ROUND.with(|round| round.borrow_mut().works = works);
         }
     }
 }
 
 /// Does this soon, for its peer: at the end of this thread's round, or on the connection's task.
 pub(super) fn run_soon(peer: Arc<Peer>, work: BoxedWork) {
-    let left = ROUND.with_borrow_mut(|round| {
+    let left = ROUND.with(|round| {
+        let mut round = round.borrow_mut();
         if round.open {
             round.works.push((peer, Some(work)));
             return None;
@@ -112,7 +119,7 @@ pub(super) fn run(peer: &Peer, work: BoxedWork) {
 
 /// Whether what this thread answers is written by it a moment later.
 pub(super) fn writes_after() -> bool {
-    WRITES_AFTER.get()
+    WRITES_AFTER.with(Cell::get)
 }
 
 #[cfg(test)]
@@ -172,6 +179,23 @@ mod tests {
         assert_eq!(peer.outstanding_count(), 1, "the round is over");
         peer.end();
         assert_eq!(peer.outstanding_count(), 0, "what waited when the connection ended is dropped");
+    }
+
+    #[tokio::test]
+    async fn a_small_read_does_not_answer_many_before_its_own_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (_client, (stream, addr)) = (client.unwrap(), server.unwrap());
+        let peer = Arc::new(Peer::new(addr, addr, stream.into_split().1, &Limits::default(), SystemClock::shared()));
+        let mut round = Round::begin();
+        round.requests = 1;
+        for _ in 0..3 * WORKS_AT_ONCE_MAX {
+            let completion = peer.completion(&RemotingCommand::request(11));
+            run_soon(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+        }
+        drop(round);
+        assert_eq!(peer.outstanding_count(), 2 * WORKS_AT_ONCE_MAX);
+        assert_eq!(peer.outbound.take_work().len(), 2 * WORKS_AT_ONCE_MAX, "left to the connections' tasks");
     }
 
     #[tokio::test]

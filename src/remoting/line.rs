@@ -6,13 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use tracing::error;
 
 use super::peer::Peer;
 use crate::runtime::Runtime;
+use crate::runtime::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Its length is bounded by the completions that each connection may have outstanding: whoever pushes holds one.
 pub struct Line {

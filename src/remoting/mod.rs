@@ -14,6 +14,7 @@ mod listener;
 mod outbound;
 mod peer;
 mod replies;
+mod socket;
 mod turns;
 
 pub use client::RemotingClient;

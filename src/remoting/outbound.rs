@@ -5,15 +5,13 @@
 //! lock, so frames never mix. What the socket does not take stays here, and the task writes it when the socket has room.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-
-use parking_lot::Mutex;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::late::BoxedWork;
 use super::limits::Limits;
 use super::replies::Replies;
+use super::socket::OwnedWriteHalf;
+use crate::runtime::sync::{AtomicUsize, Mutex, Ordering};
 
 #[derive(Debug)]
 pub(super) struct Outbound {

@@ -5,13 +5,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ferrocket_protocol::{LanguageCode, RemotingCommand, SerializeType, response_code};
-use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -19,8 +16,10 @@ use super::late::{self, BoxedWork};
 use super::limits::Limits;
 use super::outbound::{Outbound, Urgency};
 use super::replies::Replies;
+use super::socket::OwnedWriteHalf;
 use super::turns::Turns;
 use crate::runtime::SharedClock;
+use crate::runtime::sync::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 
 pub struct Peer {
     id: u64,
@@ -71,7 +70,7 @@ impl Peer {
         limits: &Limits,
         clock: SharedClock,
     ) -> Self {
-        static LAST_ID: AtomicU64 = AtomicU64::new(0);
+        static LAST_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         Self {
             id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             remote_addr,

@@ -9,11 +9,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
 
 use super::peer::Peer;
+use crate::runtime::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Reads that are done in turn after a consumer was behind: more than are done until its next pull is there when nothing but sends
 /// keeps the machine busy, and few enough that one which asks once in a while slows nobody down.
@@ -36,7 +34,8 @@ struct Line {
 
 impl fmt::Debug for Turns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Turns({} waiting)", self.0.line.lock().waiting.len())
+        let line = self.0.line.lock();
+        write!(f, "Turns({} free, {} waiting)", line.free_count, line.waiting.len())
     }
 }
 
@@ -59,7 +58,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    fn new(at_a_time: usize) -> Self {
+    pub fn new(at_a_time: usize) -> Self {
         let line = Line { free_count: at_a_time, waiting: VecDeque::new() };
         Self(Arc::new(Shared { reads_left: AtomicUsize::new(0), line: Mutex::new(line) }))
     }

@@ -10,6 +10,7 @@ mod names;
 mod owner;
 mod seldom;
 mod shutdown;
+pub mod sync;
 
 pub use clock::{BoxFuture, Clock, ManualClock, Parker, SharedClock, SystemClock};
 pub use fatal::or_abort;

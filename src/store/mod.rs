@@ -117,9 +117,10 @@ impl MessageFilter for AllMessages {
     }
 }
 
-/// Told of every message that became readable, in queue order, outside the append lock.
+/// Told of every message once, when it can be read, outside the append lock: of two that threads have put into one queue at the same
+/// time the later one may be told first. Whoever keeps a maximum of what he is told keeps the greater one.
 pub trait ArrivalListener: Send + Sync {
-    /// `max_offset` is the queue's after this message.
+    /// `max_offset` is the queue's after this message; it may be greater by now.
     fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, tags_code: i64, store_time: i64);
 
     /// Runs `answers`, which tells many producers that their messages are on the disk: what goes to one of them may leave together.
