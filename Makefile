@@ -1,6 +1,6 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: test check containers fmt lint unit deny release diff travel crash mixed compat quickstart compat-oracle fuzz bench bench-quick counters counters-write
-test: check counters diff travel crash mixed containers
+.PHONY: test check containers fmt lint unit deny release diff travel crash mixed compat quickstart compat-oracle fuzz bench bench-quick counters counters-write torture-races
+test: check counters torture-races diff travel crash mixed containers
 check: fmt lint unit deny
 containers: compat quickstart
 fmt:    ; cargo fmt --all --check
@@ -11,6 +11,9 @@ release: ; cargo build --locked --release
 # Instructions, allocations and system calls per message against benches/counters.json; `counters-write` keeps a change that is meant.
 counters: ; cargo bench -q --locked --bench counters
 counters-write: ; cargo bench -q --locked --bench counters -- --write
+# The orders in which threads may meet: a model of the programme's own files, and two reactors with real sockets. TORTURE_SECONDS=1800
+# for a long run.
+torture-races: ; cargo run -q --locked -p races -- --seconds $${TORTURE_SECONDS:-60}
 # The plain-socket programs: no Docker; a JVM only where the original itself must run.
 diff:   ; cargo build --locked && cargo run -q --locked -p compat-tests --bin differential
 travel: release ; cargo run -q --locked -p compat-tests --bin travel

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The programme's connections, on sockets of the model.
+
+#![expect(dead_code, unreachable_pub, unused_imports, reason = "the programme uses more of its files than the model does")]
+
+#[path = "../../src/remoting/buffers.rs"]
+mod buffers;
+mod connect;
+#[path = "../../src/remoting/connection.rs"]
+mod connection;
+#[path = "../../src/remoting/late.rs"]
+mod late;
+#[path = "../../src/remoting/limits.rs"]
+mod limits;
+#[path = "../../src/remoting/line.rs"]
+mod line;
+#[path = "../../src/remoting/outbound.rs"]
+mod outbound;
+#[path = "../../src/remoting/peer.rs"]
+mod peer;
+#[path = "../../src/remoting/replies.rs"]
+mod replies;
+mod socket;
+#[path = "../../src/remoting/turns.rs"]
+mod turns;
+
+pub use connect::{Connected, connect, drain, is_drained};
+pub use connection::RequestHandler;
+pub use late::{Round, Work};
+pub use limits::Limits;
+pub use line::Line;
+pub use peer::{CallError, Completion, Peer};
+pub use replies::Replies;
+pub use socket::Client;
+pub use turns::Turns;
