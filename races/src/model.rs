@@ -51,10 +51,11 @@ struct Model {
     run: fn(),
 }
 
-const MODELS: [Model; 6] = [
+const MODELS: [Model; 7] = [
     Model { name: "turns, held pulls and late answers", run: everybody_is_answered },
     Model { name: "clients that go, closes and drains", run: whoever_goes_leaves_nothing },
     Model { name: "peers that read late", run: late_readers_are_answered },
+    Model { name: "limits of one request and one answer", run: paused_ones_go_on },
     Model { name: "arrivals told in another order", run: swapped_arrivals_lose_nobody },
     Model { name: "crowds", run: crowds_are_woken },
     Model { name: "lists that are let go", run: lists_come_and_go },
@@ -284,6 +285,21 @@ fn late_readers_are_answered() {
             })
         })
         .collect();
+    for client in clients {
+        block_on(client).expect("a client panicked");
+    }
+    server.ended(connections);
+}
+
+/// One that waits may not be read, and its answer is more than it may leave unread until it is written.
+fn paused_ones_go_on() {
+    let server = Server::new(Limits { completions: 1, outbound_pause_bytes: 20, ..Limits::default() });
+    let connections: Vec<_> = (0..3).map(|_| server.connect(usize::MAX)).collect();
+    let clients = [
+        spawn(consume(connections[0].client.clone(), None, 4)),
+        spawn(consume(connections[1].client.clone(), None, 4)),
+        spawn(produce(connections[2].client.clone(), 4, 1)),
+    ];
     for client in clients {
         block_on(client).expect("a client panicked");
     }

@@ -40,6 +40,9 @@ const PIECE_COUNT: usize = 16;
 /// Pieces whose pulls have not run yet. The connections' threads always have something to do, and a request that comes meanwhile
 /// waits for no more than this.
 const PIECES_UNDER_WAY_MAX: usize = 2;
+/// A piece whose pulls have not run after this is waited for no longer: a connection that does not come to its work, because its peer
+/// takes no answers, must not keep the others from their messages.
+const PIECE_MILLIS_MAX: u64 = 10;
 /// Waiters of a crowd that are looked at under one lock: a sender may wait for it.
 const CROWD_LOOK_COUNT: usize = 256;
 /// Different tags that have arrived for a crowd since it was last looked at. After these they count as whichever tags: a pull that is
@@ -88,7 +91,6 @@ pub struct Hold {
     crowds: Mutex<Vec<Arc<QueueHold>>>,
     /// Rung when one was added.
     crowded: Notify,
-    pieces: Arc<Semaphore>,
     /// The broker stops: nobody waits any more.
     stopping: AtomicBool,
 }
@@ -204,7 +206,6 @@ impl Hold {
             earlier: Notify::new(),
             crowds: Mutex::new(Vec::new()),
             crowded: Notify::new(),
-            pieces: Arc::new(Semaphore::new(PIECES_UNDER_WAY_MAX)),
             stopping: AtomicBool::new(false),
         }
     }
@@ -423,6 +424,7 @@ impl Hold {
 
     async fn look_after_crowds(&self) {
         let mut passes = VecDeque::new();
+        let mut pieces = Arc::new(Semaphore::new(PIECES_UNDER_WAY_MAX));
         loop {
             let came = std::mem::take(&mut *self.crowds.lock());
             passes.extend(came.into_iter().map(Pass::new));
@@ -430,10 +432,19 @@ impl Hold {
                 self.crowded.notified().await;
                 continue;
             };
-            // It is never closed.
-            let Ok(permit) = Arc::clone(&self.pieces).acquire_owned().await else { return };
-            if self.look_on(&mut pass, &Piece(Arc::new(permit))) {
+            let piece = self.next_piece(&mut pieces).await;
+            if self.look_on(&mut pass, &piece) {
                 passes.push_back(pass);
+            }
+        }
+    }
+
+    async fn next_piece(&self, pieces: &mut Arc<Semaphore>) -> Piece {
+        loop {
+            tokio::select! {
+                biased;
+                Ok(permit) = Arc::clone(pieces).acquire_owned() => return Piece(Arc::new(permit)),
+                () = self.clock.sleep(Duration::from_millis(PIECE_MILLIS_MAX)) => *pieces = Arc::new(Semaphore::new(PIECES_UNDER_WAY_MAX)),
             }
         }
     }
@@ -591,7 +602,7 @@ mod tests {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
-        assert!(clock.waiting_count() <= 1, "one sleeper for all deadlines");
+        assert!(clock.waiting_count() <= 2, "one sleeper for all deadlines, one for a crowd");
     }
 
     #[test]
@@ -800,7 +811,13 @@ mod tests {
         }
         hold.arriving("T", 1, 1, 66);
         assert_eq!(woken.lock().len(), 0, "the sender goes on");
-        let mut all = 0;
+        settle(&clock).await;
+        assert_eq!(woken.lock().len(), PIECE_COUNT * PIECES_UNDER_WAY_MAX);
+        // Nobody comes to his pulls.
+        clock.advance(Duration::from_millis(PIECE_MILLIS_MAX));
+        settle(&clock).await;
+        assert_eq!(woken.lock().len(), 2 * PIECE_COUNT * PIECES_UNDER_WAY_MAX, "the others do not wait for them");
+        let mut all = std::mem::take(&mut *woken.lock()).len();
         while all < COUNT * 9 / 10 {
             settle(&clock).await;
             let piece = std::mem::take(&mut *woken.lock());
