@@ -25,7 +25,7 @@ compat: ; cargo run -q --locked -p compat-tests --bin compat-tests -- --server b
 quickstart: ; cargo run -q --locked -p compat-tests --bin quickstart
 # Everything that is kept of the original, asked anew.
 compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests --bin compat-tests -- --server oracle --fresh
-# Each decoder for a minute; skipped aloud without a nightly toolchain and cargo-fuzz.
+# Each fuzz target (the decoders, and a broker asked with hostile names) for a minute; skipped aloud without a nightly toolchain and cargo-fuzz.
 fuzz:   ; scripts/fuzz.sh
 # Beside the original, into BENCHMARKS.md. Both need a JDK and Maven. quick: the short list against the original's leanest, starts on 1 GB,
 # under ten minutes.
