@@ -102,7 +102,9 @@ fn a_failed_start_is_one_sentence_with_the_remedy() {
         failed_start(folder.path(), &["--namesrv-port", "0", "--set", "bindAddress=127.0.0.1", "--set", &format!("listenPort={port}")]);
     assert_eq!(
         says,
-        format!("cannot listen on 127.0.0.1:{port}: another process listens there; stop it, or choose another port with listenPort")
+        format!(
+            "command line, --set: cannot listen on 127.0.0.1:{port}: another process listens there; stop it, or choose another port with listenPort"
+        )
     );
     let says = failed_start(folder.path(), &["--namesrv-port", &port, "--set", "listenPort=0"]);
     assert!(says.starts_with(&format!("cannot listen on 0.0.0.0:{port}: ")) && says.contains("--namesrv-port"), "{says}");
@@ -114,7 +116,7 @@ fn a_failed_start_is_one_sentence_with_the_remedy() {
     let file = conf("brokerName=a\nfileReservedTime=long\n");
     assert_eq!(
         failed_start(folder.path(), &["broker", "-c", &file]),
-        format!("{file}, line 2: fileReservedTime=long is wrong: it must be a whole number between -2147483648 and 2147483647")
+        format!("{file}, line 2: fileReservedTime=long is wrong: it must be a whole number from 0 to 2147483647")
     );
     let file = conf("aclEnable=true\n");
     assert!(failed_start(folder.path(), &["broker", "-c", &file]).contains(", line 1: aclEnable=true cannot be obeyed: "));
@@ -126,8 +128,69 @@ fn a_failed_start_is_one_sentence_with_the_remedy() {
     assert!(says.starts_with("rocks/config/rdb holds topics, groups and offsets in RocksDB (configManagerVersion=v2)"), "{says}");
 
     let file = write(folder.path().join("file"), "");
-    let says = failed_start(folder.path(), &["--data", &file]);
-    assert!(says.starts_with(&format!("the store in {file} cannot be opened: ")), "{says}");
+    for args in [vec!["--data", &file], vec!["broker", "--data", &file]] {
+        let says = failed_start(folder.path(), &args);
+        assert!(says.starts_with(&format!("the store in {file} cannot be opened: ")), "{says}");
+        assert!(
+            says.ends_with("a file lies where a directory must be: give this broker another directory with --data or storePathRootDir"),
+            "{says}"
+        );
+    }
+}
+
+/// What only the machine can say no to, found after the file was read.
+#[test]
+fn a_late_refusal_names_file_and_line_too_and_nothing_is_called_honoured_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for (text, line, says) in [
+        ("messageDelayLevel=1x\n".to_owned(), 1, "messageDelayLevel=1x is wrong: "),
+        ("brokerName=b\nbrokerIP1=no such name\n".to_owned(), 2, "brokerIP1=no such name is wrong: "),
+        ("listenPort=0\nbindAddress=203.0.113.9\n".to_owned(), 2, "cannot listen on 203.0.113.9:0: "),
+        (format!("bindAddress=127.0.0.1\n\nlistenPort={port}\n"), 3, "cannot listen on 127.0.0.1:"),
+    ] {
+        let conf = write(folder.path().join("broker.conf"), &text);
+        let said = failed_start(folder.path(), &["broker", "-c", &conf]);
+        assert!(said.starts_with(&format!("{conf}, line {line}: {says}")), "{said}");
+    }
+    let conf = write(folder.path().join("broker.conf"), "messageDelayLevel=1x\n");
+    let output = command(folder.path(), &["broker", "-c", &conf]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+}
+
+#[test]
+fn a_log_level_that_is_none_refuses_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let says = failed_start(folder.path(), &with_any_ports(&["--log", "inof"]));
+    assert!(says.starts_with("--log inof is wrong: inof is no level (did you mean info?)"), "{says}");
+    let output = command(folder.path(), &["namesrv", "--set", "listenPort=0"]).env("RUST_LOG", "wran").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("RUST_LOG wran is wrong: wran is no level (did you mean warn?)"));
+}
+
+/// The original passes over keys that it does not know; so do we, but not in silence where one was meant.
+#[tokio::test]
+async fn a_misspelt_key_is_warned_of_in_file_and_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = write(folder.path().join("broker.conf"), "brokerName=m\nlistenPort=0\nflushDiskTyp=SYNC_FLUSH\nours.own.key=1\n");
+    let mut server = Server::start(folder.path(), &["-c", &conf, "--namesrv-port", "0"]);
+    server.line("flushDiskTyp=SYNC_FLUSH    (did you mean flushDiskType?)");
+    let (namesrv, broker) = (server.namesrv(), server.broker("m"));
+    let mut client = Client::connect(broker).await;
+    assert_eq!(client.call_with_body(request_code::UPDATE_BROKER_CONFIG, "lisenPort=1\nother.key=1\n").await.code, response_code::SUCCESS);
+    let mut client = Client::connect(namesrv).await;
+    assert_eq!(client.call_with_body(request_code::UPDATE_NAMESRV_CONFIG, "enableTopicLst=false").await.code, response_code::SUCCESS);
+    drop(client);
+    let (code, said) = server.stop_and_hear("-TERM");
+    assert_eq!(code, Some(0));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[0].contains(&format!("{conf}, line 3: flushDiskTyp is no key of this server")), "{said}");
+    assert!(lines[0].ends_with("did you mean flushDiskType?"), "{said}");
+    for (line, (given, meant)) in lines[1..].iter().zip([("lisenPort", "listenPort"), ("enableTopicLst", "enableTopicList")]) {
+        assert!(line.contains(&format!("did you mean {meant}?")) && line.contains(given), "{said}");
+    }
 }
 
 #[test]
@@ -237,4 +300,12 @@ fn printed_configuration_starts_nothing() {
         assert!(String::from_utf8(output.stdout).unwrap().contains("rocketmqHome=") || args.contains(&"-m"));
     }
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "no directory was made");
+    // Two servers have keys of the same names.
+    let output = command(folder.path(), &["-p"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let (broker, namesrv) = printed.strip_prefix("# broker\n").unwrap().split_once("# name server\n").unwrap();
+    assert!(broker.contains("\nlistenPort=10911\n") && namesrv.contains("\nlistenPort=9876\n"), "{printed}");
+    let output = command(folder.path(), &["broker", "--data", "there", "-m"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("\nstorePathRootDir=there\n") && !printed.contains('#'), "{printed}");
 }

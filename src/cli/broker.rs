@@ -14,6 +14,9 @@ pub(super) struct Broker {
     /// Name servers to register with: 127.0.0.1:9876;192.168.0.1:9876. Also NAMESRV_ADDR.
     #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
     namesrv_addr: Option<String>,
+    /// Directory of the store (storePathRootDir).
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
     /// Print the important keys of the configuration with their values, and exit.
     #[arg(short = 'm', long = "printImportantConfig")]
     print_important: bool,
@@ -26,7 +29,7 @@ impl Broker {
         let wanted = Wanted {
             file: config_file(self.file.as_deref())?,
             namesrv_addr: self.namesrv_addr,
-            data_dir: None,
+            data_dir: self.data,
             namesrv_port: None,
             settings: self.common.settings.clone(),
         };

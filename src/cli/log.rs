@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::did_you_mean;
 use crate::server::StartError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,15 +15,17 @@ pub(super) enum Format {
     Json,
 }
 
+/// The words for a level; a number from 0 (off) to 5 (trace) is one too.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// The part of the log that is ours; others write nothing that is worth a directive of its own.
+const OURS: &str = "ferrocket";
+
 /// Starts logging for the whole process. `filter` goes before RUST_LOG, and that before info.
 pub(super) fn start(format: Format, filter: Option<&str>) -> Result<(), StartError> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        StartError::Sentence(format!("the log filter is wrong: {why}; use a level such as info, or directives as in RUST_LOG"))
-    };
     let filter = match filter {
-        Some(filter) => EnvFilter::try_new(filter).map_err(|error| wrong(&error))?,
+        Some(filter) => checked("--log", filter)?,
         None => match std::env::var("RUST_LOG") {
-            Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter).map_err(|error| wrong(&error))?,
+            Ok(filter) if !filter.trim().is_empty() => checked("RUST_LOG", &filter)?,
             _ => EnvFilter::new("info"),
         },
     };
@@ -32,4 +35,45 @@ pub(super) fn start(format: Format, filter: Option<&str>) -> Result<(), StartErr
         Format::Json => lines.json().flatten_event(true).init(),
     }
     Ok(())
+}
+
+/// A directive that names no level is the name of a part of the programme to the library, and one that is misspelt would silence
+/// all others, warnings too.
+fn checked(source: &str, filter: &str) -> Result<EnvFilter, StartError> {
+    let wrong = |why: String| {
+        let use_this = "use a level (off, error, warn, info, debug or trace), or directives such as info,ferrocket::store=debug";
+        StartError::Sentence(format!("{source} {filter} is wrong: {why}; {use_this}"))
+    };
+    let is_level = |word: &str| LEVELS.contains(&word.to_lowercase().as_str()) || matches!(word.as_bytes(), [b'0'..=b'5']);
+    let is_ours = |word: &str| word.split("::").next() == Some(OURS);
+    let directives: Vec<&str> = filter.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    for word in &directives {
+        if !word.contains(['=', '[']) && !is_level(word) && !is_ours(word) {
+            let meant = did_you_mean(word, LEVELS.into_iter().chain([OURS]));
+            let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean {meant}?)"));
+            return Err(wrong(format!("{word} is no level{meant}")));
+        }
+    }
+    if !directives.iter().any(|directive| is_level(directive) || is_ours(directive.split(['=', '[']).next().unwrap_or_default())) {
+        return Err(wrong("it names nothing that this programme logs".to_owned()));
+    }
+    EnvFilter::try_new(filter).map_err(|error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_would_silence_everything_by_mistake_is_refused() {
+        for good in ["info", "WARN", "off", "3", "info,ferrocket::store=debug", "ferrocket=debug", "ferrocket", "warn,other=trace"] {
+            assert!(checked("--log", good).is_ok(), "{good}");
+        }
+        let why = |filter| checked("--log", filter).unwrap_err().to_string();
+        assert!(why("inof").starts_with("--log inof is wrong: inof is no level (did you mean info?); use a level (off, error"));
+        assert!(why("ferocket").contains("(did you mean ferrocket?)"));
+        for wrong in ["inof=debug", "ferocket::store=debug", "info,inof", "other", "ferrocket=inof", "6", ","] {
+            assert!(checked("RUST_LOG", wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -95,13 +95,14 @@ fn say(text: &str) {
 /// Runs what was planned until a signal ends it; or only prints it.
 fn run(plan: Plan, common: &Common, print_important: bool) -> Result<(), StartError> {
     if common.print_all || print_important {
-        for config in [
-            plan.broker.as_ref().map(|broker| config::printed(&broker.config, print_important)),
-            plan.namesrv.as_ref().map(|namesrv| config::printed(&namesrv.config, print_important)),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        let broker = plan.broker.as_ref().map(|broker| ("broker", config::printed(&broker.config, print_important)));
+        let namesrv = plan.namesrv.as_ref().map(|namesrv| ("name server", config::printed(&namesrv.config, print_important)));
+        // Two servers have keys of the same names: each list says whose it is. One alone is what the original prints.
+        let with_titles = broker.is_some() && namesrv.is_some();
+        for (title, config) in [broker, namesrv].into_iter().flatten() {
+            if with_titles {
+                say(&format!("# {title}"));
+            }
             say(config.trim_end());
         }
         return Ok(());

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
+use tracing::warn;
 
-use super::{BrokerConfig, Keys, NamesrvConfig, Properties, properties};
+use super::{BrokerConfig, Keys, NamesrvConfig, Properties, did_you_mean, properties};
 
 pub type ConfigCell = Cell<BrokerConfig>;
 pub type NamesrvConfigCell = Cell<NamesrvConfig>;
@@ -117,6 +118,8 @@ impl<K: Keys> Cell<K> {
             let wrong = |kind| UpdateError::Wrong { key: entry.key.clone(), value: entry.value.trim().to_owned(), kind };
             if config.set(&entry.key, &entry.value).map_err(wrong)? {
                 changes.push((entry.key.as_str(), entry.value.trim().to_owned()));
+            } else if let Some(meant) = did_you_mean(&entry.key, K::KEYS.iter().map(|key| key.name)) {
+                warn!(key = entry.key, "a command changes a key that nobody knows: did you mean {meant}?");
             }
         }
         if let Some((_, why)) = config.refusal() {
@@ -196,7 +199,7 @@ mod tests {
     fn a_wrong_or_unsafe_value_changes_nothing() {
         let (cell, saved) = backed("");
         let wrong = cell.update(b"fileReservedTime=1\nmaxMessageSize=big", 7).unwrap_err();
-        assert_eq!(wrong.to_string(), "maxMessageSize=big is wrong: it must be a whole number between -2147483648 and 2147483647");
+        assert_eq!(wrong.to_string(), "maxMessageSize=big is wrong: it must be a whole number from 1 to 2147483647");
         assert!(matches!(cell.update(b"brokerRole=SLAVE", 7), Err(UpdateError::Refused(_))));
         assert_eq!(cell.load().file_reserved_time, 72);
         assert_eq!(*saved.lock(), "");
@@ -205,11 +208,11 @@ mod tests {
     #[test]
     fn what_the_start_would_refuse_is_neither_held_nor_saved() {
         let (cell, saved) = backed("");
-        let cell = cell.checked(|_, config| if config.max_message_size > 0 { Ok(()) } else { Err("too small".to_owned()) });
-        assert_eq!(cell.update(b"fileReservedTime=1\nmaxMessageSize=0", 7), Err(UpdateError::Refused("too small".into())));
+        let cell = cell.checked(|_, config| if config.max_message_size > 1 { Ok(()) } else { Err("too small".to_owned()) });
+        assert_eq!(cell.update(b"fileReservedTime=1\nmaxMessageSize=1", 7), Err(UpdateError::Refused("too small".into())));
         assert_eq!((cell.load().file_reserved_time, cell.load().max_message_size), (72, 4_194_304));
         assert_eq!(*saved.lock(), "");
-        assert_eq!(cell.update(b"maxMessageSize=1", 7), Ok(()));
+        assert_eq!(cell.update(b"maxMessageSize=2", 7), Ok(()));
     }
 
     #[test]

@@ -18,8 +18,6 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub name: &'static str,
-    /// What its value must be, as a phrase: `a whole number`.
-    pub kind: &'static str,
     /// What it means; empty where `standing` says all.
     pub doc: &'static str,
     pub standing: Standing,
@@ -73,7 +71,6 @@ macro_rules! config {
         impl $crate::config::Keys for $name {
             const KEYS: &'static [$crate::config::Key] = &[ $( $crate::config::Key {
                 name: $key,
-                kind: <$kind as $crate::config::ConfigValue>::KIND,
                 doc: concat!($($doc),*),
                 standing: $standing,
             } ),+ ];
@@ -81,8 +78,10 @@ macro_rules! config {
             fn set(&mut self, key: &str, text: &str) -> Result<bool, &'static str> {
                 match key {
                     $( $key => {
-                        self.$field = <$kind as $crate::config::ConfigValue>::parse(text)
-                            .ok_or(<$kind as $crate::config::ConfigValue>::KIND)?;
+                        let must = $crate::config::must::must($key);
+                        let kind = must.map_or(<$kind as $crate::config::ConfigValue>::KIND, |must| must.kind);
+                        let parsed = <$kind as $crate::config::ConfigValue>::parse(text);
+                        self.$field = parsed.filter(|_| must.is_none_or(|must| (must.fits)(text.trim()))).ok_or(kind)?;
                         self.given.insert($key);
                     } )+
                     _ => return Ok(false),

@@ -48,3 +48,15 @@ pub fn refuse_tls(mode: &str) -> Option<String> {
     let why = "tls.server.mode=enforcing cannot be obeyed: TLS is not served yet, and clients would be heard in the clear; remove it to run without";
     mode.trim().eq_ignore_ascii_case("enforcing").then(|| why.to_owned())
 }
+
+/// Why a value that only refuses others has no effect itself: the start says so instead of calling it honoured.
+pub(super) fn effect_missing(key: &str, value: &str) -> Option<&'static str> {
+    let value = value.trim();
+    match key {
+        // Every mode but these two is permissive, the default of the original: it hears both kinds of clients.
+        "tls.server.mode" if !value.eq_ignore_ascii_case("disabled") => Some("TLS is not there yet: only clients in the clear are served"),
+        "brokerRole" if value == "SYNC_MASTER" => Some("replication is not there yet: it runs as ASYNC_MASTER"),
+        "inSyncReplicas" if value != "1" => Some("replication is not there yet"),
+        _ => None,
+    }
+}

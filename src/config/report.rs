@@ -1,23 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What became of a file's keys: each is obeyed, accepted without effect, or unknown; a wrong value is a sentence with its line.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Keys, Properties, PropertiesError, Standing, others, refuse};
+use super::{Keys, Properties, PropertiesError, Standing, did_you_mean, others, refuse};
 
 /// One key of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     pub key: String,
     pub value: String,
-    /// `None`: nobody knows the key.
-    pub standing: Option<Standing>,
+    pub became: Became,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    Honoured,
+    /// And why.
+    WithoutEffect(&'static str),
+    /// Nobody knows the key; the known one that is close to it.
+    Unknown(Option<&'static str>),
+}
+
+/// The parts of the table, in its order.
+const TITLES: [&str; 3] = ["honoured:", "accepted without effect:", "unknown, ignored:"];
+
+impl Became {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Honoured => TITLES[0],
+            Self::WithoutEffect(_) => TITLES[1],
+            Self::Unknown(_) => TITLES[2],
+        }
+    }
 }
 
 /// What became of a file's keys; its `Display` is the table that the start prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub given: Vec<Given>,
+    /// Where each key got its value, as the beginning of a sentence about it.
+    places: BTreeMap<String, String>,
 }
 
 /// Why the start cannot go on with this file.
@@ -25,8 +49,8 @@ pub struct Report {
 pub enum Unreadable {
     #[error("{source_name}, {error}")]
     Syntax { source_name: String, error: PropertiesError },
-    #[error("{source_name}, line {line}: {key}={value} is wrong: it must be {kind}")]
-    Value { source_name: String, line: usize, key: String, value: String, kind: &'static str },
+    #[error("{place}{key}={value} is wrong: it must be {kind}")]
+    Value { place: String, key: String, value: String, kind: &'static str },
     #[error("{place}{why}")]
     Refused { place: String, why: String },
 }
@@ -34,51 +58,84 @@ pub enum Unreadable {
 /// Sets `config` from a file's text. `source_name` is how the sentences call the file.
 pub fn read<K: Keys>(config: &mut K, bytes: &[u8], source_name: &str) -> Result<Report, Unreadable> {
     let properties = Properties::parse(bytes).map_err(|error| Unreadable::Syntax { source_name: source_name.to_owned(), error })?;
-    let place = |line: usize| format!("{source_name}, line {line}: ");
     let mut report = Report::default();
     for entry in properties.iter() {
         let (key, value) = (entry.key.as_str(), entry.value.as_str());
-        config.set(key, value).map_err(|kind| Unreadable::Value {
-            source_name: source_name.to_owned(),
-            line: entry.line,
-            key: key.to_owned(),
-            value: value.trim().to_owned(),
-            kind,
-        })?;
+        set(config, &mut report, key, value, format!("{source_name}, line {}: ", entry.line))?;
         if let Some(why) = (key == "tls.server.mode").then(|| refuse::refuse_tls(value)).flatten() {
-            return Err(Unreadable::Refused { place: place(entry.line), why });
+            return Err(Unreadable::Refused { place: report.place(key), why });
         }
-        let standing =
-            K::KEYS.iter().find(|declared| declared.name == key).map(|declared| declared.standing).or_else(|| others::standing(key));
-        report.given.push(Given { key: key.to_owned(), value: value.trim().to_owned(), standing });
+        report.given.push(Given { key: key.to_owned(), value: value.trim().to_owned(), became: became::<K>(key, value) });
     }
-    if let Some((key, why)) = config.refusal() {
-        let place = properties.entry(key).map(|entry| place(entry.line)).unwrap_or_default();
-        return Err(Unreadable::Refused { place, why });
-    }
+    report.refuse(config)?;
     Ok(report)
 }
 
+/// Sets one key of `config`; `place` begins every later sentence about it. False when there is no such key.
+pub fn set<K: Keys>(config: &mut K, report: &mut Report, key: &str, value: &str, place: String) -> Result<bool, Unreadable> {
+    let known = config.set(key, value).map_err(|kind| Unreadable::Value {
+        place: place.clone(),
+        key: key.to_owned(),
+        value: value.trim().to_owned(),
+        kind,
+    })?;
+    report.places.insert(key.to_owned(), place);
+    Ok(known)
+}
+
+fn became<K: Keys>(key: &str, value: &str) -> Became {
+    let declared = K::KEYS.iter().find(|declared| declared.name == key).map(|declared| declared.standing);
+    match declared.or_else(|| others::standing(key)) {
+        Some(Standing::Live | Standing::Restart) => Became::Honoured,
+        Some(Standing::Guarded(_)) => refuse::effect_missing(key, value).map_or(Became::Honoured, Became::WithoutEffect),
+        Some(Standing::Inert(why)) => Became::WithoutEffect(why),
+        None => Became::Unknown(did_you_mean(key, K::KEYS.iter().map(|declared| declared.name))),
+    }
+}
+
 impl Report {
-    fn lines(&self, wanted: impl Fn(&Given) -> Option<String>) -> Vec<String> {
-        self.given.iter().filter_map(|given| wanted(given).map(|line| format!("    {}={}{line}", given.key, given.value))).collect()
+    /// Where a key got its value, as the beginning of a sentence about it; empty for a default.
+    pub fn place(&self, key: &str) -> String {
+        self.places.get(key).cloned().unwrap_or_default()
+    }
+
+    /// The first value that cannot be obeyed safely ends the start.
+    pub fn refuse<K: Keys>(&self, config: &K) -> Result<(), Unreadable> {
+        config.refusal().map_or(Ok(()), |(key, why)| Err(Unreadable::Refused { place: self.place(key), why }))
+    }
+
+    /// Keys that nobody knows, each with the place and the known one that is close to it.
+    pub fn misspelt(&self) -> impl Iterator<Item = (String, &str, &'static str)> {
+        self.given.iter().filter_map(|given| match given.became {
+            Became::Unknown(Some(meant)) => Some((self.place(&given.key), given.key.as_str(), meant)),
+            _ => None,
+        })
+    }
+
+    /// The part of the table that an operator should not miss: what has no effect.
+    pub fn without_honoured(&self) -> Self {
+        let given = self.given.iter().filter(|given| given.became != Became::Honoured).cloned().collect();
+        Self { given, places: BTreeMap::new() }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let honoured = self.lines(|given| match given.standing? {
-            Standing::Live | Standing::Restart | Standing::Guarded(_) => Some(String::new()),
-            Standing::Inert(_) => None,
-        });
-        let inert = self.lines(|given| match given.standing? {
-            Standing::Inert(why) => Some(format!("    ({why})")),
-            _ => None,
-        });
-        let unknown = self.lines(|given| given.standing.is_none().then(String::new));
         let mut first = true;
-        for (title, lines) in [("honoured:", honoured), ("accepted without effect:", inert), ("unknown, ignored:", unknown)] {
-            for line in std::iter::once(format!("  {title}")).chain(lines.iter().cloned()).take_while(|_| !lines.is_empty()) {
+        for title in TITLES {
+            let lines = self.given.iter().filter(|given| given.became.title() == title).map(|given| {
+                let remark = match given.became {
+                    Became::WithoutEffect(why) => format!("    ({why})"),
+                    Became::Unknown(Some(meant)) => format!("    (did you mean {meant}?)"),
+                    Became::Honoured | Became::Unknown(None) => String::new(),
+                };
+                format!("    {}={}{remark}", given.key, given.value)
+            });
+            let mut lines = lines.peekable();
+            if lines.peek().is_none() {
+                continue;
+            }
+            for line in std::iter::once(format!("  {title}")).chain(lines) {
                 if !std::mem::take(&mut first) {
                     writeln!(out)?;
                 }

@@ -9,12 +9,12 @@ use tracing::{info, warn};
 
 use super::files::Fs;
 use super::machine::Machine;
-use super::plan::{self, BrokerPlan};
+use super::plan::BrokerPlan;
 use super::stop::Stop;
-use super::{StartError, bind_host, cannot_listen, listen};
+use super::{Door, StartError, bind_host, cannot_listen, listen};
 use crate::broker::schedule::parse_levels;
 use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError};
-use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType};
+use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType, Report};
 use crate::processor::BrokerHandler;
 use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
 use crate::runtime::Runtime;
@@ -30,6 +30,7 @@ pub(super) struct Broker {
     /// The directory, when there was no store in it before.
     pub begins_in: Option<PathBuf>,
     config: Arc<ConfigCell>,
+    report: Report,
 }
 
 impl Broker {
@@ -44,8 +45,8 @@ impl Broker {
         let root = PathBuf::from(&config.store_path_root_dir);
         refuse_other_formats(fs, &root)?;
         let is_new = config.store_path_commit_log.split(',').all(|dir| fs.is_empty_dir(Path::new(dir.trim())));
-        let location = location(&config, plan.rules, machine)?;
-        let store_config = store_config(&config)?;
+        let location = location(&config, plan.rules, machine).map_err(|error| error.at(&plan.report.place("brokerIP1")))?;
+        let store_config = store_config(&config).map_err(|error| error.at(&plan.report.place("messageDelayLevel")))?;
         let save = fs.saver(&plan.file.path);
         let cell = Arc::new(ConfigCell::backed(config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check));
         let parts = Parts {
@@ -58,7 +59,7 @@ impl Broker {
         };
         let services = Services::open(parts).map_err(|error| StartError::Sentence(open_sentence(&error, &root)))?;
         let handler = Arc::new(BrokerHandler::new(Arc::clone(&services)));
-        Ok(Self { services, handler, listeners: Vec::new(), begins_in: is_new.then_some(root), config: cell })
+        Ok(Self { services, handler, listeners: Vec::new(), begins_in: is_new.then_some(root), config: cell, report: plan.report })
     }
 
     /// Binds the port and the VIP port; requests go to `handler`, which may serve more than the broker's own.
@@ -72,13 +73,12 @@ impl Broker {
             let config = self.config.load();
             (config.bind_address.clone(), config.listen_port as u16, config.server_channel_max_idle_time_seconds)
         };
-        let listener = listen(&bind_address, wanted, "listenPort", idle_seconds, Arc::clone(&handler), connections, runtime).await?;
+        let door = |port, port_key| Door { bind_address: &bind_address, port, port_key, idle_seconds, report: &self.report };
+        let listener = listen(door(wanted, "listenPort"), Arc::clone(&handler), connections, runtime).await?;
         let port = listener.local_addr().port();
         self.listeners.push(listener);
         if let Some(vip_port) = port.checked_sub(VIP_DISTANCE).filter(|vip_port| *vip_port > 0) {
-            match listen(&bind_address, vip_port, "listenPort (the VIP port is two below it)", idle_seconds, handler, connections, runtime)
-                .await
-            {
+            match listen(door(vip_port, "listenPort (the VIP port is two below it)"), handler, connections, runtime).await {
                 Ok(listener) => self.listeners.push(listener),
                 // A port that was chosen by the machine says nothing about its neighbours.
                 Err(error) if wanted == 0 => info!(%error, "no VIP port"),
@@ -157,7 +157,6 @@ fn resolve(host: &str) -> Result<IpAddr, StartError> {
 /// The sentence with which the next start would refuse these values. Asks the machine and its name service, so it may block.
 fn check(now: &BrokerConfig, config: &BrokerConfig) -> Result<(), String> {
     let check_all = || {
-        plan::check_broker(config)?;
         store_config(config)?;
         // What is not changed was good at the start: a name service that fails now is no reason to refuse another key.
         if config.broker_ip1 != now.broker_ip1 {
@@ -165,7 +164,8 @@ fn check(now: &BrokerConfig, config: &BrokerConfig) -> Result<(), String> {
         }
         if config.bind_address != now.bind_address {
             let host = bind_host(&config.bind_address)?;
-            TcpListener::bind((host, 0)).map_err(|error| cannot_listen(SocketAddr::new(host, 0), &error, "listenPort"))?;
+            TcpListener::bind((host, 0))
+                .map_err(|error| cannot_listen(SocketAddr::new(host, 0), &error, "listenPort", &Report::default()))?;
         }
         Ok::<(), StartError>(())
     };
@@ -174,12 +174,10 @@ fn check(now: &BrokerConfig, config: &BrokerConfig) -> Result<(), String> {
 
 /// The store's part of the configuration.
 fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StartError> {
-    let wrong =
-        |key: &str, value: &dyn std::fmt::Display, must: &str| StartError::Sentence(format!("{key}={value} is wrong: it must be {must}"));
-    let positive =
-        |key: &str, value: i32| usize::try_from(value).ok().filter(|value| *value > 0).ok_or_else(|| wrong(key, &value, "above 0"));
-    let count = |key: &str, value: i32| u32::try_from(value).map_err(|_| wrong(key, &value, "0 or more"));
-    let millis = |key: &str, value: i32| u64::try_from(value).map_err(|_| wrong(key, &value, "0 or more"));
+    // `config` has seen to the ranges; a number outside of one is the nearest inside.
+    let positive = |value: i32| value.max(1) as usize;
+    let count = |value: i32| value.max(0) as u32;
+    let millis = |value: i32| value.max(0) as u64;
     // The original keeps these inside a range instead of refusing others.
     let ratio = |value: i32, least: i32, most: i32| value.clamp(least, most) as u32;
     let dirs = |list: &str| list.split(',').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect::<Vec<_>>();
@@ -187,45 +185,38 @@ fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StartError> {
         store_path_root_dir: PathBuf::from(&config.store_path_root_dir),
         store_path_commit_log: dirs(&config.store_path_commit_log),
         read_only_commit_log_store_paths: dirs(&config.read_only_commit_log_store_paths),
-        mapped_file_size_commit_log: positive("mappedFileSizeCommitLog", config.mapped_file_size_commit_log)?,
-        mapped_file_size_consume_queue: positive("mappedFileSizeConsumeQueue", config.mapped_file_size_consume_queue)?,
-        max_hash_slot_num: positive("maxHashSlotNum", config.max_hash_slot_num)? as u32,
-        max_index_num: positive("maxIndexNum", config.max_index_num)? as u32,
+        mapped_file_size_commit_log: positive(config.mapped_file_size_commit_log),
+        mapped_file_size_consume_queue: positive(config.mapped_file_size_consume_queue),
+        max_hash_slot_num: positive(config.max_hash_slot_num) as u32,
+        max_index_num: positive(config.max_index_num) as u32,
         message_index_enable: config.message_index_enable,
         flush_disk_type: match config.flush_disk_type {
             FlushDiskType::AsyncFlush => store::FlushDiskType::Async,
             FlushDiskType::SyncFlush => store::FlushDiskType::Sync,
         },
         check_crc_on_recover: config.check_crc_on_recover,
-        max_message_size: positive("maxMessageSize", config.max_message_size)?,
-        flush_interval_commit_log: millis("flushIntervalCommitLog", config.flush_interval_commit_log)?,
-        flush_commit_log_least_pages: count("flushCommitLogLeastPages", config.flush_commit_log_least_pages)?,
-        flush_commit_log_thorough_interval: millis("flushCommitLogThoroughInterval", config.flush_commit_log_thorough_interval)?,
-        flush_consume_queue_thorough_interval: millis("flushConsumeQueueThoroughInterval", config.flush_consume_queue_thorough_interval)?,
-        sync_flush_timeout: millis("syncFlushTimeout", config.sync_flush_timeout)?,
+        max_message_size: positive(config.max_message_size),
+        flush_interval_commit_log: millis(config.flush_interval_commit_log),
+        flush_commit_log_least_pages: count(config.flush_commit_log_least_pages),
+        flush_commit_log_thorough_interval: millis(config.flush_commit_log_thorough_interval),
+        flush_consume_queue_thorough_interval: millis(config.flush_consume_queue_thorough_interval),
+        sync_flush_timeout: millis(config.sync_flush_timeout),
         delete_when: config.delete_when.clone(),
-        file_reserved_time_hours: millis("fileReservedTime", config.file_reserved_time)?,
-        delete_file_batch_max: positive("deleteFileBatchMax", config.delete_file_batch_max)?,
-        clean_resource_interval: millis("cleanResourceInterval", config.clean_resource_interval)?,
+        file_reserved_time_hours: millis(config.file_reserved_time),
+        delete_file_batch_max: positive(config.delete_file_batch_max),
+        clean_resource_interval: millis(config.clean_resource_interval),
         clean_file_forcibly_enable: config.clean_file_forcibly_enable,
         disk_max_used_space_ratio: ratio(config.disk_max_used_space_ratio, 10, 95),
         disk_space_warning_level_ratio: ratio(config.disk_space_warning_level_ratio, 35, 90),
         disk_space_clean_forcibly_ratio: ratio(config.disk_space_clean_forcibly_ratio, 30, 85),
-        max_transfer_bytes_on_message_in_memory: positive(
-            "maxTransferBytesOnMessageInMemory",
-            config.max_transfer_bytes_on_message_in_memory,
-        )?,
-        max_transfer_count_on_message_in_memory: positive(
-            "maxTransferCountOnMessageInMemory",
-            config.max_transfer_count_on_message_in_memory,
-        )?,
-        max_transfer_bytes_on_message_in_disk: positive("maxTransferBytesOnMessageInDisk", config.max_transfer_bytes_on_message_in_disk)?,
-        max_transfer_count_on_message_in_disk: positive("maxTransferCountOnMessageInDisk", config.max_transfer_count_on_message_in_disk)?,
-        access_message_in_memory_max_ratio: count("accessMessageInMemoryMaxRatio", config.access_message_in_memory_max_ratio)?,
-        max_filter_message_size: positive("maxFilterMessageSize", config.max_filter_message_size)?,
-        max_msgs_num_batch: positive("maxMsgsNumBatch", config.max_msgs_num_batch)?,
-        os_page_cache_busy_timeout_millis: u64::try_from(config.os_page_cache_busy_time_out_mills)
-            .map_err(|_| wrong("osPageCacheBusyTimeOutMills", &config.os_page_cache_busy_time_out_mills, "0 or more"))?,
+        max_transfer_bytes_on_message_in_memory: positive(config.max_transfer_bytes_on_message_in_memory),
+        max_transfer_count_on_message_in_memory: positive(config.max_transfer_count_on_message_in_memory),
+        max_transfer_bytes_on_message_in_disk: positive(config.max_transfer_bytes_on_message_in_disk),
+        max_transfer_count_on_message_in_disk: positive(config.max_transfer_count_on_message_in_disk),
+        access_message_in_memory_max_ratio: count(config.access_message_in_memory_max_ratio),
+        max_filter_message_size: positive(config.max_filter_message_size),
+        max_msgs_num_batch: positive(config.max_msgs_num_batch),
+        os_page_cache_busy_timeout_millis: config.os_page_cache_busy_time_out_mills.max(0) as u64,
         delay_level_millis: parse_levels(&config.message_delay_level)
             .map_err(|error| StartError::Sentence(format!("messageDelayLevel={} is wrong: {error}", config.message_delay_level)))?,
     })
@@ -244,15 +235,34 @@ fn refuse_other_formats(fs: &Fs, root: &Path) -> Result<(), StartError> {
 }
 
 fn open_sentence(error: &OpenError, root: &Path) -> String {
+    use std::io::ErrorKind;
     let root = root.display();
+    let (what, remedy) = match io_error(error).map(std::io::Error::kind) {
+        Some(ErrorKind::PermissionDenied) => ("cannot be written", "give this user the directory, or another storePathRootDir"),
+        Some(ErrorKind::StorageFull) => ("has no room", "make room, or give this broker another storePathRootDir"),
+        // mkdir says "exists" of a file, and "not a directory" of something below one.
+        Some(ErrorKind::AlreadyExists | ErrorKind::NotADirectory) => (
+            "cannot be opened",
+            "a file lies where a directory must be: give this broker another directory with --data or storePathRootDir",
+        ),
+        Some(_) => ("cannot be opened", "mend what is named, or give this broker another storePathRootDir"),
+        // Its own sentence says what to do.
+        None => return format!("the store in {root} cannot be opened: {error}"),
+    };
+    format!("the store in {root} {what}: {error}; {remedy}")
+}
+
+fn io_error(error: &OpenError) -> Option<&std::io::Error> {
+    use crate::broker::persist::PersistError;
+    use crate::broker::schedule::ScheduleError;
+    use crate::broker::transaction::TransactionError;
     match error {
-        OpenError::Store(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!("the store in {root} cannot be written: {error}; give this user the directory, or another storePathRootDir")
-        }
-        OpenError::Store(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
-            format!("the disk of {root} is full: {error}; make room, or give this broker another storePathRootDir")
-        }
-        error => format!("the store in {root} cannot be opened: {error}"),
+        OpenError::Store(StoreError::Io { source, .. })
+        | OpenError::Transaction(TransactionError::Store(StoreError::Io { source, .. }))
+        | OpenError::Persist(PersistError::Io { source, .. })
+        | OpenError::Schedule(ScheduleError::Persist(PersistError::Io { source, .. }))
+        | OpenError::Transaction(TransactionError::Persist(PersistError::Io { source, .. })) => Some(source),
+        _ => None,
     }
 }
 
@@ -293,8 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_cannot_be_is_a_sentence() {
-        assert_eq!(of("mappedFileSizeCommitLog=0").unwrap_err(), "mappedFileSizeCommitLog=0 is wrong: it must be above 0");
+    fn a_delay_level_that_cannot_be_is_a_sentence() {
         assert!(of("messageDelayLevel=1x").unwrap_err().starts_with("messageDelayLevel=1x is wrong: "));
         assert_eq!(BrokerConfig::default().get("maxHashSlotNum").as_deref(), Some("5000000"));
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use files::Fs;
 pub use machine::Machine;
@@ -42,6 +42,13 @@ pub enum StartError {
     Sentence(String),
     #[error(transparent)]
     Configuration(#[from] Unreadable),
+}
+
+impl StartError {
+    /// Begins the sentence with the place of what is wrong, as in "broker.conf, line 3: ".
+    fn at(self, place: &str) -> Self {
+        Self::Sentence(format!("{place}{self}"))
+    }
 }
 
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
@@ -132,7 +139,7 @@ impl Running {
         }
         let registers_here = plan.broker.as_ref().is_some_and(|broker| broker.registers_here);
         if let Some(plan) = plan.broker {
-            say_report(&plan.report, &plan.file.path, say);
+            let (report, file) = (plan.report.clone(), plan.file.path.clone());
             self.is_opening = true;
             // Recovery blocks for as long as the log is long; a signal is heard meanwhile.
             let opening = {
@@ -142,6 +149,8 @@ impl Running {
             let opened = runtime.spawn_blocking("open the broker", opening).join().await;
             self.is_opening = false;
             let broker = opened.unwrap_or_else(|| Err(StartError::Sentence("the broker cannot be opened: see the log".to_owned())))?;
+            // Only now is every value known to be good.
+            say_report(&report, &file, say);
             if let Some(root) = &broker.begins_in {
                 say(&format!("the store in {} is empty: a new one begins", root.display()));
             }
@@ -211,6 +220,9 @@ async fn drain(listeners: &[&Listener], stop: &mut Stop) {
 
 /// The table of a file's keys.
 fn say_report(report: &Report, file: &str, say: &dyn Fn(&str)) {
+    for (place, key, meant) in report.misspelt() {
+        warn!("{place}{key} is no key of this server and has no effect: did you mean {meant}?");
+    }
     if !report.given.is_empty() {
         say(&format!("configuration of {file}:\n{report}"));
     }
@@ -221,34 +233,42 @@ fn bind_host(bind_address: &str) -> Result<IpAddr, StartError> {
     bind_address.parse().map_err(wrong)
 }
 
+/// Where a server listens, and what an operator would change if it cannot.
+struct Door<'a> {
+    bind_address: &'a str,
+    port: u16,
+    port_key: &'a str,
+    idle_seconds: i32,
+    report: &'a Report,
+}
+
 /// Binds, or says in one sentence why not and what to do.
 async fn listen<H: RequestHandler + ?Sized>(
-    bind_address: &str,
-    port: u16,
-    port_key: &str,
-    idle_seconds: i32,
+    door: Door<'_>,
     handler: Arc<H>,
     connections: &ConnectionLimit,
     runtime: &Runtime,
 ) -> Result<Listener, StartError> {
-    let addr = SocketAddr::new(bind_host(bind_address)?, port);
+    let addr = SocketAddr::new(bind_host(door.bind_address)?, door.port);
     // As in the original, 0 or less: however idle, no connection is closed for it.
-    let idle = u64::try_from(idle_seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let idle = u64::try_from(door.idle_seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let default = Limits::default();
     // The sweep is what makes idleness precise.
     let idle_sweep = idle.map_or(default.idle_sweep, |idle| default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
     let limits = Limits { connections: connections.clone(), idle, idle_sweep, ..default };
-    Listener::bind(addr, handler, limits, runtime).await.map_err(|error| cannot_listen(addr, &error, port_key))
+    Listener::bind(addr, handler, limits, runtime).await.map_err(|error| cannot_listen(addr, &error, door.port_key, door.report))
 }
 
-fn cannot_listen(addr: SocketAddr, error: &std::io::Error, port_key: &str) -> StartError {
-    let remedy = match error.kind() {
-        std::io::ErrorKind::AddrInUse => format!("another process listens there; stop it, or choose another port with {port_key}"),
-        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; correct bindAddress".to_owned(),
-        std::io::ErrorKind::PermissionDenied => format!("the port is reserved; choose one above 1023 with {port_key}"),
-        _ => error.to_string(),
+fn cannot_listen(addr: SocketAddr, error: &std::io::Error, port_key: &str, report: &Report) -> StartError {
+    let (key, remedy) = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            ("listenPort", format!("another process listens there; stop it, or choose another port with {port_key}"))
+        }
+        std::io::ErrorKind::AddrNotAvailable => ("bindAddress", "this machine has no such address; correct bindAddress".to_owned()),
+        std::io::ErrorKind::PermissionDenied => ("listenPort", format!("the port is reserved; choose one above 1023 with {port_key}")),
+        _ => ("bindAddress", error.to_string()),
     };
-    StartError::Sentence(format!("cannot listen on {addr}: {remedy}"))
+    StartError::Sentence(format!("cannot listen on {addr}: {remedy}")).at(&report.place(key))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::files::Fs;
-use super::plan::{self, NamesrvPlan};
-use super::{StartError, bind_host, listen, say_report};
-use crate::config::{NamesrvConfig, NamesrvConfigCell};
+use super::plan::NamesrvPlan;
+use super::{Door, StartError, listen, say_report};
+use crate::config::{NamesrvConfigCell, Report};
 use crate::namesrv::{KvConfig, NameServer};
 use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
 use crate::runtime::Runtime;
@@ -17,22 +17,23 @@ pub(super) struct Namesrv {
     bind_address: String,
     wanted_port: u16,
     idle_seconds: i32,
+    report: Report,
 }
 
 impl Namesrv {
     /// Everything but the port.
     pub(super) fn open(plan: NamesrvPlan, fs: &Fs, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
-        say_report(&plan.report, &plan.file.path, say);
         let (bind_address, wanted_port) = (plan.config.bind_address.clone(), plan.config.listen_port as u16);
         let idle_seconds = plan.config.server_channel_max_idle_time_seconds;
         let kv_path = plan.config.kv_config_path.clone();
         let kv_text = fs.read_table(&kv_path)?;
         let kv = KvConfig::load(kv_text.as_deref(), fs.saver(&kv_path))
             .map_err(|why| StartError::Sentence(format!("{kv_path} cannot be read: {why}; repair it, or move it away to begin without")))?;
+        say_report(&plan.report, &plan.file.path, say);
         let save = fs.saver(&plan.file.path);
-        let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check);
+        let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save);
         let server = NameServer::new(Arc::new(config), kv, plan.rules, runtime);
-        Ok(Self { server, listener: None, bind_address, wanted_port, idle_seconds })
+        Ok(Self { server, listener: None, bind_address, wanted_port, idle_seconds, report: plan.report })
     }
 
     /// Binds the port; requests go to `handler`, which may serve more than the name server's own.
@@ -42,16 +43,14 @@ impl Namesrv {
         connections: &ConnectionLimit,
         runtime: &Runtime,
     ) -> Result<u16, StartError> {
-        let listener = listen(
-            &self.bind_address,
-            self.wanted_port,
-            "listenPort (all in one: --namesrv-port)",
-            self.idle_seconds,
-            handler,
-            connections,
-            runtime,
-        )
-        .await?;
+        let door = Door {
+            bind_address: &self.bind_address,
+            port: self.wanted_port,
+            port_key: "listenPort (all in one: --namesrv-port)",
+            idle_seconds: self.idle_seconds,
+            report: &self.report,
+        };
+        let listener = listen(door, handler, connections, runtime).await?;
         let port = listener.local_addr().port();
         self.listener = Some(listener);
         self.server.start();
@@ -67,11 +66,4 @@ impl Namesrv {
         let host = if self.bind_address == "0.0.0.0" { "127.0.0.1" } else { &self.bind_address };
         format!("{host}:{port}")
     }
-}
-
-/// The sentence with which the next start would refuse these values.
-fn check(_now: &NamesrvConfig, config: &NamesrvConfig) -> Result<(), String> {
-    plan::check_namesrv(config).map_err(|error| error.to_string())?;
-    bind_host(&config.bind_address).map_err(|error| error.to_string())?;
-    Ok(())
 }

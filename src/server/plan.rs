@@ -71,6 +71,7 @@ pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -
         None
     } else {
         let mut plan = namesrv_plan(wanted.file.as_ref(), &[], machine)?;
+        // The file is the broker's, whose table names its keys; this port is not that of the file.
         plan.report = Report::default();
         plan.config.listen_port = i32::from(wanted.namesrv_port.unwrap_or(9876));
         if !plan.config.is_given("kvConfigPath") {
@@ -113,23 +114,21 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
     if let Some(file) = &file {
         report = config::read(&mut config, &file.bytes, &file.path)?;
     }
-    set_all(&mut config, &wanted.settings)?;
+    set_all(&mut config, &mut report, &wanted.settings)?;
     if let Some(addr) = &wanted.namesrv_addr {
-        set(&mut config, "namesrvAddr", addr, "-n")?;
+        config::set(&mut config, &mut report, "namesrvAddr", addr, "command line, -n: ".to_owned())?;
+    } else if let Some(addr) = machine.namesrv_addr.as_ref().filter(|_| config.namesrv_addr.is_empty()) {
+        config::set(&mut config, &mut report, "namesrvAddr", addr, "environment, NAMESRV_ADDR: ".to_owned())?;
     }
     if let Some(dir) = &wanted.data_dir {
-        set(&mut config, "storePathRootDir", dir, "--data")?;
+        config::set(&mut config, &mut report, "storePathRootDir", dir, "command line, --data: ".to_owned())?;
     }
-    let refusal = config.refusal();
-    if let Some((_, why)) = refusal {
-        return Err(Unreadable::Refused { place: String::new(), why });
-    }
+    report.refuse(&config)?;
     let or = |value: &mut String, default: &dyn Fn() -> String| {
         if value.is_empty() {
             *value = default();
         }
     };
-    or(&mut config.namesrv_addr, &|| machine.namesrv_addr.clone().unwrap_or_default());
     or(&mut config.rocketmq_home, &|| machine.rocketmq_home.clone().unwrap_or_default());
     or(&mut config.broker_name, &|| machine.host_name.clone());
     or(&mut config.broker_ip1, &|| bracketed(machine));
@@ -143,7 +142,7 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
     or(&mut config.store_path_commit_log, &|| format!("{root}/commitlog"));
     or(&mut config.store_path_epoch_file, &|| format!("{root}/epochFileCheckpoint"));
     or(&mut config.store_path_broker_identity, &|| format!("{root}/brokerIdentity"));
-    let rules = check_broker(&config)?;
+    let rules = rules(&config.advertise)?;
     let file = file.unwrap_or_else(|| {
         let path = match data_dir {
             Some(_) => kept_changes_path(&root),
@@ -174,7 +173,7 @@ fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machin
         report = config::read(&mut config, &file.bytes, &file.path)?;
         config.config_store_path.clone_from(&file.path);
     }
-    set_all(&mut config, settings)?;
+    set_all(&mut config, &mut report, settings)?;
     let home = machine.home.trim_end_matches('/');
     if config.rocketmq_home.is_empty() {
         config.rocketmq_home = machine.rocketmq_home.clone().unwrap_or_default();
@@ -185,7 +184,7 @@ fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machin
     if config.config_store_path.is_empty() {
         config.config_store_path = format!("{home}/namesrv/namesrv.properties");
     }
-    let rules = check_namesrv(&config)?;
+    let rules = rules(&config.advertise)?;
     let file = file.cloned().unwrap_or_else(|| ConfigFile { path: config.config_store_path.clone(), bytes: Vec::new() });
     Ok(NamesrvPlan { config, rules, report, file })
 }
@@ -195,56 +194,23 @@ fn refuse_tls_of_environment(machine: &Machine) -> Result<(), Unreadable> {
     why.map_or(Ok(()), |why| Err(Unreadable::Refused { place: "environment: ".to_owned(), why }))
 }
 
-fn set_all<K: Keys>(config: &mut K, settings: &[String]) -> Result<(), Unreadable> {
+fn set_all<K: Keys>(config: &mut K, report: &mut Report, settings: &[String]) -> Result<(), Unreadable> {
+    let refused = |why: String| Unreadable::Refused { place: "command line: ".to_owned(), why };
     for setting in settings {
-        let (key, value) = setting.split_once('=').ok_or_else(|| Unreadable::Refused {
-            place: "command line: ".to_owned(),
-            why: format!("--set {setting} is wrong: it must be KEY=VALUE"),
-        })?;
-        if !set(config, key.trim(), value, "--set")? {
-            return Err(Unreadable::Refused { place: "command line: ".to_owned(), why: format!("there is no key {key} to set") });
+        let (key, value) = setting.split_once('=').ok_or_else(|| refused(format!("--set {setting} is wrong: it must be KEY=VALUE")))?;
+        let key = key.trim();
+        if !config::set(config, report, key, value, "command line, --set: ".to_owned())? {
+            let meant = config::did_you_mean(key, K::KEYS.iter().map(|declared| declared.name));
+            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+            return Err(refused(format!("there is no key {key} to set{meant}")));
         }
     }
     Ok(())
 }
 
-fn set<K: Keys>(config: &mut K, key: &str, value: &str, flag: &str) -> Result<bool, Unreadable> {
-    config.set(key, value).map_err(|kind| Unreadable::Refused {
-        place: "command line: ".to_owned(),
-        why: format!("{flag} {key}={value} is wrong: it must be {kind}"),
-    })
-}
-
 /// An IPv6 address is written in brackets where a port follows.
 fn bracketed(machine: &Machine) -> String {
     if machine.address.is_ipv6() { format!("[{}]", machine.address) } else { machine.address.to_string() }
-}
-
-/// Values of the right type that no broker can run with; also asked before a change by command is saved.
-pub(super) fn check_broker(config: &BrokerConfig) -> Result<AdvertiseRules, Unreadable> {
-    check_namesrv_addr(&config.namesrv_addr)?;
-    check_port("listenPort", config.listen_port)?;
-    rules(&config.advertise)
-}
-
-/// As `check_broker`, for a name server.
-pub(super) fn check_namesrv(config: &NamesrvConfig) -> Result<AdvertiseRules, Unreadable> {
-    check_port("listenPort", config.listen_port)?;
-    rules(&config.advertise)
-}
-
-fn check_namesrv_addr(addrs: &str) -> Result<(), Unreadable> {
-    let is_addr = |addr: &str| addr.trim().rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if addrs.split(';').filter(|addr| !addr.trim().is_empty()).all(is_addr) {
-        return Ok(());
-    }
-    let why = format!("the name server address {addrs} is wrong: it must be like 127.0.0.1:9876;192.168.0.1:9876");
-    Err(Unreadable::Refused { place: String::new(), why })
-}
-
-fn check_port(key: &str, port: i32) -> Result<(), Unreadable> {
-    let why = format!("{key}={port} is wrong: a port is 0 to 65535");
-    u16::try_from(port).map(|_| ()).map_err(|_| Unreadable::Refused { place: String::new(), why })
 }
 
 fn rules(text: &str) -> Result<AdvertiseRules, Unreadable> {
@@ -352,17 +318,39 @@ mod tests {
     fn a_wrong_value_is_named_with_its_file_and_line() {
         assert_eq!(
             refused("# c\nbrokerName=a\nfileReservedTime = 4h\n"),
-            "broker.conf, line 3: fileReservedTime=4h is wrong: it must be a whole number between -2147483648 and 2147483647"
+            "broker.conf, line 3: fileReservedTime=4h is wrong: it must be a whole number from 0 to 2147483647"
         );
         assert_eq!(refused("a=\\u00"), "broker.conf, line 1: \\u00 is not \\u followed by four hexadecimal digits");
         assert!(refused("flushDiskType=SYNC").contains("it must be SYNC_FLUSH or ASYNC_FLUSH"));
-        assert!(refused("listenPort=70000").contains("listenPort=70000 is wrong"));
+        for wrong in ["70000", "-1", "abc"] {
+            let says = refused(&format!("listenPort={wrong}"));
+            assert_eq!(says, format!("broker.conf, line 1: listenPort={wrong} is wrong: it must be a port: 0 to 65535"));
+        }
+        assert_eq!(
+            refused("\ndeleteWhen=25"),
+            "broker.conf, line 2: deleteWhen=25 is wrong: it must be hours from 00 to 23 with semicolons between, like 04 or 04;16"
+        );
         assert!(refused("namesrvAddr=nowhere").contains("it must be like 127.0.0.1:9876;192.168.0.1:9876"));
-        assert!(refused("advertise=x").contains("x is not NETWORK/BITS=HOST"));
+        assert!(
+            refused("brokerName=b\nmappedFileSizeCommitLog=0").starts_with("broker.conf, line 2: mappedFileSizeCommitLog=0 is wrong: ")
+        );
+        assert!(refused("bindAddress=here").ends_with("bindAddress=here is wrong: it must be an IP address of this machine, like 0.0.0.0"));
+        assert!(refused("advertise=x").starts_with("broker.conf, line 1: advertise=x is wrong: "));
+        let commas = "a:9876,b:9876".to_owned();
+        let from_environment = Machine { namesrv_addr: Some(commas.clone()), ..machine() };
+        let from_flag = Wanted { namesrv_addr: Some(commas), ..Wanted::default() };
+        for (wanted, machine, place) in
+            [(from_flag, machine(), "command line, -n"), (Wanted::default(), from_environment, "environment, NAMESRV_ADDR")]
+        {
+            let says = broker(wanted, &machine).unwrap_err().to_string();
+            let must = "it must be like 127.0.0.1:9876;192.168.0.1:9876, with semicolons between the addresses";
+            assert_eq!(says, format!("{place}: namesrvAddr=a:9876,b:9876 is wrong: {must}"));
+        }
         let set =
             |setting: &str| broker(Wanted { settings: vec![setting.into()], ..Wanted::default() }, &machine()).unwrap_err().to_string();
         assert_eq!(set("nobody=1"), "command line: there is no key nobody to set");
-        assert_eq!(set("traceOn=yes"), "command line: --set traceOn=yes is wrong: it must be true or false");
+        assert_eq!(set("lisenPort=1"), "command line: there is no key lisenPort to set; did you mean listenPort?");
+        assert_eq!(set("traceOn=yes"), "command line, --set: traceOn=yes is wrong: it must be true or false");
     }
 
     /// Values that would lose, duplicate or expose messages.
@@ -388,7 +376,7 @@ mod tests {
         let enforcing = Machine { tls_server_mode: Some("enforcing".into()), ..machine() };
         assert!(broker(Wanted::default(), &enforcing).unwrap_err().to_string().starts_with("environment: tls.server.mode=enforcing"));
         let set = Wanted { settings: vec!["brokerRole=SLAVE".into()], ..Wanted::default() };
-        assert!(broker(set, &machine()).is_err());
+        assert!(broker(set, &machine()).unwrap_err().to_string().starts_with("command line, --set: brokerRole=SLAVE cannot be obeyed"));
         // These are said, and run.
         for text in
             ["brokerRole=SYNC_MASTER", "inSyncReplicas=2", "tls.server.mode=permissive", "aclEnable=false", "nobody=1", "enableLmq=true"]
@@ -399,16 +387,19 @@ mod tests {
 
     #[test]
     fn the_table_tells_what_becomes_of_each_key() {
-        let text =
-            "brokerName=a\nsendMessageThreadPoolNums=4\nnobody=1\ncontrollerStorePath=/x\nmapedFileSizeCommitLog=1\ngrpcServerPort=8081\n";
+        let text = "brokerName=a\nsendMessageThreadPoolNums=4\nnobody=1\ncontrollerStorePath=/x\nmapedFileSizeCommitLog=1\ngrpcServerPort=8081\nflushDiskTyp=1\ntls.server.mode=permissive\n";
         let plan = broker(with(text), &machine()).unwrap().broker.unwrap();
         let expected = "  honoured:\n    brokerName=a\n  accepted without effect:\n\
             \x20   sendMessageThreadPoolNums=4    (requests run where they arrive; there are no thread pools and queues to size)\n\
             \x20   controllerStorePath=/x    (it belongs to the controller, which is not there yet)\n\
             \x20   mapedFileSizeCommitLog=1    (the spelling up to 4.5.1; the original ignores it since, use mappedFileSize...)\n\
             \x20   grpcServerPort=8081    (it belongs to the proxy, which is not there yet)\n\
-            \x20 unknown, ignored:\n    nobody=1";
+            \x20   tls.server.mode=permissive    (TLS is not there yet: only clients in the clear are served)\n\
+            \x20 unknown, ignored:\n    nobody=1\n    flushDiskTyp=1    (did you mean flushDiskType?)";
         assert_eq!(plan.report.to_string(), expected);
+        let misspelt: Vec<_> = plan.report.misspelt().collect();
+        assert_eq!(misspelt, [("broker.conf, line 7: ".to_owned(), "flushDiskTyp", "flushDiskType")]);
+        assert!(!plan.report.without_honoured().to_string().contains("brokerName"));
     }
 
     #[test]
