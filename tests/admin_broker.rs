@@ -6,10 +6,12 @@
 mod support;
 
 use bytes::Bytes;
+use ferrocket::server::health;
+use ferrocket::store::{MemoryFs, Operation};
 use ferrocket_protocol::body::kv::KvTable;
 use ferrocket_protocol::header::admin::broker::GetBrokerConfigResponseHeader;
 use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
-use support::{TestBroker, remark};
+use support::{Setup, TestBroker, remark, send_request};
 
 fn update(text: &'static str) -> RemotingCommand {
     RemotingCommand::request(request_code::UPDATE_BROKER_CONFIG).with_body(Bytes::from_static(text.as_bytes()))
@@ -139,4 +141,38 @@ async fn a_code_that_nobody_serves_is_answered_in_the_originals_words() {
         assert_eq!(answer.code, response_code::REQUEST_CODE_NOT_SUPPORTED);
         assert_eq!(remark(&answer), format!(" request type {code} not supported"));
     }
+}
+
+/// What `ferrocket health --broker` says of it, on a thread of its own: it blocks.
+async fn health_of(broker: &TestBroker) -> Result<String, String> {
+    let addr = broker.addr.to_string();
+    let asked = broker.runtime.spawn_blocking("health", move || health::ask(None, Some(&addr)));
+    asked.join().await.unwrap().map_err(|error| error.to_string())
+}
+
+/// A broker that answers and takes nothing must not be called healthy: nobody would look.
+#[tokio::test]
+async fn a_broker_that_takes_no_messages_is_not_healthy() {
+    let fs = MemoryFs::new();
+    let broker = Setup::new().sync_flush().on(&fs).start().await;
+    let mut client = broker.connect().await;
+    assert_eq!(client.call(send_request("T", 0, "", "x")).await.code, response_code::SUCCESS);
+    assert_eq!(health_of(&broker).await.unwrap(), format!("broker broker-a at {} serves", broker.addr));
+    assert_eq!(client.call(update("brokerPermission=4\n")).await.code, response_code::SUCCESS);
+    let says = health_of(&broker).await.unwrap();
+    assert!(says.ends_with("serves, but brokerPermission keeps messages away"), "{says}");
+
+    fs.set_disk_bytes(fs.used_bytes() * 100 / 95);
+    broker.broker.store.clean();
+    let says = health_of(&broker).await.unwrap_err();
+    assert_eq!(says, format!("the broker at {} does not serve: it takes no messages: its disk is full", broker.addr));
+    fs.heal();
+    fs.set_disk_bytes(1 << 40);
+    broker.broker.store.clean();
+    assert!(health_of(&broker).await.is_ok());
+
+    fs.fail(Operation::SyncData, "commitlog", std::io::ErrorKind::Other, usize::MAX);
+    assert_ne!(client.call(send_request("T", 0, "", "x")).await.code, response_code::SUCCESS);
+    let says = health_of(&broker).await.unwrap_err();
+    assert!(says.contains("it takes no messages: a write or sync of its data failed"), "{says}");
 }

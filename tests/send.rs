@@ -418,7 +418,7 @@ async fn timers_are_refused_as_a_broker_without_them_does() {
     let broker = TestBroker::start().await;
     broker.create_topic("orders", 1);
     let mut client = broker.connect().await;
-    let timer = "accurate timer message is not enabled, timerWheelEnable is false";
+    let timer = "accurate timer message is not served yet, though timerWheelEnable is true";
     assert_refused(
         &mut client,
         vec![

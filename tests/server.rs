@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use ferrocket_protocol::body::{ClusterInfo, TopicRouteData};
-use ferrocket_protocol::header::{GetRouteInfoRequestHeader, PutKvConfigRequestHeader};
+use ferrocket_protocol::header::{GetRouteInfoRequestHeader, PutKvConfigRequestHeader, ResetOffsetRequestHeader};
 use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
 use support::process::{Server, command, failed_start, with_any_ports, write};
 use support::{Client, send_request};
@@ -225,7 +225,15 @@ fn health_says_whether_anybody_serves() {
     let (namesrv, broker) = (server.namesrv().to_string(), server.broker("h").to_string());
     let output = command(folder.path(), &["health", "--namesrv", &namesrv, "--broker", &broker]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!((output.status.code(), said), (Some(0), format!("name server at {namesrv} serves, broker at {broker} serves\n")));
+    assert_eq!((output.status.code(), said), (Some(0), format!("name server at {namesrv} serves, broker h at {broker} serves\n")));
+    assert_eq!(server.stop("-TERM"), Some(0));
+    // A name server alone is no broker, nor the other way round.
+    let mut server = Server::start(folder.path(), &["namesrv", "--set", "listenPort=0"]);
+    let alone = server.namesrv().to_string();
+    assert_eq!(
+        failed_start(folder.path(), &["health", "--broker", &alone]),
+        format!("the broker at {alone} does not serve: it is no broker")
+    );
     assert_eq!(server.stop("-TERM"), Some(0));
     assert_eq!(failed_start(folder.path(), &["health", "--broker", &broker]), format!("no broker listens on {broker}"));
     // Something that accepts and never answers is not healthy.
@@ -234,6 +242,64 @@ fn health_says_whether_anybody_serves() {
     assert!(
         failed_start(folder.path(), &["health", "--namesrv", &addr]).starts_with(&format!("the name server at {addr} does not serve: "))
     );
+}
+
+/// A client whose feature is not served is refused, and an operator sees in the log why it does not work: once, whatever it tries.
+#[tokio::test]
+async fn a_client_whose_feature_is_not_served_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &with_any_ports(&["--set", "brokerName=u"]));
+    let (namesrv, broker) = (server.namesrv(), server.broker("u"));
+    for _ in 0..3 {
+        let mut client = Client::connect(broker).await;
+        for code in [request_code::POP_MESSAGE, request_code::QUERY_ASSIGNMENT, request_code::SEND_REPLY_MESSAGE_V2, 27] {
+            assert_eq!(client.call(RemotingCommand::request(code)).await.code, response_code::REQUEST_CODE_NOT_SUPPORTED);
+        }
+        let mut timed = support::send_header("T", 0, &[("TIMER_DELAY_SEC", "5")]);
+        timed.default_topic = "TBW102".into();
+        let answer = client.call(RemotingCommand::request_with(request_code::SEND_MESSAGE, &timed).with_body("x")).await;
+        let why = "accurate timer message is not served yet, though timerWheelEnable is true";
+        assert_eq!((answer.code, support::remark(&answer)), (response_code::SYSTEM_ERROR, why));
+        for port in [namesrv, broker] {
+            for hello in [&[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0][..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+                let mut stream = tokio::net::TcpStream::connect(port).await.unwrap();
+                tokio::io::AsyncWriteExt::write_all(&mut stream, hello).await.unwrap();
+                let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
+            }
+        }
+    }
+    let (code, said) = server.stop_and_hear("-TERM");
+    assert_eq!(code, Some(0));
+    for feature in ["POP consumption", "request-reply", "timed messages", "TLS", "gRPC"] {
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains(&format!("a client asks for {feature}, "))).collect();
+        assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("127.0.0.1:"), "{feature}: {said}");
+    }
+    assert_eq!(said.lines().count(), 5, "{said}");
+}
+
+/// The log spoke of an offset that is not there, and named the same number twice.
+#[tokio::test]
+async fn a_reset_offset_is_not_called_a_missing_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &with_any_ports(&["--set", "brokerName=r", "--log", "info"]));
+    server.namesrv();
+    let mut client = Client::connect(server.broker("r")).await;
+    client.call(send_request("T", 0, "", "x")).await;
+    client.consume("G", "c@1", &[("T", "*")]).await;
+    let mut reset = ResetOffsetRequestHeader { topic: "T".into(), group: "G".into(), ..Default::default() };
+    (reset.queue_id, reset.offset) = (0, Some(1));
+    assert_eq!(client.call_with(request_code::INVOKE_BROKER_TO_RESET_OFFSET, &reset).await.code, response_code::SUCCESS);
+    let answer = client.call(support::pull_request(&support::pull_header("G", "T", 0, 1))).await;
+    assert_eq!(answer.code, response_code::PULL_OFFSET_MOVED);
+    let answer = client.call(support::pull_request(&support::pull_header("G", "T", 0, 9))).await;
+    assert_eq!(answer.code, response_code::PULL_OFFSET_MOVED);
+    drop(client);
+    let (code, said) = server.stop_and_hear("-TERM");
+    assert_eq!(code, Some(0));
+    let resets: Vec<&str> = said.lines().filter(|line| line.contains("a consumer is told of its reset offset")).collect();
+    assert!(resets.len() == 1 && resets[0].contains("reset_to=1"), "{said}");
+    let missing: Vec<&str> = said.lines().filter(|line| line.contains("an offset that is not there")).collect();
+    assert!(missing.len() == 1 && missing[0].contains("asked=9"), "{said}");
 }
 
 #[test]
@@ -289,6 +355,52 @@ async fn idle_connections_leave_descriptors_to_the_store() {
     assert!(files < OPEN_FILES as usize, "{files}: there is one left when it is needed");
     drop((idle, client));
     assert_eq!(server.stop("-TERM"), Some(0));
+}
+
+/// What a person on a terminal reads: the original's lines, then five of ours; and no more of it unless asked for.
+#[tokio::test]
+async fn a_terminal_shows_what_a_person_needs_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = write(folder.path().join("broker.conf"), "brokerName=t\nlistenPort=0\nnobody=1\n");
+    let args = ["-c", &conf, "--namesrv-port", "0"];
+    let mut server = Server::start_on_a_terminal(folder.path(), &args);
+    let last = server.line("stop        ");
+    let pid = server.child.id();
+    assert_eq!(last, format!("stop        Ctrl-C, or kill {pid}"));
+    let lines = server.lines.clone();
+    let boot = lines.iter().position(|line| line.starts_with("The broker[t, ")).unwrap();
+    assert!(lines[boot - 1].starts_with("The Name Server boot success."), "{lines:?}");
+    let said: Vec<&str> = lines[boot + 1..].iter().map(String::as_str).collect();
+    assert_eq!(said.len(), 5, "{lines:?}");
+    assert_eq!(said[0], "serving     name server and broker t");
+    assert!(said[1].starts_with("clients     127.0.0.1:") && said[1].contains("they are told of the broker at port "), "{lines:?}");
+    assert_eq!(said[2], format!("data        {}", folder.path().join("ferrocket-data").display()));
+    assert!(said[3].starts_with("an ack      the message outlives this process; a power cut may take the last 500 ms"), "{lines:?}");
+    assert!(lines[..boot].iter().any(|line| line.contains("nobody=1")), "what has no effect is said: {lines:?}");
+    let is_quiet = |line: &String| !line.contains("differs from the original") && !line.contains("brokerName=t");
+    assert!(lines.iter().all(is_quiet), "{lines:?}");
+    assert_eq!(server.stop("-TERM"), Some(0));
+
+    let mut server = Server::start_on_a_terminal(folder.path(), &["-v", "-c", &conf, "--namesrv-port", "0"]);
+    server.line("stop        ");
+    let said = server.lines.join("\n");
+    assert!(said.contains("differs from the original: storePathRootDir=") && said.contains("honoured:\n    brokerName=t"), "{said}");
+    assert_eq!(server.stop("-TERM"), Some(0));
+}
+
+#[test]
+fn a_name_server_that_was_never_reached_is_named_after_the_boot_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let mut server = Server::start(folder.path(), &["broker", "--set", "listenPort=0", "-n", &addr]);
+    assert!(server.line("boot success.").ends_with(&format!("and name server is {addr}")));
+    let next = server.line("");
+    assert_eq!(next, format!("not reached yet, and tried again: the name server {addr}; clients do not find this broker there"));
+    let (code, warned) = server.stop_and_hear("-TERM");
+    assert_eq!(code, Some(0));
+    assert!(warned.contains("could not register; trying again"), "{warned}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ mod replies;
 mod socket;
 #[path = "../../src/remoting/turns.rs"]
 mod turns;
+#[path = "../../src/remoting/unserved.rs"]
+mod unserved;
 
 pub use connect::{Connected, connect, drain, is_drained};
 pub use connection::RequestHandler;

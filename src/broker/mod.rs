@@ -21,6 +21,7 @@ pub mod stats;
 pub mod to_client;
 pub mod topics;
 pub mod transaction;
+pub mod unserved;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -315,6 +316,11 @@ impl Broker {
         let period = Duration::from_millis(self.config.load().register_name_server_period.max(0) as u64);
         let registration = Registration::start(name_servers, source, period, &self.runtime);
         assert!(self.registration.set(registration).is_ok(), "a broker is started once");
+    }
+
+    /// Name servers that do not know of this broker.
+    pub fn unreached_name_servers(&self) -> Vec<String> {
+        self.registration.get().map(|registration| registration.unreached()).unwrap_or_default()
     }
 
     /// Tells the name servers that this broker leaves.

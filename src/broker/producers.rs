@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who produces: per group its connections, from heartbeats; checks of transactions and replies look for them here.
+//! Who produces: per group its connections, from heartbeats; checks of transactions look for them here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +24,6 @@ pub struct Producers {
 #[derive(Debug, Default)]
 struct Table {
     groups: HashMap<Arc<str>, BTreeMap<u64, Producer>>,
-    peer_of_client: HashMap<Arc<str>, Arc<Peer>>,
     groups_of_peer: HashMap<u64, HashSet<Arc<str>>>,
 }
 
@@ -53,7 +52,6 @@ impl Producers {
         let group: Arc<str> = Arc::from(group);
         let producer = Producer { client: client.clone(), heard_millis: now };
         table.groups.entry(Arc::clone(&group)).or_default().insert(client.peer.id(), producer);
-        table.peer_of_client.insert(Arc::clone(&client.client_id), Arc::clone(&client.peer));
         table.groups_of_peer.entry(client.peer.id()).or_default().insert(group);
     }
 
@@ -93,11 +91,6 @@ impl Producers {
         table.groups.iter().map(|(group, members)| (group.to_string(), members.values().cloned().collect())).collect()
     }
 
-    /// The connection over which a client hears replies to its requests.
-    pub fn find_peer(&self, client_id: &str) -> Option<Arc<Peer>> {
-        self.table.read().peer_of_client.get(client_id).cloned()
-    }
-
     /// A connection of the group that can be asked something, in turn.
     pub fn available_peer(&self, group: &str) -> Option<Arc<Peer>> {
         let table = self.table.read();
@@ -118,13 +111,7 @@ impl Table {
         }
         let Some(members) = self.groups.get_mut(group_name) else { return };
         if let Some(producer) = members.remove(&peer_id) {
-            let client_id = &producer.client.client_id;
-            tracing::info!(group = group_name, %client_id, "a producer left");
-            // Another group of the same client still hears its replies over this connection.
-            let is_last_group = !self.groups_of_peer.contains_key(&peer_id);
-            if is_last_group && self.peer_of_client.get(client_id).is_some_and(|peer| peer.id() == peer_id) {
-                self.peer_of_client.remove(client_id);
-            }
+            tracing::info!(group = group_name, client_id = %producer.client.client_id, "a producer left");
         }
         if members.is_empty() {
             self.groups.remove(group_name);

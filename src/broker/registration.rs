@@ -5,7 +5,7 @@
 //! from the newest table: a name server can never keep an older table than the one it was told last.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ struct NameServer {
     changed: Notify,
     /// The announcement up to which this name server was told, or could not be.
     done: watch::Sender<u64>,
+    /// The last attempt to tell it was taken.
+    reached: AtomicBool,
 }
 
 /// What one name server holds of us.
@@ -90,7 +92,12 @@ impl Registration {
         let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
             name_servers: name_servers
                 .iter()
-                .map(|addr| NameServer { addr: addr.clone(), changed: Notify::new(), done: watch::Sender::new(0) })
+                .map(|addr| NameServer {
+                    addr: addr.clone(),
+                    changed: Notify::new(),
+                    done: watch::Sender::new(0),
+                    reached: AtomicBool::new(false),
+                })
                 .collect(),
             announced: AtomicU64::new(1),
             source,
@@ -120,6 +127,12 @@ impl Registration {
             // The sender lives in `self`.
             let _ = done.wait_for(|done| *done >= mine).await;
         }
+    }
+
+    /// Those that could not be told the last time.
+    pub fn unreached(&self) -> Vec<String> {
+        let unreached = self.0.name_servers.iter().filter(|name_server| !name_server.reached.load(Ordering::Acquire));
+        unreached.map(|name_server| name_server.addr.clone()).collect()
     }
 
     /// Leaves every name server, all at the same time. Nothing is announced after it.
@@ -166,6 +179,7 @@ impl Shared {
         while !self.leaving.has_begun() {
             let announced = self.announced.load(Ordering::Acquire);
             let Some(result) = self.leaving.or(self.tell(addr, &mut held, periodic)).await else { break };
+            name_server.reached.store(result.is_ok(), Ordering::Release);
             name_server.done.send_replace(announced);
             let pause = match result {
                 Ok(()) => {

@@ -17,6 +17,9 @@ pub(super) struct Broker {
     /// Directory of the store (storePathRootDir).
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
+    /// Do not start on a store in which messages wait for a feature that is not served yet.
+    #[arg(long)]
+    refuse_unserved: bool,
     /// Print the important keys of the configuration with their values, and exit.
     #[arg(short = 'm', long = "printImportantConfig")]
     print_important: bool,
@@ -32,6 +35,7 @@ impl Broker {
             data_dir: self.data,
             namesrv_port: None,
             settings: self.common.settings.clone(),
+            refuse_unserved: self.refuse_unserved,
         };
         super::run(plan::broker(wanted, &Machine::read())?, &self.common, self.print_important)
     }

@@ -8,12 +8,13 @@ mod log;
 mod namesrv;
 mod server;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config;
-use crate::server::{ConfigFile, Fs, Plan, StartError};
+use crate::server::{ConfigFile, Fs, Plan, Screen, StartError};
 
 /// A drop-in RocketMQ name server and broker.
 ///
@@ -61,6 +62,9 @@ struct Common {
     /// Print every key of the configuration with its value, and exit.
     #[arg(short = 'p', long = "printConfigItem")]
     print_all: bool,
+    /// Say how this start differs from the original's defaults, and what became of every key of the file.
+    #[arg(short = 'v', long)]
+    verbose: bool,
 }
 
 /// Reads the command line and runs what it says.
@@ -108,7 +112,8 @@ fn run(plan: Plan, common: &Common, print_important: bool) -> Result<(), StartEr
         return Ok(());
     }
     log::start(common.log_format, common.log_filter.as_deref())?;
-    crate::server::run(plan, &say)
+    let screen = Screen { is_terminal: std::io::stdout().is_terminal(), is_verbose: common.verbose };
+    crate::server::run(plan, screen, &say)
 }
 
 /// The file of -c; a file that is named must be there.

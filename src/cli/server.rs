@@ -20,6 +20,9 @@ pub(super) struct AllInOne {
     /// Port of the name server of this process; 0 picks a free one.
     #[arg(long, value_name = "PORT")]
     namesrv_port: Option<u16>,
+    /// Do not start on a store in which messages wait for a feature that is not served yet.
+    #[arg(long)]
+    refuse_unserved: bool,
     /// Print the important keys of the configuration with their values, and exit.
     #[arg(short = 'm', long = "printImportantConfig")]
     print_important: bool,
@@ -35,6 +38,7 @@ impl AllInOne {
             data_dir: self.data,
             namesrv_port: self.namesrv_port,
             settings: self.common.settings.clone(),
+            refuse_unserved: self.refuse_unserved,
         };
         // Without a file, the changes that commands made last time.
         let kept = match wanted.file {

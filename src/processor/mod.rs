@@ -31,6 +31,7 @@ use crate::remoting::{Peer, Replies, RequestHandler};
 use lane::Lanes;
 use send_message::put_refusal;
 
+pub use admin::broker::UNWRITABLE_KEY;
 pub use lane::Disk;
 pub use reply::{Refusal, Reply, SentReply};
 
@@ -94,7 +95,7 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
         code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => admin::consumer::system_topics(broker),
         code::GET_CONSUMER_RUNNING_INFO => admin::consumer::running_info(broker, peer, request),
 
-        other => Err(not_supported(other)),
+        other => Err(not_supported(peer, other)),
     }
 }
 
@@ -103,7 +104,10 @@ fn unreadable(field: &str) -> Refusal {
     Refusal::system_error(format!("the field {field} is missing or no number"))
 }
 
-fn not_supported(code: i32) -> Refusal {
+fn not_supported(peer: &Peer, code: i32) -> Refusal {
+    if let Some(feature) = coverage::unserved_feature(code) {
+        peer.asked_in_vain(feature);
+    }
     Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }
 

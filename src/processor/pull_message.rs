@@ -13,6 +13,7 @@ use ferrocket_protocol::header::{FORBIDDEN_TYPE, PullFields, PullMessageResponse
 use ferrocket_protocol::{RemotingCommand, perm, request_code, response_code, topic_names};
 
 use super::checks::FAQ;
+use super::coverage;
 use super::lane::Disk;
 use super::reply::{PulledReply, Refusal, Reply};
 use crate::broker::Broker;
@@ -325,6 +326,7 @@ impl Pull<'_> {
 
     fn check_subscriber(&self, broker: &Broker, peer: &Peer, config: &BrokerConfig, subscription: &Subscription) -> Result<(), Refusal> {
         if !subscription.is_tag_type() {
+            peer.asked_in_vain(coverage::SQL92);
             let remark = format!("The broker does not support consumer to filter message by {}", subscription.data.expression_type);
             return Err(Refusal::system_error(remark));
         }
@@ -404,8 +406,14 @@ impl Pull<'_> {
             return Outcome::Wait;
         }
         if code == response_code::PULL_OFFSET_MOVED {
-            tracing::info!(group = self.group, topic = self.topic, queue_id = numbers.queue_id, asked = numbers.queue_offset, corrected = found.next_begin_offset,
-                status = found.status.name(), peer = %peer, "a pull asked for an offset that is not there");
+            let (group, topic, queue_id, asked) = (self.group, self.topic, numbers.queue_id, numbers.queue_offset);
+            let next = found.next_begin_offset;
+            if found.status == GetMessageStatus::OffsetReset {
+                tracing::info!(group, topic, queue_id, asked, reset_to = next, peer = %peer, "a consumer is told of its reset offset");
+            } else {
+                let status = found.status.name();
+                tracing::info!(group, topic, queue_id, asked, corrected = next, status, peer = %peer, "a pull asked for an offset that is not there");
+            }
         }
         peer.come_first(found.next_begin_offset < found.max_offset);
         let suggests_slave = config.slave_read_enable && !config.in_broker_container;

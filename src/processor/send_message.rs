@@ -17,6 +17,7 @@ use ferrocket_protocol::message::{MessageInner, id, property, sys_flag, tags_cod
 use ferrocket_protocol::{RemotingCommand, Str, perm, response_code, topic_names, version};
 
 use super::checks;
+use super::coverage;
 use super::lane::Disk;
 use super::reply::{Cold, Place, Refusal, Reply, SentReply, UniqueKey};
 use super::send_properties::{Seen, bool_text, copy_client_properties, put_pair, put_together, with_stamp};
@@ -293,6 +294,7 @@ impl Send<'_> {
                 self.broker.schedule.delay(&mut message, delay_level);
                 counted_elsewhere = self.broker.topics.get(topic_names::SCHEDULE).or(counted_elsewhere);
             } else if seen.is_timer() {
+                self.peer.asked_in_vain(coverage::TIMED);
                 return Err(put_refusal(PutMessageStatus::WheelTimerNotEnable, self.broker, self.config).into());
             }
         }
@@ -545,6 +547,9 @@ pub(super) fn put_refusal(status: PutMessageStatus, broker: &Broker, config: &Br
             Refusal::new(response_code::MESSAGE_ILLEGAL, remark)
         }
         Status::WheelTimerFlowControl => Refusal::system_error("timer message is under flow control"),
+        Status::WheelTimerNotEnable if config.timer_wheel_enable => {
+            Refusal::system_error("accurate timer message is not served yet, though timerWheelEnable is true")
+        }
         Status::WheelTimerNotEnable => Refusal::system_error("accurate timer message is not enabled, timerWheelEnable is false"),
         Status::ServiceNotAvailable => {
             let disk = broker.store.disk_use();

@@ -40,6 +40,12 @@ pub trait RequestHandler: Send + Sync + 'static {
 
 /// First byte of a TLS hello; as the first byte of a frame length it would mean 369 MB.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// First bytes of HTTP/2, which gRPC speaks; as a frame length they would mean 1.3 GB.
+const HTTP2_PREFACE: &[u8] = b"PRI ";
+
+/// The names of what these begin, for the log.
+const TLS: &str = "TLS";
+const GRPC: &str = "gRPC";
 
 /// A piece of a frame up to this size is moved out of its buffer when the connection goes idle.
 const KEPT_BYTES_MAX: usize = 4096;
@@ -57,7 +63,8 @@ pub(super) struct Connection<H: ?Sized> {
     read_bytes: usize,
     /// Whether frames may be left in `input` because a limit stopped us.
     stopped_short: bool,
-    first_byte_seen: bool,
+    /// Whether the first bytes were looked at: they tell other protocols.
+    start_seen: bool,
     /// When the last bytes were read, once more than one request came with them.
     read_nanos: Option<u64>,
 }
@@ -75,7 +82,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             input: BytesMut::new(),
             read_bytes: READ_BYTES_MIN,
             stopped_short: false,
-            first_byte_seen: false,
+            start_seen: false,
             read_nanos: None,
         }
     }
@@ -91,7 +98,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             End::Stream => debug!(%peer, "connection closed by the peer"),
             End::Reset(error) => debug!(%peer, %error, "connection lost"),
             End::Ours(reason) => info!(%peer, reason, "closed a connection"),
-            End::Tls => warn!(%peer, "closed a connection that began with a TLS hello: TLS is not served yet"),
+            End::Unserved(feature) => peer.asked_in_vain(feature),
             End::NotRocketMq(error) => warn!(%peer, %error, "closed a connection that does not speak RocketMQ"),
         }
     }
@@ -234,11 +241,15 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 
     /// Every whole frame in the buffer, then one write; stops between two frames when the peer has to read first.
     fn handle_frames(&mut self) -> Result<(), End> {
-        if !self.first_byte_seen {
-            self.first_byte_seen = true;
+        if !self.start_seen {
             if self.input.first() == Some(&TLS_HANDSHAKE) {
-                return Err(End::Tls);
+                return Err(End::Unserved(TLS));
             }
+            if self.input.starts_with(HTTP2_PREFACE) {
+                return Err(End::Unserved(GRPC));
+            }
+            // Both fit into the length of a frame.
+            self.start_seen = self.input.len() >= HTTP2_PREFACE.len();
         }
         self.stopped_short = false;
         let mut round = Round::begin();
@@ -313,6 +324,7 @@ enum End {
     Stream,
     Reset(std::io::Error),
     Ours(&'static str),
-    Tls,
+    /// It speaks something else that the original serves.
+    Unserved(&'static str),
     NotRocketMq(ferrocket_protocol::DecodeError),
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::turns::Turns;
+use super::unserved::Unserved;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -57,6 +58,8 @@ pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
 pub struct ConnectionLimit {
     pub(super) permits: Arc<Semaphore>,
     pub(super) max: usize,
+    /// Theirs too: what clients asked for in vain, on whichever port.
+    pub(super) unserved: Unserved,
 }
 
 impl Default for ConnectionLimit {
@@ -67,7 +70,7 @@ impl Default for ConnectionLimit {
 
 impl ConnectionLimit {
     pub fn new(max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), max }
+        Self { permits: Arc::new(Semaphore::new(max)), max, unserved: Unserved::default() }
     }
 }
 

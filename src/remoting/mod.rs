@@ -16,6 +16,7 @@ mod peer;
 mod replies;
 mod socket;
 mod turns;
+mod unserved;
 
 pub use client::RemotingClient;
 pub use connection::RequestHandler;

@@ -18,6 +18,7 @@ use super::outbound::{Outbound, Urgency};
 use super::replies::Replies;
 use super::socket::OwnedWriteHalf;
 use super::turns::Turns;
+use super::unserved::Unserved;
 use crate::runtime::SharedClock;
 use crate::runtime::sync::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 
@@ -35,6 +36,7 @@ pub struct Peer {
     version: AtomicI32,
     pub(super) outbound: Outbound,
     pub(super) turns: Turns,
+    unserved: Unserved,
     /// It is read before others: see `Turns`.
     first: AtomicBool,
     /// Its turn to be read has come.
@@ -83,6 +85,7 @@ impl Peer {
             version: AtomicI32::new(0),
             outbound: Outbound::new(stream, limits),
             turns: limits.turns.clone(),
+            unserved: limits.connections.unserved.clone(),
             first: AtomicBool::new(false),
             called: AtomicBool::new(false),
             calls: Mutex::new(Calls::default()),
@@ -96,6 +99,11 @@ impl Peer {
 
     pub fn remote_addr(&self) -> SocketAddr {
         self.remote_addr
+    }
+
+    /// It asked for something that is not served: the log names both, once.
+    pub fn asked_in_vain(&self, feature: &'static str) {
+        self.unserved.asked(self.remote_addr, feature);
     }
 
     /// The address of ours that this peer reached, by construction one that it can reach.

@@ -13,7 +13,7 @@ use super::plan::BrokerPlan;
 use super::stop::Stop;
 use super::{Door, StartError, bind_host, cannot_listen, listen};
 use crate::broker::schedule::parse_levels;
-use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError};
+use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError, unserved};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType, Report};
 use crate::processor::BrokerHandler;
 use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
@@ -58,6 +58,7 @@ impl Broker {
             location,
         };
         let services = Services::open(parts).map_err(|error| StartError::Sentence(open_sentence(&error, &root)))?;
+        see_to_unserved(&services, fs, plan.refuse_unserved)?;
         let handler = Arc::new(BrokerHandler::new(Arc::clone(&services)));
         Ok(Self { services, handler, listeners: Vec::new(), begins_in: is_new.then_some(root), config: cell, report: plan.report })
     }
@@ -116,6 +117,36 @@ impl Broker {
         self.config.assume(|config| name_server.clone_into(&mut config.namesrv_addr));
     }
 
+    pub(super) fn name(&self) -> String {
+        self.config.load().broker_name.clone()
+    }
+
+    pub(super) fn config(&self) -> Arc<BrokerConfig> {
+        Arc::clone(&self.config.load())
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        self.listeners.first().map(|listener| listener.local_addr().port())
+    }
+
+    /// The address that name servers of other processes have.
+    pub(super) fn registered(&self) -> String {
+        self.services.address().advertised.registered().to_owned()
+    }
+
+    /// The one address that every client is told, when an operator has set it.
+    pub(super) fn told_to_everyone(&self) -> Option<String> {
+        self.config.load().is_given("brokerIP1").then(|| self.registered())
+    }
+
+    /// What follows the boot line when it names name servers that do not know of this broker.
+    pub(super) fn unreached_line(&self) -> Option<String> {
+        let unreached = self.services.unreached_name_servers();
+        (!unreached.is_empty()).then(|| {
+            format!("not reached yet, and tried again: the name server {}; clients do not find this broker there", unreached.join(", "))
+        })
+    }
+
     pub(super) fn boot_line(&self) -> String {
         let config = self.config.load();
         let address = self.services.address();
@@ -140,6 +171,22 @@ impl Broker {
             }
         }
     }
+}
+
+/// What the original left for features that are not served: one warning each, or no start.
+fn see_to_unserved(services: &Services, fs: &Fs, refuse: bool) -> Result<(), StartError> {
+    let found = unserved::found(services, fs.shared().as_ref());
+    if !refuse {
+        found.iter().for_each(|unserved| warn!("{unserved}"));
+        return Ok(());
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    // It was opened in order, and is left so.
+    services.stop().map_err(|error| StartError::Sentence(format!("the store cannot be closed: {error}")))?;
+    let all: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Err(StartError::Sentence(format!("--refuse-unserved: {}; let the original finish them, or start without the flag", all.join("; "))))
 }
 
 fn location(config: &BrokerConfig, rules: AdvertiseRules, machine: &Machine) -> Result<Location, StartError> {

@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Is there a server, and does it answer? One request to each, with a deadline; no runtime, no pool, no retry.
+//! Is there a server, is it the one that was meant, and does it take messages? A request or two, with a deadline; no runtime, no
+//! pool, no retry.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ferrocket_protocol::{RemotingCommand, request_code, response_code, split_frame};
+use ferrocket_protocol::body::KvTable;
+use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code, split_frame};
 
 use super::StartError;
+use crate::config::{BrokerConfig, Keys, Properties};
+use crate::processor::UNWRITABLE_KEY;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What answered, for people; `Err` when nothing did, or something is there and does not answer.
 pub fn ask(namesrv: Option<&str>, broker: Option<&str>) -> Result<String, StartError> {
     let given = namesrv.is_some() || broker.is_some();
-    let asked = [
-        ("name server", namesrv, "127.0.0.1:9876", request_code::GET_BROKER_CLUSTER_INFO),
-        ("broker", broker, "127.0.0.1:10911", request_code::GET_BROKER_RUNTIME_INFO),
-    ];
+    let asked: [(&str, Option<&str>, &str, Ask); 2] =
+        [("name server", namesrv, "127.0.0.1:9876", ask_namesrv), ("broker", broker, "127.0.0.1:10911", ask_broker)];
     let mut answered = Vec::new();
-    for (name, addr, default, code) in asked {
+    for (name, addr, default, ask) in asked {
         let Some(addr) = addr.or((!given).then_some(default)) else { continue };
-        match ask_one(addr, code) {
-            Ok(true) => answered.push(format!("{name} at {addr} serves")),
+        let outcome = connect(addr).and_then(|stream| stream.map(|mut stream| ask(&mut stream, addr)).transpose());
+        match outcome {
+            Ok(Some(serves)) => answered.push(serves),
             // Nobody there: a mistake only if it was asked for.
-            Ok(false) if !given => {}
-            Ok(false) => return Err(StartError::Sentence(format!("no {name} listens on {addr}"))),
+            Ok(None) if !given => {}
+            Ok(None) => return Err(StartError::Sentence(format!("no {name} listens on {addr}"))),
             Err(why) => return Err(StartError::Sentence(format!("the {name} at {addr} does not serve: {why}"))),
         }
     }
@@ -38,16 +41,53 @@ pub fn ask(namesrv: Option<&str>, broker: Option<&str>) -> Result<String, StartE
     Ok(answered.join(", "))
 }
 
-/// `Ok(false)`: nobody listens.
-fn ask_one(addr: &str, code: i32) -> Result<bool, String> {
+/// What a server that serves says of itself, for people.
+type Ask = fn(&mut TcpStream, &str) -> Result<String, String>;
+
+/// `None`: nobody listens.
+fn connect(addr: &str) -> Result<Option<TcpStream>, String> {
     let target = addr.to_socket_addrs().map_err(|error| error.to_string())?.next().ok_or("the name has no address")?;
-    let mut stream = match TcpStream::connect_timeout(&target, PATIENCE) {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return Ok(false),
-        Err(error) => return Err(error.to_string()),
-    };
-    let response = exchange(&mut stream, code).map_err(|error| error.to_string())?;
-    if response.code == response_code::SUCCESS { Ok(true) } else { Err(format!("it answers code {}", response.code)) }
+    match TcpStream::connect_timeout(&target, PATIENCE) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn ask_namesrv(stream: &mut TcpStream, addr: &str) -> Result<String, String> {
+    succeed(stream, request_code::GET_BROKER_CLUSTER_INFO, "name server")?;
+    Ok(format!("name server at {addr} serves"))
+}
+
+/// Whether a broker is there, its name, and whether it takes messages.
+fn ask_broker(stream: &mut TcpStream, addr: &str) -> Result<String, String> {
+    let runtime = succeed(stream, request_code::GET_BROKER_RUNTIME_INFO, "broker")?;
+    let runtime: KvTable = fastjson::from_slice(&runtime.body).map_err(|_| "what it answers is not what a broker would".to_owned())?;
+    if !runtime.table.contains_key("brokerVersionDesc") {
+        return Err("what it answers is not what a broker would".to_owned());
+    }
+    if let Some(why) = runtime.table.get(UNWRITABLE_KEY) {
+        return Err(format!("it takes no messages: {why}"));
+    }
+    let config = succeed(stream, request_code::GET_BROKER_CONFIG, "broker")?;
+    let mut said = BrokerConfig::default();
+    for entry in Properties::parse(&config.body).map_err(|error| error.to_string())?.iter() {
+        // Another release may have values that this one does not take: they say nothing about its health.
+        let _ = said.set(&entry.key, &entry.value);
+    }
+    let name = if said.broker_name.is_empty() { "without a name" } else { &said.broker_name };
+    // An operator has taken the permission away: it is no fault.
+    let remark = if perm::is_writable(said.broker_permission) { "" } else { ", but brokerPermission keeps messages away" };
+    Ok(format!("broker {name} at {addr} serves{remark}"))
+}
+
+fn succeed(stream: &mut TcpStream, code: i32, name: &str) -> Result<RemotingCommand, String> {
+    let response = exchange(stream, code).map_err(|error| error.to_string())?;
+    match response.code {
+        response_code::SUCCESS => Ok(response),
+        response_code::REQUEST_CODE_NOT_SUPPORTED => Err(format!("it is no {name}")),
+        code => Err(format!("it answers code {code}")),
+    }
 }
 
 fn exchange(stream: &mut TcpStream, code: i32) -> Result<RemotingCommand, Box<dyn std::error::Error>> {

@@ -8,6 +8,7 @@ pub mod health;
 mod machine;
 mod namesrv;
 pub mod plan;
+mod screen;
 mod stop;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,7 @@ pub use files::Fs;
 pub use machine::Machine;
 pub(crate) use machine::raise_open_files;
 pub use plan::{ConfigFile, Plan, Wanted};
+pub use screen::Screen;
 
 use crate::config::{Report, Unreadable};
 use crate::remoting::{ConnectionLimit, Limits, Listener, RequestHandler};
@@ -52,16 +54,16 @@ impl StartError {
 }
 
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
-pub fn run(plan: Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
+pub fn run(plan: Plan, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let connections = ConnectionLimit::new(raise_open_files());
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("server").build();
     let threads = threads.map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
-    let outcome = threads.block_on(serve(plan, connections, say));
+    let outcome = threads.block_on(serve(plan, connections, screen, say));
     threads.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-async fn serve(plan: Plan, connections: ConnectionLimit, say: &dyn Fn(&str)) -> Result<(), StartError> {
+async fn serve(plan: Plan, connections: ConnectionLimit, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let no_signals = |error: std::io::Error| StartError::Sentence(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
@@ -75,11 +77,11 @@ async fn serve(plan: Plan, connections: ConnectionLimit, say: &dyn Fn(&str)) -> 
     runtime.start_reactors(TASKS_PER_LOOK).map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
     let fs = Fs::machine();
 
-    for line in &plan.differences {
+    for line in plan.differences.iter().filter(|_| screen.is_verbose) {
         say(&format!("differs from the original: {line}"));
     }
     let machine = Machine::read();
-    let mut running = Running { connections, ..Running::default() };
+    let mut running = Running { connections, screen, ..Running::default() };
     let started = tokio::select! {
         started = running.start(plan, &fs, &machine, &runtime, say) => started.map(|()| None),
         signal = signalled() => Ok(Some(signal)),
@@ -127,6 +129,7 @@ struct Running {
     broker: Option<broker::Broker>,
     /// Of all ports together.
     connections: ConnectionLimit,
+    screen: Screen,
     /// The broker's store is being recovered, on a thread that nothing ends.
     is_opening: bool,
 }
@@ -135,7 +138,7 @@ impl Running {
     /// Opens everything before anything listens; the name server goes first, so that the broker can register with it.
     async fn start(&mut self, plan: Plan, fs: &Fs, machine: &Machine, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<(), StartError> {
         if let Some(plan) = plan.namesrv {
-            self.namesrv = Some(namesrv::Namesrv::open(plan, fs, runtime, say)?);
+            self.namesrv = Some(namesrv::Namesrv::open(plan, fs, runtime, self.screen, say)?);
         }
         let registers_here = plan.broker.as_ref().is_some_and(|broker| broker.registers_here);
         if let Some(plan) = plan.broker {
@@ -150,8 +153,9 @@ impl Running {
             self.is_opening = false;
             let broker = opened.unwrap_or_else(|| Err(StartError::Sentence("the broker cannot be opened: see the log".to_owned())))?;
             // Only now is every value known to be good.
-            say_report(&report, &file, say);
-            if let Some(root) = &broker.begins_in {
+            say_report(&report, &file, self.screen, say);
+            // On a terminal the line of the data says enough.
+            if let Some(root) = broker.begins_in.as_ref().filter(|_| !self.screen.is_terminal || self.screen.is_verbose) {
                 say(&format!("the store in {} is empty: a new one begins", root.display()));
             }
             self.broker = Some(broker);
@@ -179,6 +183,13 @@ impl Running {
                 say(&broker.boot_line());
             }
             (None, None) => {}
+        }
+        if let Some(line) = self.broker.as_ref().and_then(broker::Broker::unreached_line) {
+            say(&line);
+        }
+        if self.screen.is_terminal {
+            let address = machine.address.to_string();
+            screen::lines(self.namesrv.as_ref(), self.broker.as_ref(), &address).iter().for_each(|line| say(line));
         }
         Ok(())
     }
@@ -219,10 +230,12 @@ async fn drain(listeners: &[&Listener], stop: &mut Stop) {
 }
 
 /// The table of a file's keys.
-fn say_report(report: &Report, file: &str, say: &dyn Fn(&str)) {
+fn say_report(report: &Report, file: &str, screen: Screen, say: &dyn Fn(&str)) {
     for (place, key, meant) in report.misspelt() {
         warn!("{place}{key} is no key of this server and has no effect: did you mean {meant}?");
     }
+    // A person who wants no more sees what has no effect.
+    let report = if screen.is_terminal && !screen.is_verbose { report.without_honoured() } else { report.clone() };
     if !report.given.is_empty() {
         say(&format!("configuration of {file}:\n{report}"));
     }

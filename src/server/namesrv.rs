@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::files::Fs;
 use super::plan::NamesrvPlan;
-use super::{Door, StartError, listen, say_report};
+use super::{Door, Screen, StartError, listen, say_report};
 use crate::config::{NamesrvConfigCell, Report};
 use crate::namesrv::{KvConfig, NameServer};
 use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
@@ -22,14 +22,14 @@ pub(super) struct Namesrv {
 
 impl Namesrv {
     /// Everything but the port.
-    pub(super) fn open(plan: NamesrvPlan, fs: &Fs, runtime: &Runtime, say: &dyn Fn(&str)) -> Result<Self, StartError> {
+    pub(super) fn open(plan: NamesrvPlan, fs: &Fs, runtime: &Runtime, screen: Screen, say: &dyn Fn(&str)) -> Result<Self, StartError> {
         let (bind_address, wanted_port) = (plan.config.bind_address.clone(), plan.config.listen_port as u16);
         let idle_seconds = plan.config.server_channel_max_idle_time_seconds;
         let kv_path = plan.config.kv_config_path.clone();
         let kv_text = fs.read_table(&kv_path)?;
         let kv = KvConfig::load(kv_text.as_deref(), fs.saver(&kv_path))
             .map_err(|why| StartError::Sentence(format!("{kv_path} cannot be read: {why}; repair it, or move it away to begin without")))?;
-        say_report(&plan.report, &plan.file.path, say);
+        say_report(&plan.report, &plan.file.path, screen, say);
         let save = fs.saver(&plan.file.path);
         let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save);
         let server = NameServer::new(Arc::new(config), kv, plan.rules, runtime);
@@ -55,6 +55,10 @@ impl Namesrv {
         self.listener = Some(listener);
         self.server.start();
         Ok(port)
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        self.listener.as_ref().map(|listener| listener.local_addr().port())
     }
 
     pub(super) fn boot_line(&self, port: u16) -> String {

@@ -22,6 +22,7 @@ pub struct Wanted {
     pub namesrv_port: Option<u16>,
     /// `key=value` from the command line.
     pub settings: Vec<String>,
+    pub refuse_unserved: bool,
 }
 
 /// What will run.
@@ -42,6 +43,8 @@ pub struct BrokerPlan {
     pub file: ConfigFile,
     /// Registers with the name server of this process, whose port is only known once it listens.
     pub registers_here: bool,
+    /// A directory that waits for what is not served is not opened.
+    pub refuse_unserved: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -151,7 +154,7 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
         };
         ConfigFile { path, bytes: Vec::new() }
     });
-    Ok(BrokerPlan { config, rules, report, file, registers_here: false })
+    Ok(BrokerPlan { config, rules, report, file, registers_here: false, refuse_unserved: wanted.refuse_unserved })
 }
 
 /// Where an all-in-one without a file keeps the changes that commands made.

@@ -288,6 +288,19 @@ impl MessageStore {
         ![&health.shutdown, &health.poisoned, &health.disk_full, &health.queue_error].iter().any(|flag| flag.load(Ordering::Relaxed))
     }
 
+    /// Why a put would be refused now, for people; `None` when it would be taken.
+    pub fn unwritable_why(&self) -> Option<&'static str> {
+        let health = &self.health;
+        let reasons = [
+            (&health.shutdown, "the store is being closed"),
+            (&health.poisoned, "a write or sync of its data failed: mend the disk and start the broker anew"),
+            (&health.disk_full, "its disk is full"),
+            (&health.queue_error, "ConsumeQueues cannot be written: see the log"),
+        ];
+        let flagged = reasons.into_iter().find(|(flag, _)| flag.load(Ordering::Relaxed)).map(|(_, why)| why);
+        flagged.or_else(|| self.is_page_cache_busy().then_some("an append does not end: the disk hangs"))
+    }
+
     /// Java's isOSPageCacheBusy: a put has held the append lock for longer than `osPageCacheBusyTimeOutMills`.
     pub fn is_page_cache_busy(&self) -> bool {
         let held_millis = self.append_lock_millis();

@@ -4,13 +4,13 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server process in a folder of its own; killed when a story fails.
 pub struct Server {
     pub child: Child,
-    stdout: BufReader<ChildStdout>,
+    stdout: Box<dyn BufRead + Send>,
     pub lines: Vec<String>,
 }
 
@@ -37,10 +37,24 @@ impl Server {
         Self::of(limited)
     }
 
+    /// Its stdout is a terminal.
+    pub fn start_on_a_terminal(folder: &Path, args: &[&str]) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let theirs = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let mut command = command(folder, args);
+        command.stdout(theirs);
+        let child = command.spawn().unwrap();
+        Self { child, stdout: Box::new(BufReader::new(std::fs::File::from(terminal))), lines: Vec::new() }
+    }
+
     fn of(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout, lines: Vec::new() }
+        Self { child, stdout: Box::new(stdout), lines: Vec::new() }
     }
 
     /// Reads up to the line that holds `text`.

@@ -18,6 +18,9 @@ use crate::remoting::Peer;
 /// The key whose change the name servers must hear of at once.
 const PERMISSION_KEY: &[u8] = b"brokerPermission";
 
+/// In the table of 28 while no message is taken: why.
+pub const UNWRITABLE_KEY: &str = "storeUnwritable";
+
 pub(in crate::processor) fn update_config(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     if request.body.is_empty() {
         return Ok(Reply::success());
@@ -101,6 +104,10 @@ pub(in crate::processor) fn runtime_info(broker: &Broker) -> Result<Reply, Refus
         set(&format!("{pool}ThreadPoolQueueSize"), waiting.to_string());
         set(&format!("{pool}ThreadPoolQueueCapacity"), capacity.to_string());
         set(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), "0".to_owned());
+    }
+    // Ours, for `ferrocket health`, and only then: a broker that takes messages answers as the original does.
+    if let Some(why) = broker.store.unwritable_why() {
+        set(UNWRITABLE_KEY, why.to_owned());
     }
     set("EndTransactionQueueSize", "0".to_owned());
     set("EndTransactionThreadPoolQueueCapacity", config.end_transaction_pool_queue_capacity.to_string());
