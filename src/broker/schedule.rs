@@ -374,7 +374,8 @@ fn delivered_message(record: &Bytes) -> Result<Option<MessageInner>, &'static st
         return Ok(None);
     }
     // Every message that this broker delays is a send's; the log may be another's.
-    if !may_name_a_directory(topic) || !topic_names::is_sendable(topic) || queue_id < 0 {
+    let is_too_long = topic.len() > topic_names::TOPIC_LENGTH_MAX && !topic_names::is_retry(topic);
+    if is_too_long || !may_name_a_directory(topic) || !topic_names::is_sendable(topic) || queue_id < 0 {
         return Err("it names a place that no message may be sent to");
     }
     Ok(Some(MessageInner {
