@@ -67,6 +67,17 @@ async fn members_come_and_go_and_the_rest_hears_of_it() {
     broker.stop().await;
 }
 
+/// client-go 2.0.0 says how it consumes in a word that Java does not know; Java takes it for null and serves.
+#[tokio::test]
+async fn a_consumer_with_words_of_its_own_is_served() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let beat = br#"{"clientID":"go","consumerDataSet":[{"groupName":"G","consumeType":"PUSH","messageModel":"Clustering","subscriptionDataSet":[{"topic":"T","subString":"*"}]}]}"#;
+    assert_eq!(client.call_with_body(request_code::HEART_BEAT, &beat[..]).await.code, response_code::SUCCESS);
+    assert_eq!(sorted_ids(&consumer_ids(&mut client, "G").await), ["go"]);
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn nobody_is_told_where_nobody_wants_to_be() {
     let broker = TestBroker::start().await;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ExtFields`: the string pairs of a command's header, kept as spans of the frame they came in. Knows no field's name or type.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -12,11 +13,15 @@ use crate::str::Str;
 /// Pairs in one header. The original has no limit; 24 bytes are kept for each, and no client sends more than a few dozen.
 pub const EXT_FIELDS_MAX: usize = 4096;
 
+/// Of a header that is not all UTF-8 so much is kept as text, twice what the properties of a message may have. A value that is behind reads
+/// as one replaced character: no name is like that.
+const REPLACED_BYTES_MAX: usize = 64 * 1024;
+
 pub(crate) const TOO_MANY_FIELDS: DecodeError = DecodeError::TooMany { what: "ext fields", limit: EXT_FIELDS_MAX };
 
 /// Where text of a header lies: in the frame, as it came; or beside it: JSON text that had `\u0001` in it, or what we inserted. Two
 /// numbers, because many are made and few are read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     /// With `BESIDE` in it, or `NULL_START`.
     start: u32,
@@ -59,9 +64,9 @@ impl Span {
     fn cut(self, frame: &Bytes, beside: &[u8]) -> Str {
         if self.start & BESIDE == 0 {
             let start = self.start as usize;
-            return Str::from_checked(frame.slice(start..start + self.length as usize));
+            return Str::from_lossy(frame.slice(start..start + self.length as usize));
         }
-        Str::from_checked(Bytes::copy_from_slice(self.of(frame, beside)))
+        Str::from_lossy(Bytes::copy_from_slice(self.of(frame, beside)))
     }
 }
 
@@ -78,14 +83,29 @@ struct Entry {
 /// Absent (`default()`) and empty differ on the wire: the JSON header leaves `extFields` out or writes `{}`.
 #[derive(Clone, Default)]
 pub struct ExtFields {
-    /// Text wherever a span is, which the decoder has checked.
     frame: Bytes,
     beside: Vec<u8>,
     entries: Vec<Entry>,
     present: bool,
+    /// What values that are no UTF-8 read as where text is wanted. Their bytes stay, and are what a record keeps.
+    replaced: Option<Box<[(Span, String)]>>,
 }
 
 impl ExtFields {
+    /// For a header that is not all UTF-8.
+    pub(crate) fn replace_broken(&mut self) {
+        let mut room = REPLACED_BYTES_MAX;
+        let broken = self.entries.iter().filter_map(|entry| {
+            let bytes = self.bytes_of(entry.value);
+            room = room.checked_sub(bytes.len())?;
+            match String::from_utf8_lossy(bytes) {
+                Cow::Owned(text) => Some((entry.value, text)),
+                Cow::Borrowed(_) => None,
+            }
+        });
+        self.replaced = Some(broken.collect());
+    }
+
     /// Present and without pairs.
     pub fn empty() -> Self {
         Self { present: true, ..Self::default() }
@@ -213,7 +233,13 @@ impl ExtFields {
     }
 
     fn text_of(&self, span: Span) -> &str {
-        std::str::from_utf8(self.bytes_of(span)).expect("the decoder checked the whole and cut at ASCII")
+        std::str::from_utf8(self.bytes_of(span)).unwrap_or_else(|_| self.replacement(span))
+    }
+
+    #[cold]
+    fn replacement(&self, span: Span) -> &str {
+        let found = self.replaced.iter().flatten().find(|(broken, _)| *broken == span);
+        found.map_or("\u{FFFD}", |(_, text)| text)
     }
 
     fn str_of(&self, span: Span) -> Str {
@@ -292,7 +318,7 @@ pub struct Spare {
 const SPARE_FIELDS_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 4096;
 
-/// Gathers spans while a header is parsed: into its frame (checked as UTF-8), and into `beside` (valid by construction).
+/// Gathers spans while a header is parsed: into its frame, and into `beside`.
 pub(crate) struct Builder {
     entries: Vec<Entry>,
     /// What an earlier header left here is never looked at.
@@ -326,7 +352,7 @@ impl Builder {
     }
 
     pub(crate) fn finish(self, frame: Bytes) -> ExtFields {
-        ExtFields { frame, beside: self.beside, entries: self.entries, present: true }
+        ExtFields { frame, beside: self.beside, entries: self.entries, present: true, replaced: None }
     }
 
     /// For a header without fields.

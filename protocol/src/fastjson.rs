@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The dialect of JSON that the original's bodies and config files are written in; the only place that knows it.
 //!
-//! Reading accepts what fastjson 1.2.83 or fastjson2 accept: unquoted numbers and whole objects as keys (`{0:1}`, `{{"topic":"T"}:1}`),
-//! names without quotes, single quotes, trailing commas, numbers as text and text for numbers, enums by ordinal, `$ref`.
+//! Reading accepts what fastjson 1.2.83 or fastjson2 accept (recorded in `tests/fixtures/tolerance.tsv`): unquoted numbers and whole objects
+//! as keys (`{0:1}`, `{{"topic":"T"}:1}`), names without quotes, single quotes, comments, trailing commas, numbers as text and text for
+//! numbers, enums by ordinal and in any case, `$ref`.
 //! Writing gives what the original writes: names ascending, nulls left out, number keys bare, object keys as object literals, never `$ref`.
 //!
 //! ```
@@ -14,6 +15,7 @@
 //! ```
 
 pub(crate) mod escape;
+mod number;
 pub mod parse;
 mod read;
 mod write;
@@ -24,14 +26,13 @@ use serde::de::DeserializeOwned;
 use crate::error::DecodeError;
 
 /// Reads any spelling that either generation of the original reads. Members nobody asked for are skipped, missing ones keep their defaults
-/// (`#[serde(default)]`), and null counts as missing.
+/// (`#[serde(default)]`), and null counts as missing. What is no UTF-8 is replaced.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReadError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8 { what: "json body" })?;
-    from_str(text)
+    read::from_value(&parse::parse(bytes)?)
 }
 
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, ReadError> {
-    read::from_value(&parse::parse(text)?)
+    from_slice(text.as_bytes())
 }
 
 /// The original's usual form: compact, number keys bare.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::scan;
+
 /// By its byte in a binary header, by its name in a JSON header. What neither list knows reads as `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -16,6 +18,7 @@ pub enum LanguageCode {
     Delphi = 4,
     Erlang = 5,
     Ruby = 6,
+    #[serde(alias = "")]
     Other = 7,
     Http = 8,
     Go = 9,
@@ -26,6 +29,8 @@ pub enum LanguageCode {
 }
 
 impl LanguageCode {
+    pub(crate) const COUNT: i64 = Self::ALL.len() as i64;
+
     const ALL: [(LanguageCode, &'static str); 14] = [
         (Self::Java, "JAVA"),
         (Self::Cpp, "CPP"),
@@ -47,8 +52,16 @@ impl LanguageCode {
         Self::ALL.get(code as usize).map_or(Self::Other, |(language, _)| *language)
     }
 
+    /// As fastjson2 reads it: in any case, or its code; an unknown one is `Other`.
     pub fn from_name(name: impl AsRef<[u8]>) -> Self {
-        Self::ALL.iter().find(|(_, known)| known.as_bytes() == name.as_ref()).map_or(Self::Other, |(language, _)| *language)
+        let name = name.as_ref();
+        // As clients write it.
+        if let Some((language, _)) = Self::ALL.iter().find(|(_, known)| known.as_bytes() == name) {
+            return *language;
+        }
+        let code = scan::integer(name).and_then(|code| u8::try_from(code).ok());
+        let position = code.map(usize::from).or_else(|| Self::ALL.iter().position(|(_, known)| scan::is_same_word(known.as_bytes(), name)));
+        position.and_then(|at| Self::ALL.get(at)).map_or(Self::Other, |(language, _)| *language)
     }
 
     pub const fn code(self) -> u8 {
@@ -72,6 +85,10 @@ mod tests {
             assert_eq!(serde_json::to_string(&language).unwrap(), format!("\"{name}\""));
         }
         assert_eq!(LanguageCode::from_code(200), LanguageCode::Other);
-        assert_eq!(LanguageCode::from_name("COBOL"), LanguageCode::Other);
+        for (name, language) in
+            [("COBOL", LanguageCode::Other), ("Go", LanguageCode::Go), ("nodejs", LanguageCode::NodeJs), ("12", LanguageCode::Rust)]
+        {
+            assert_eq!(LanguageCode::from_name(name), language);
+        }
     }
 }

@@ -39,15 +39,11 @@ pub struct MessageInner {
 }
 
 /// The filter code of a message's tags: Java's hash, widened with its sign; 0 without tags.
-pub fn tags_code(tags: &str) -> i64 {
-    i64::from(java_hash::string_hash(tags))
+pub fn tags_code(tags: impl AsRef<[u8]>) -> i64 {
+    i64::from(java_hash::extend_bytes(0, tags.as_ref()))
 }
 
 /// `tags_code` of what `TAGS` says in a property string.
 pub fn tags_code_of(properties: &[u8]) -> i64 {
-    let tags = properties::find(properties, property::TAGS).unwrap_or_default();
-    match std::str::from_utf8(tags) {
-        Ok(tags) => tags_code(tags),
-        Err(_) => tags_code(&String::from_utf8_lossy(tags)),
-    }
+    tags_code(properties::find(properties, property::TAGS).unwrap_or_default())
 }

@@ -100,6 +100,14 @@ pub(crate) fn word_at(bytes: &[u8], length: usize) -> u64 {
     }
 }
 
+/// Whether a constant's name is meant by `word`: fastjson2 compares without case, `_` and `-`.
+pub(crate) fn is_same_word(name: &[u8], word: &[u8]) -> bool {
+    fn letters(word: &[u8]) -> impl Iterator<Item = u8> + '_ {
+        word.iter().filter(|byte| !matches!(byte, b'_' | b'-')).map(u8::to_ascii_lowercase)
+    }
+    letters(name).eq(letters(word))
+}
+
 /// The word of a name of one small letter, when `bytes` begin with that and text follows at once, as in nearly every send:
 /// `b":"`.
 #[inline(always)]

@@ -27,9 +27,9 @@ impl Str {
         Self(ByteString::from(text))
     }
 
-    /// For slices of bytes that were checked as a whole: cut at ASCII, the parts of valid UTF-8 are valid.
-    pub(crate) fn from_checked(bytes: Bytes) -> Self {
-        Self::try_from(bytes).expect("the whole was checked and the cut is at a character")
+    /// Text that a header says; what is no UTF-8 in it is replaced, as Java does.
+    pub(crate) fn from_lossy(bytes: Bytes) -> Self {
+        ByteString::try_from(bytes.clone()).map_or_else(|_| Self::from(String::from_utf8_lossy(&bytes).into_owned()), Self)
     }
 
     /// A part that shares the bytes; it must begin and end at a character.
@@ -153,5 +153,6 @@ mod tests {
     #[test]
     fn broken_utf8_is_no_str() {
         assert!(Str::try_from(Bytes::from_static(b"a\xff")).is_err());
+        assert_eq!(Str::from_lossy(Bytes::from_static(b"a\xff")), "a\u{fffd}");
     }
 }

@@ -190,7 +190,7 @@ fn canonical(text: &[u8]) -> String {
             other => other.to_text().unwrap_or_default(),
         }
     }
-    print(&parse::parse(std::str::from_utf8(text).unwrap()).unwrap())
+    print(&parse::parse(text).unwrap())
 }
 
 fn same_again<T: Serialize + DeserializeOwned>(found: Vec<Capture>) -> Vec<T> {

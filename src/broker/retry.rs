@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferrocket_protocol::body::TopicConfig;
-use ferrocket_protocol::java_hash::string_hash;
-use ferrocket_protocol::message::{MessageInner, MessageView, id, properties, property};
+use ferrocket_protocol::message::{MessageInner, MessageView, id, properties, property, tags_code_of};
 use ferrocket_protocol::{Str, perm};
 
 use super::Broker;
@@ -49,7 +48,6 @@ pub fn next_try(record: &MessageView<'_>, topic: &str, queue_id: i32, delay_leve
         let origin = id::offset_id(record.store_host, record.physical_offset);
         properties::set(&mut edited, property::ORIGIN_MESSAGE_ID, origin.as_str());
     }
-    let tags = properties::find_str(record.properties, property::TAGS);
     MessageInner {
         topic: Str::copy_from(topic),
         queue_id,
@@ -62,6 +60,6 @@ pub fn next_try(record: &MessageView<'_>, topic: &str, queue_id: i32, delay_leve
         prepared_transaction_offset: 0,
         body: Bytes::copy_from_slice(record.body),
         properties: edited.into(),
-        tags_code: tags.map_or(0, |tags| i64::from(string_hash(tags))),
+        tags_code: tags_code_of(record.properties),
     }
 }

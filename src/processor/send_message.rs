@@ -285,7 +285,7 @@ impl Send<'_> {
             None => seen.unique_key_in(&properties, cut.is_empty()),
         };
         let mut message = self.message(target, properties);
-        message.tags_code = seen.tags.and_then(|tags| std::str::from_utf8(tags).ok()).map_or(0, tags_code);
+        message.tags_code = seen.tags.map_or(0, tags_code);
         // Other prepared and rolled back messages are never delayed.
         let kind = sys_flag::transaction_type(message.sys_flag);
         if is_half || matches!(kind, sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT) {

@@ -37,6 +37,7 @@ pub struct MessageQueueAssignment {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MessageRequestMode {
     #[default]
+    #[serde(alias = "")]
     Pull,
     Pop,
 }

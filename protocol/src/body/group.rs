@@ -69,7 +69,9 @@ pub struct GroupRetryPolicy {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum GroupRetryPolicyType {
     Exponential,
+    /// Also what an unknown word counts as.
     #[default]
+    #[serde(alias = "")]
     Customized,
 }
 

@@ -40,9 +40,12 @@ pub struct ConsumerData {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ConsumeType {
     ConsumeActively,
-    #[default]
     ConsumePassively,
     ConsumePop,
+    /// Left out, or a word of the client's own (`PUSH` of client-go 2.0.0): Java's null, and written as that.
+    #[default]
+    #[serde(other, rename = "")]
+    Unknown,
 }
 
 /// In the order of their ordinals.
@@ -50,22 +53,28 @@ pub enum ConsumeType {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MessageModel {
     Broadcasting,
-    #[default]
     Clustering,
     LiteSelective,
+    /// As of `ConsumeType`.
+    #[default]
+    #[serde(other, rename = "")]
+    Unknown,
 }
 
 /// In the order of their ordinals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ConsumeFromWhere {
-    #[default]
     ConsumeFromLastOffset,
     ConsumeFromLastOffsetAndFromMinWhenBootFirst,
     ConsumeFromMinOffset,
     ConsumeFromMaxOffset,
     ConsumeFromFirstOffset,
     ConsumeFromTimestamp,
+    /// As of `ConsumeType`.
+    #[default]
+    #[serde(other, rename = "")]
+    Unknown,
 }
 
 /// Expression type of a subscription by tags.
@@ -136,6 +145,17 @@ mod tests {
             (consumer.subscription_data_set[0].sub_version, consumer.subscription_data_set[0].expression_type.as_str()),
             (12, "TAG")
         );
+    }
+
+    /// rocketmq-client-go 2.0.0 says `PUSH`.
+    #[test]
+    fn words_are_read_in_any_case_and_unknown_ones_are_null() {
+        let text = br#"{"clientID":"c","consumerDataSet":[{"consumeFromWhere":"consumeFromFirst-Offset","consumeType":"PUSH","groupName":"g","messageModel":"Clustering"}]}"#;
+        let consumer = fastjson::from_slice::<HeartbeatData>(text).unwrap().consumer_data_set.remove(0);
+        assert_eq!(consumer.consume_from_where, ConsumeFromWhere::ConsumeFromFirstOffset);
+        assert_eq!((consumer.consume_type, consumer.message_model), (ConsumeType::Unknown, MessageModel::Clustering));
+        let written = r#"{"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","groupName":"g","messageModel":"CLUSTERING","subscriptionDataSet":[],"unitMode":false}"#;
+        assert_eq!(fastjson::to_string(&consumer), written);
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub mod topic_sys_flag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TopicFilterType {
+    /// Also what an unknown word counts as: Java's null has no place in the text form of a registration.
     #[default]
+    #[serde(alias = "")]
     SingleTag,
     MultiTag,
 }

@@ -58,15 +58,19 @@ pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<Remo
     let flag = reader.i32("flag")?;
     let remark_length = reader.i32("remark length")?;
     let (remark_start, remark_end) = reader.span("remark", i64::from(remark_length))?;
-    let ext_length = reader.i32("ext length")?;
+    // As there: fields of a negative length are none, and only where a pair begins is looked at their end.
+    let ext_length = reader.i32("ext length")?.max(0);
     let (ext_start, ext_end) = reader.span("ext fields", i64::from(ext_length))?;
 
-    let text = checked(header, (remark_start, remark_end), "remark")?;
     // Nothing written and nothing to say look the same: both read as null.
-    let remark = if text { Some(Str::from_checked(frame.slice(remark_start..remark_end))) } else { None };
-    let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end, spare)?) };
+    let remark = if remark_start < remark_end { Some(Str::from_lossy(frame.slice(remark_start..remark_end))) } else { None };
+    let mut is_clean = true;
+    let fields = if ext_start == ext_end { None } else { Some(decode_fields(header, ext_start, ext_end, spare, &mut is_clean)?) };
     let body = frame.slice(end..);
-    let ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(frame));
+    let mut ext_fields = fields.map_or_else(ExtFields::default, |fields| fields.finish(frame));
+    if !is_clean {
+        ext_fields.replace_broken();
+    }
     Ok(RemotingCommand {
         code,
         language: LanguageCode::from_code(language),
@@ -80,32 +84,29 @@ pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<Remo
     })
 }
 
-fn decode_fields(header: &[u8], start: usize, end: usize, spare: &mut Spare) -> Result<Builder, DecodeError> {
-    let mut reader = Reader { bytes: &header[..end], at: start };
+/// `is_clean`: whether every value is UTF-8.
+fn decode_fields(header: &[u8], start: usize, end: usize, spare: &mut Spare, is_clean: &mut bool) -> Result<Builder, DecodeError> {
+    let mut reader = Reader { bytes: header, at: start };
     let mut fields = Builder::new(spare);
     fields.restart();
+    let mut all_clean = true;
     while reader.at < end {
         let length = reader.i16("ext key length")?;
         let key = reader.span("ext key", i64::from(length))?;
         let length = reader.i32("ext value length")?;
         let value = reader.span("ext value", i64::from(length))?;
         // A key without letters is Java's null key: nobody asks for it.
-        if checked(header, key, "ext key")? {
+        if key.0 < key.1 {
             let word = scan::word_at(&header[key.0..], key.1 - key.0);
-            let is_text = checked(header, value, "ext value")?;
-            let value = if is_text { Span::of_frame(value.0, value.1) } else { Span::NULL };
+            all_clean &= scan::begins_with_utf8(&header[value.0..], value.1 - value.0);
+            let value = if value.0 < value.1 { Span::of_frame(value.0, value.1) } else { Span::NULL };
             if !fields.push(word, Span::of_frame(key.0, key.1), value) {
                 return Err(TOO_MANY_FIELDS);
             }
         }
     }
+    *is_clean = all_clean;
     Ok(fields)
-}
-
-/// Whether there is text from `start` to `end`; that it is UTF-8 is made sure.
-#[inline(always)]
-fn checked(header: &[u8], (start, end): (usize, usize), what: &'static str) -> Result<bool, DecodeError> {
-    if scan::begins_with_utf8(&header[start..], end - start) { Ok(start < end) } else { Err(DecodeError::Utf8 { what }) }
 }
 
 pub(super) fn encode(command: &RemotingCommand, out: &mut BytesMut) {

@@ -17,13 +17,15 @@ use crate::str::Str;
 /// `end` is where the header ends and the body begins.
 pub(super) fn decode(frame: Bytes, end: usize, spare: &mut Spare) -> Result<RemotingCommand, DecodeError> {
     let header = &frame[..end];
-    if !scan::is_utf8(&header[HEADER_WORD_BYTES..]) {
-        return Err(DecodeError::Utf8 { what: "json header" });
+    let is_clean = scan::is_utf8(&header[HEADER_WORD_BYTES..]);
+    if let Some(found) = scan_header(header, spare) {
+        return Ok(found.into_command(frame, end, spare, is_clean));
     }
-    match scan_header(header, spare) {
-        Some(found) => Ok(found.into_command(frame, end, spare)),
-        None => Ok(decode_unusual(&header[HEADER_WORD_BYTES..])?.with_body(frame.slice(end..))),
+    let mut command = decode_unusual(&header[HEADER_WORD_BYTES..])?.with_body(frame.slice(end..));
+    if !is_clean {
+        command.ext_fields.replace_broken();
     }
+    Ok(command)
 }
 
 /// What the pass found. Spans are counted from the begin of the frame.
@@ -41,15 +43,19 @@ struct Found {
 }
 
 impl Found {
-    fn into_command(self, frame: Bytes, end: usize, spare: &mut Spare) -> RemotingCommand {
+    /// `is_clean`: the header is UTF-8.
+    fn into_command(self, frame: Bytes, end: usize, spare: &mut Spare, is_clean: bool) -> RemotingCommand {
         let remark = self.fields.text(self.remark, &frame);
         let body = frame.slice(end..);
-        let ext_fields = if self.fields_present {
+        let mut ext_fields = if self.fields_present {
             self.fields.finish(frame)
         } else {
             self.fields.give_back(spare);
             ExtFields::default()
         };
+        if !is_clean {
+            ext_fields.replace_broken();
+        }
         RemotingCommand {
             code: self.code,
             language: self.language,
@@ -101,8 +107,8 @@ impl Found {
     }
 }
 
-/// One pass over the header in `bytes`, which is UTF-8. `None`: it is not the flat, strict JSON that clients write, and may still
-/// be what the original reads.
+/// One pass over the header in `bytes`. `None`: it is not the flat, strict JSON that clients write, and may still be what the original
+/// reads.
 ///
 /// The position is passed from hand to hand, not kept in a struct: it stays in a register, and that is half of the time.
 fn scan_header(bytes: &[u8], spare: &mut Spare) -> Option<Found> {
@@ -241,13 +247,21 @@ fn string(bytes: &[u8], start: usize, found: &mut Found) -> Option<(Span, usize)
 fn bare_value(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
     let rest = &bytes[at..];
     let length = match rest.first()? {
-        b'-' | b'0'..=b'9' => rest.iter().position(|byte| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))?,
+        b'-' | b'0'..=b'9' => plain_number(rest)?,
         b't' if rest.starts_with(b"true") => 4,
         b'f' if rest.starts_with(b"false") => 5,
         b'n' if rest.starts_with(b"null") => return Some((Span::NULL, at + 4)),
         _ => return None,
     };
     Some((Span::of_frame(at, at + length), at + length))
+}
+
+/// The length of a whole number that is its own text; other numbers are printed anew, which is the tolerant reader's.
+fn plain_number(bytes: &[u8]) -> Option<usize> {
+    let start = usize::from(bytes.first() == Some(&b'-'));
+    let end = start + bytes[start..].iter().position(|byte| !byte.is_ascii_digit())?;
+    let is_whole = !matches!(bytes[end], b'.' | b'e' | b'E' | b'+' | b'-' | b'A'..=b'Z');
+    (is_whole && matches!(bytes[start..end], [b'1'..=b'9', ..])).then_some(end).or_else(|| (is_whole && bytes[..end] == *b"0").then_some(1))
 }
 
 /// A string without escapes, and where it ends.
@@ -306,8 +320,7 @@ fn blanks(bytes: &[u8], mut at: usize) -> usize {
 
 /// Everything else that the original reads: single quotes, nested values, numbers as text, members we do not know.
 fn decode_unusual(header: &[u8]) -> Result<RemotingCommand, DecodeError> {
-    let text = std::str::from_utf8(header).map_err(|_| DecodeError::Utf8 { what: "json header" })?;
-    let Value::Object(members) = parse::parse(text)? else {
+    let Value::Object(members) = parse::parse_raw(header)? else {
         return Err(DecodeError::Json { at: 0, why: "a header is an object" });
     };
     let mut command = RemotingCommand::default();
@@ -317,10 +330,14 @@ fn decode_unusual(header: &[u8]) -> Result<RemotingCommand, DecodeError> {
             "flag" => command.flag = number_of(value)?,
             "opaque" => command.opaque = number_of(value)?,
             "version" => command.version = number_of(value)?,
-            "language" => match value {
-                Value::Number(ordinal) => command.language = ordinal.parse().map_or(LanguageCode::Other, LanguageCode::from_code),
-                other => command.language = LanguageCode::from_name(other.as_text().unwrap_or_default()),
-            },
+            "language" => {
+                command.language = match ordinal(value, LanguageCode::COUNT)? {
+                    Some(ordinal) => LanguageCode::from_code(ordinal),
+                    None => LanguageCode::from_name(value.to_bytes().unwrap_or_default()),
+                }
+            }
+            // What the sender says it is; the frame's own byte decides.
+            "serializeTypeCurrentRPC" => _ = ordinal(value, SERIALIZE_TYPES)?,
             "remark" => command.remark = value.to_text().map(Str::from),
             "extFields" => command.ext_fields = fields(value)?,
             _ => {}
@@ -329,28 +346,45 @@ fn decode_unusual(header: &[u8]) -> Result<RemotingCommand, DecodeError> {
     Ok(command)
 }
 
+const SERIALIZE_TYPES: i64 = 2;
+
 fn number_of(value: &Value<'_>) -> Result<i32, DecodeError> {
-    value.as_integer().and_then(|number| i32::try_from(number).ok()).ok_or(DecodeError::Json { at: 0, why: "a header number is an int" })
+    value.as_int().ok_or(DecodeError::Json { at: 0, why: "a header number is an int" })
+}
+
+/// The ordinal that stands where one of `count` constants is wanted; none where a name does, or null.
+fn ordinal(value: &Value<'_>, count: i64) -> Result<Option<u8>, DecodeError> {
+    let ordinal = match value {
+        Value::Null | Value::Text(_) | Value::Bytes(_) => return Ok(None),
+        Value::Number(_) => value.as_integer(i64::MIN, i64::MAX).filter(|ordinal| (0..count).contains(ordinal)),
+        _ => None,
+    };
+    let ordinal = ordinal.and_then(|ordinal| u8::try_from(ordinal).ok());
+    ordinal.map(Some).ok_or(DecodeError::Json { at: 0, why: "a header constant is a name or an ordinal" })
 }
 
 fn fields(value: &Value<'_>) -> Result<ExtFields, DecodeError> {
     let members = match value {
         Value::Null => return Ok(ExtFields::default()),
+        Value::Text(text) if text.is_empty() || text == "null" => return Ok(ExtFields::default()),
         Value::Object(members) => members,
         _ => return Err(DecodeError::Json { at: 0, why: "extFields is an object" }),
     };
     let mut fields = Builder::new(&mut Spare::default());
     let mut beside = Vec::new();
-    let mut store = |text: &str| {
+    let mut store = |text: &[u8]| {
         let start = beside.len();
-        beside.extend_from_slice(text.as_bytes());
+        beside.extend_from_slice(text);
         Span::beside(start, beside.len())
     };
     for (key, value) in members {
-        let Some(key) = key.to_text() else { continue };
+        let key = match key {
+            Value::Text(_) | Value::Bytes(_) => key.to_bytes().unwrap_or_default(),
+            _ => return Err(DecodeError::Json { at: 0, why: "the name of a field is text" }),
+        };
         let span = store(&key);
-        let value = value.to_text().map_or(Span::NULL, |text| store(&text));
-        if !fields.push(scan::word_of(key.as_bytes()), span, value) {
+        let value = value.to_bytes().map_or(Span::NULL, |text| store(&text));
+        if !fields.push(scan::word_of(&key), span, value) {
             return Err(TOO_MANY_FIELDS);
         }
     }
@@ -401,11 +435,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// What stands for `~` in a generated header: no UTF-8.
+    const BROKEN: u8 = 0xC4;
+
     /// Text between quotes, with all that can stand there, and some that cannot.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => "[a-z0-9 :,{}]{0,12}",
-            2 => prop::sample::select(vec!["\\u0001", "\\u0002", "\\u0003", "\\u00012", "\\n", "\\\"", "\\\\", "\\ud83d\\ude00", "\\ud83d", "€"])
+            2 => prop::sample::select(vec!["\\u0001", "\\u0002", "\\u0003", "\\u00012", "\\n", "\\\"", "\\\\", "\\ud83d\\ude00", "\\ud83d", "€", "~", "~~", "\\u00zz", "\\ "])
                 .prop_map(str::to_owned),
             1 => prop::sample::select(vec!["\\u00", "\\q", "\"", "\u{1}"]).prop_map(str::to_owned),
         ];
@@ -425,12 +462,12 @@ mod tests {
     }
 
     fn value() -> impl Strategy<Value = String> {
-        prop_oneof![4 => text(), 2 => "-?[0-9]{1,11}", 1 => prop::sample::select(vec!["true", "false", "null", "[]", "1.5"]).prop_map(str::to_owned)]
+        prop_oneof![4 => text(), 2 => "-?[0-9]{1,11}", 1 => prop::sample::select(vec!["true", "false", "null", "[]", "1.5", "1e3", "05", "-", "-0", "5.", "7L", "{}", "''"]).prop_map(str::to_owned)]
     }
 
     fn header() -> impl Strategy<Value = String> {
         let fields = object(&["a", "b", "i", "q", "topic", "extFields", "properties", "a\\u0001", ""], value());
-        let value = prop_oneof![2 => value(), 2 => fields, 1 => Just("\"GO\"".to_owned())];
+        let value = prop_oneof![2 => value(), 2 => fields, 1 => prop::sample::select(vec!["\"GO\"", "\"go\"", "\"9\"", "\"xyz\""]).prop_map(str::to_owned)];
         let names = &[
             "code",
             "flag",
@@ -444,7 +481,7 @@ mod tests {
             "codes",
             "extF",
         ];
-        (object(names, value), prop::sample::select(vec!["", "", "\n", "x"])).prop_map(|(object, end)| object + end)
+        (object(names, value), prop::sample::select(vec!["", "", "\n", "x", "\0", ",", "//x"])).prop_map(|(object, end)| object + end)
     }
 
     proptest! {
@@ -452,16 +489,36 @@ mod tests {
         /// Also in memory that another header left.
         #[test]
         fn what_the_quick_pass_takes_is_what_the_tolerant_reader_reads(header in header()) {
-            let frame = Bytes::from([b"\0\0\0\0", header.as_bytes(), b"body"].concat());
+            let header: Vec<u8> = header.bytes().map(|byte| if byte == b'~' { BROKEN } else { byte }).collect();
+            let frame = Bytes::from([b"\0\0\0\0", &header[..], b"body"].concat());
             let end = frame.len() - 4;
             let mut spare = Spare::default();
             ExtFields::from_iter([("left", "\"\\".repeat(20)), ("behind", String::new())]).give_back(&mut spare);
             if let Some(found) = scan_header(&frame[..end], &mut spare) {
-                let quick = found.into_command(frame.clone(), end, &mut spare);
-                let tolerant = decode_unusual(header.as_bytes()).map(|command| command.with_body(&b"body"[..]));
+                let quick = found.into_command(frame.clone(), end, &mut spare, false);
+                let tolerant = decode_unusual(&header).map(|command| command.with_body(&b"body"[..]));
                 prop_assert_eq!(tolerant.as_ref(), Ok(&quick));
                 prop_assert_eq!(quick.ext_fields.iter().collect::<Vec<_>>(), tolerant.unwrap().ext_fields.iter().collect::<Vec<_>>());
             }
+        }
+    }
+
+    /// Keys in GBK, as C++ clients on Windows write them: the bytes stay, and where text is wanted they are replaced.
+    #[test]
+    fn what_is_no_utf8_stays_as_it_is() {
+        for (begin, behind) in [
+            (&br#"{"extFields":{"i":"k\u0001"#[..], &br#"\u0002","topic":"a"#[..]),
+            (&br#"{'extFields':{"i":"k\u0001"#[..], &br#"\u0002",topic:"a"#[..]),
+        ] {
+            let header = [begin, b"\xC4\xE3", behind, b"\xFF\"},\"remark\":\"\xFF\"}"].concat();
+            let frame = Bytes::from([b"\0\0\0\0", &header[..]].concat());
+            let command = decode(frame, header.len() + 4, &mut Spare::default()).unwrap();
+            assert_eq!(command.ext_fields.pairs().next(), Some((&b"i"[..], &b"k\x01\xC4\xE3\x02"[..])));
+            assert_eq!(command.ext_fields.get_str("topic"), Some("a\u{FFFD}"));
+            assert_eq!(
+                (command.ext_fields.get("topic").unwrap(), command.remark.unwrap()),
+                (Str::from("a\u{FFFD}"), Str::from("\u{FFFD}"))
+            );
         }
     }
 

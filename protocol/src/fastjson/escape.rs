@@ -41,12 +41,12 @@ fn write_escape(byte: u8, out: &mut impl BufMut) {
 
 /// Reads the escape that `bytes` begin with (at the backslash): what it means, and how many bytes it took.
 ///
-/// Half of a surrogate pair becomes U+FFFD, as when Java encodes it.
+/// Half of a surrogate pair becomes a question mark, as when Java encodes it.
 pub(crate) fn unescape(bytes: &[u8]) -> Option<(char, usize)> {
     let plain = match bytes.get(1)? {
         b'u' => return unescape_unicode(bytes),
         b'x' => return Some((char::from_u32(hex(bytes.get(2..4)?)?)?, 4)),
-        byte @ (b'"' | b'\\' | b'/' | b'\'') => *byte,
+        byte @ (b'"' | b'\\' | b'/' | b'\'' | b' ') => *byte,
         b'n' => b'\n',
         b'r' => b'\r',
         b't' => b'\t',
@@ -60,7 +60,12 @@ pub(crate) fn unescape(bytes: &[u8]) -> Option<(char, usize)> {
 }
 
 fn unescape_unicode(bytes: &[u8]) -> Option<(char, usize)> {
-    let first = hex(bytes.get(2..6)?)?;
+    let digits = bytes.get(2..6)?;
+    let Some(first) = hex(digits) else {
+        // fastjson2 makes some character or other of it: as text it is not lost. A string that ends in it has no end.
+        let is_text = digits.iter().all(|byte| *byte >= b' ' && !matches!(byte, b'"' | b'\\'));
+        return is_text.then_some(('\\', 1));
+    };
     if (0xD800..0xDC00).contains(&first)
         && bytes.get(6..8) == Some(b"\\u")
         && let Some(second) = bytes.get(8..12).and_then(hex)
@@ -69,7 +74,7 @@ fn unescape_unicode(bytes: &[u8]) -> Option<(char, usize)> {
         let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
         return Some((char::from_u32(code)?, 12));
     }
-    Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 6))
+    Some((char::from_u32(first).unwrap_or('?'), 6))
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
@@ -88,8 +93,10 @@ mod tests {
     fn escapes_read_as_java_means_them() {
         assert_eq!(read("\\u0001x"), Some((6, "\u{1}".into())));
         assert_eq!(read("\\uD83D\\uDE00"), Some((12, "😀".into())));
-        assert_eq!(read("\\uD83Dx"), Some((6, "\u{FFFD}".into())));
+        assert_eq!(read("\\uD83Dx"), Some((6, "?".into())));
         assert_eq!(read("\\u00e9"), Some((6, "é".into())));
+        assert_eq!(read("\\u00zz"), Some((1, "\\".into())));
+        assert_eq!(read("\\u00\","), None);
         assert_eq!(read("\\u00"), None);
         assert_eq!(read("\\"), None);
         assert_eq!(read("\\q"), None);

@@ -10,7 +10,9 @@ use serde::de::{
 };
 
 use super::ReadError;
+use super::number::SIGN;
 use super::parse::{self, Value};
+use crate::scan;
 
 /// Values that may be read again through `$ref`. A few references to references would otherwise stand for billions.
 const REFERENCED_VALUES_MAX: usize = 1_000_000;
@@ -61,12 +63,23 @@ impl<'v, 'a> Node<'v, 'a> {
         Ok(self)
     }
 
-    fn integer(self) -> Result<i64, ReadError> {
+    fn integer(self, low: i64, high: i64) -> Result<i64, ReadError> {
+        self.value.as_integer(low, high).ok_or_else(|| self.mismatch("an integer"))
+    }
+
+    /// A number is true when it is one, or minus one.
+    fn boolean(self) -> Option<bool> {
         match self.value {
-            Value::Null => Ok(0),
-            Value::Bool(value) => Ok(i64::from(*value)),
-            Value::Text(text) if text.trim().is_empty() || text == "null" => Ok(0),
-            other => other.as_integer().ok_or_else(|| self.mismatch("an integer")),
+            Value::Null => Some(false),
+            Value::Bool(value) => Some(*value),
+            Value::Number(number) => (*number != SIGN).then_some(matches!(*number, "1" | "-1")),
+            Value::Text(text) => match text.as_ref() {
+                "" | "0" | "N" | "F" | "null" | "NULL" => Some(false),
+                "1" | "Y" | "T" => Some(true),
+                word => [true, false].into_iter().find(|value| word.eq_ignore_ascii_case(if *value { "true" } else { "false" })),
+            },
+            Value::List(items) if items.len() == 1 => self.of(&items[0]).boolean(),
+            _ => None,
         }
     }
 
@@ -75,27 +88,37 @@ impl<'v, 'a> Node<'v, 'a> {
             Value::Null => "null",
             Value::Bool(_) => "a boolean",
             Value::Number(_) => "a number",
-            Value::Text(_) => "text",
+            Value::Text(_) | Value::Bytes(_) => "text",
             Value::List(_) => "an array",
             Value::Object(_) => "an object",
         };
         ReadError::Shape(format!("{wanted} is expected, {found} is there"))
     }
 
-    fn list(self) -> Result<&'v [Value<'a>], ReadError> {
+    /// Another value where a list is wanted is a list of one.
+    fn list(self) -> &'v [Value<'a>] {
         match self.value {
-            Value::Null => Ok(&[]),
-            Value::List(items) => Ok(items),
-            _ => Err(self.mismatch("an array")),
+            Value::List(items) => items,
+            value if is_null(value) => &[],
+            value => std::slice::from_ref(value),
         }
     }
 
     fn members(self) -> Result<&'v [(Value<'a>, Value<'a>)], ReadError> {
         match self.value {
-            Value::Null => Ok(&[]),
             Value::Object(members) => Ok(members),
+            value if is_null(value) => Ok(&[]),
             _ => Err(self.mismatch("an object")),
         }
+    }
+}
+
+/// Where an object or a list is wanted, empty text is null, and so is the word.
+fn is_null(value: &Value<'_>) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Text(text) => text.is_empty() || text == "null",
+        _ => false,
     }
 }
 
@@ -149,8 +172,10 @@ fn key_text(key: &Value<'_>) -> Option<String> {
 macro_rules! integers {
     ($($method:ident $visit:ident $type:ty),*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-            let number = self.resolved()?.integer()?;
-            visitor.$visit(<$type>::try_from(number).map_err(|_| ReadError::Shape(format!("{number} does not fit {}", stringify!($type))))?)
+            let node = self.resolved()?;
+            let (low, high) = (i64::try_from(<$type>::MIN).unwrap_or(i64::MIN), i64::try_from(<$type>::MAX).unwrap_or(i64::MAX));
+            let number = node.integer(low, high)?;
+            visitor.$visit(<$type>::try_from(number).map_err(|_| node.mismatch(stringify!($type)))?)
         }
     )*};
 }
@@ -169,13 +194,19 @@ impl<'de> Deserializer<'de> for Node<'_, '_> {
                 _ => node.deserialize_f64(visitor),
             },
             Value::Text(text) => visitor.visit_str(text),
+            Value::Bytes(bytes) => visitor.visit_str(&String::from_utf8_lossy(bytes)),
             Value::List(_) => node.deserialize_seq(visitor),
             Value::Object(_) => node.deserialize_map(visitor),
         }
     }
 
-    integers!(deserialize_i8 visit_i8 i8, deserialize_i16 visit_i16 i16, deserialize_i32 visit_i32 i32, deserialize_i64 visit_i64 i64,
+    integers!(deserialize_i8 visit_i8 i8, deserialize_i16 visit_i16 i16, deserialize_i64 visit_i64 i64,
               deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32, deserialize_u64 visit_u64 u64);
+
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        let node = self.resolved()?;
+        visitor.visit_i32(node.value.as_int().ok_or_else(|| node.mismatch("an int"))?)
+    }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let node = self.resolved()?;
@@ -195,13 +226,7 @@ impl<'de> Deserializer<'de> for Node<'_, '_> {
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let node = self.resolved()?;
-        let value = match node.value {
-            Value::Null => false,
-            Value::Bool(value) => *value,
-            Value::Number(_) => node.integer()? == 1,
-            Value::Text(text) => text.eq_ignore_ascii_case("true") || text == "1",
-            _ => return Err(node.mismatch("a boolean")),
-        };
+        let value = node.boolean().ok_or_else(|| node.mismatch("a boolean"))?;
         visitor.visit_bool(value)
     }
 
@@ -235,7 +260,7 @@ impl<'de> Deserializer<'de> for Node<'_, '_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let node = self.resolved()?;
-        visitor.visit_seq(Items { node, items: node.list()?.iter() })
+        visitor.visit_seq(Items { node, items: node.list().iter() })
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -273,12 +298,15 @@ impl<'de> Deserializer<'de> for Node<'_, '_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let node = self.resolved()?;
+        let by_ordinal = |ordinal: i64| constants(variants).nth(usize::try_from(ordinal).ok()?);
         let name = match node.value {
-            Value::Text(name) => name.as_ref(),
-            Value::Number(_) => {
-                let ordinal = usize::try_from(node.integer()?).ok();
-                ordinal.and_then(|ordinal| variants.get(ordinal)).ok_or_else(|| node.mismatch("an ordinal of an enum"))?
+            Value::Null => NO_CONSTANT,
+            // Of text every mistake is null, of a number none.
+            Value::Text(word) => {
+                let named = constants(variants).find(|constant| scan::is_same_word(constant.as_bytes(), word.as_bytes()));
+                named.or_else(|| by_ordinal(scan::integer(word.as_bytes())?)).unwrap_or(NO_CONSTANT)
             }
+            Value::Number(_) => by_ordinal(node.integer(i64::MIN, i64::MAX)?).ok_or_else(|| node.mismatch("an ordinal of an enum"))?,
             _ => return Err(node.mismatch("a name of an enum")),
         };
         visitor.visit_enum(Name(name))
@@ -304,7 +332,9 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
     type Error = ReadError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
-        self.items.next().map(|item| seed.deserialize(self.node.of(item))).transpose()
+        // Java keeps a null in a list and stumbles over it later.
+        let item = self.items.by_ref().find(|item| **item != Value::Null);
+        item.map(|item| seed.deserialize(self.node.of(item))).transpose()
     }
 }
 
@@ -332,6 +362,17 @@ impl<'de, 'v, 'a: 'v, I: Iterator<Item = &'v (Value<'a>, Value<'a>)>> MapAccess<
 /// A key: as a value, but an object may also come as text that holds its JSON.
 struct Key<'v, 'a>(Node<'v, 'a>);
 
+impl<'v, 'a> Key<'v, 'a> {
+    /// Of keys no word stands for zero.
+    fn number(self) -> Result<Node<'v, 'a>, ReadError> {
+        match self.0.value {
+            Value::Number(_) => Ok(self.0),
+            Value::Text(text) if text.bytes().any(|byte| byte.is_ascii_digit()) => Ok(self.0),
+            _ => Err(self.0.mismatch("a number")),
+        }
+    }
+}
+
 impl<'de> Deserializer<'de> for Key<'_, '_> {
     type Error = ReadError;
 
@@ -346,16 +387,16 @@ impl<'de> Deserializer<'de> for Key<'_, '_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let Value::Text(text) = self.0.value else { return self.0.deserialize_struct(name, fields, visitor) };
-        let root = parse::parse(text)?;
+        let root = parse::parse(text.as_bytes())?;
         let document = Document { root: &root, referenced: Cell::new(0) };
         Node { value: &root, document: &document, referenced: false }.deserialize_struct(name, fields, visitor)
     }
 
     fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.0.deserialize_i32(visitor)
+        self.number()?.deserialize_i32(visitor)
     }
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.0.deserialize_i64(visitor)
+        self.number()?.deserialize_i64(visitor)
     }
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.0.deserialize_string(visitor)
@@ -381,6 +422,14 @@ impl<'de> Deserializer<'de> for Key<'_, '_> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 u8 u16 u32 u64 f32 f64 char bytes byte_buf option unit unit_struct seq tuple tuple_struct map ignored_any
     }
+}
+
+/// What stands for null where an enum is wanted: the variant that is called or aliased so. The writer leaves it out again.
+const NO_CONSTANT: &str = "";
+
+/// The names that have an ordinal.
+fn constants<'v>(variants: &'v [&'static str]) -> impl Iterator<Item = &'static str> + 'v {
+    variants.iter().copied().filter(|name| *name != NO_CONSTANT)
 }
 
 /// The name of an enum's constant.

@@ -72,7 +72,10 @@ impl Writer {
 }
 
 /// Java's `Double.toString`: always a decimal point, exponents only far from one.
-fn java_double(value: f64) -> String {
+pub(super) fn java_double(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
     if value == 0.0 || (1e-3..1e7).contains(&value.abs()) {
         return format!("{value:?}");
     }
@@ -199,7 +202,8 @@ impl<'w> Serializer for &'w mut Writer {
         self.serialize_none()
     }
     fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Result<(), Impossible> {
-        self.serialize_str(variant)
+        // Without a name it stands for null.
+        if variant.is_empty() { self.serialize_none() } else { self.serialize_str(variant) }
     }
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Result<(), Impossible> {
         value.serialize(self)
