@@ -24,7 +24,9 @@ compat: ; cargo run -q --locked -p compat-tests --bin compat-tests -- --server b
 # The README's snippets under docker compose, on the host and in a second container.
 quickstart: ; cargo run -q --locked -p compat-tests --bin quickstart
 # Everything that is kept of the original, asked anew.
-compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests --bin compat-tests -- --server oracle --fresh
+compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests --bin compat-tests -- --server oracle --fresh && $(MAKE) tolerance
+# What the original's JSON parsers make of odd headers and bodies (needs java and mvn); protocol/tests/tolerance.rs compares.
+tolerance: ; java -cp "$$(scripts/oracle.sh 5.5.0)/*" compat-tests/tolerance/Tolerance.java compat-tests/tolerance/inputs.txt protocol/tests/fixtures/tolerance.tsv
 # Each fuzz target (the decoders, and a broker asked with hostile names) for a minute; skipped aloud without a nightly toolchain and cargo-fuzz.
 fuzz:   ; scripts/fuzz.sh
 # Beside the original, into BENCHMARKS.md. Both need a JDK and Maven. quick: the short list against the original's leanest, starts on 1 GB,
