@@ -59,15 +59,15 @@ const ROWS: &[Row] = &[
         &[("topic", "%"), ("key", "A"), ("indexType", "T"), ("maxNum", "9"), ("beginTimestamp", "0"), ("endTimestamp", "9999999999999")],
         true,
     ),
-    row(code::VIEW_MESSAGE_BY_ID, &[("offset", "0")], false),
-    row(code::CONSUMER_SEND_MSG_BACK, &[("offset", "0"), ("group", "G"), ("delayLevel", "0")], false),
+    row(code::VIEW_MESSAGE_BY_ID, &[("offset", "0")], true),
+    row(code::CONSUMER_SEND_MSG_BACK, &[("offset", "0"), ("group", "G"), ("delayLevel", "0")], true),
     row(code::INVOKE_BROKER_TO_RESET_OFFSET, &[("topic", "%"), ("group", "Idle"), ("timestamp", "0"), ("isForce", "true")], true),
     Row {
         answer: response_code::SYSTEM_ERROR,
         ..row(
             code::END_TRANSACTION,
             &[("producerGroup", "P"), ("tranStateTableOffset", "0"), ("commitLogOffset", "0"), ("commitOrRollback", "8"), ("msgId", "x")],
-            false,
+            true,
         )
     },
     Row { answer: response_code::SYSTEM_ERROR, ..row(code::RESUME_CHECK_HALF_MESSAGE, &[("msgId", "none")], false) },
