@@ -429,3 +429,35 @@ fn what_lies_behind_a_bad_sector_is_found() {
     assert_eq!(read, Ok(store.max_phy_offset()));
     assert!(seen_records > MESSAGES - 50, "{seen_records}");
 }
+
+/// What is gone is gone, whether its directory could be synced or not; what cannot be removed is tried again.
+#[test]
+fn cleaning_goes_on_after_what_it_could_not_do() {
+    let life = Life::new(|_| ());
+    life.put_all(0..300);
+    life.store.flush_log();
+    life.store.keep();
+    life.store.build_index();
+    let index_files = || life.fs.read_dir(Path::new("/store/index")).unwrap().len();
+    let (before, used) = (index_files(), life.fs.used_bytes());
+    life.fs.set_disk_bytes(used * 100 / 88);
+    life.fs.fail(Operation::SyncDir, "commitlog", io::ErrorKind::Other, 1);
+    life.fs.fail(Operation::Remove, "index", io::ErrorKind::Other, 1);
+    life.store.clean();
+    let min = life.store.min_phy_offset();
+    assert_eq!(min, 16 * 1024, "nothing more goes before that is on the disk");
+    assert!(life.store.min_offset("T", 0) > 0, "the queue follows the log");
+    assert!(life.store.is_writable());
+    for round in 3..7 {
+        life.fs.set_disk_bytes(1 << 40);
+        life.store.clean();
+        life.put_all(round * 100..round * 100 + 100);
+        life.store.flush_log();
+        life.store.build_index();
+        life.fs.set_disk_bytes(life.fs.used_bytes() * 100 / 88);
+        life.store.clean();
+    }
+    assert!(life.store.min_phy_offset() > min);
+    assert!(index_files() < before, "{} of {before}", index_files());
+    assert!(!finds_key(&life.store, 0) && finds_key(&life.store, 699));
+}

@@ -46,17 +46,17 @@ impl MessageStore {
         }
         let reserved_millis = config.file_reserved_time_hours as i64 * 3_600_000;
         let at_once = disk.clean_at_once && config.clean_file_forcibly_enable;
-        let removed = self.remove_expired(now, reserved_millis, at_once, config.delete_file_batch_max);
-        if removed > 0 {
+        let min = self.log.min_offset();
+        self.remove_expired(now, reserved_millis, at_once, config.delete_file_batch_max);
+        if self.log.min_offset() > min {
             self.expire_indexes();
         } else if disk.clean_at_once {
             warn!("the disk is nearly full and no file of the log may go");
         }
     }
 
-    fn remove_expired(&self, now: i64, reserved_millis: i64, at_once: bool, batch_max: usize) -> usize {
+    fn remove_expired(&self, now: i64, reserved_millis: i64, at_once: bool, batch_max: usize) {
         let files = self.log.files.files();
-        let mut removed = 0;
         for file in files.iter().take(files.len().saturating_sub(1)).take(batch_max) {
             let expired = match self.fs.metadata(file.path()) {
                 Ok(metadata) => metadata.modified_millis + reserved_millis <= now,
@@ -70,13 +70,12 @@ impl MessageStore {
                 break;
             }
             if let Err(error) = self.log.files.remove(file) {
+                // Or it is gone, and that is not on the disk yet: nothing more goes before it is.
                 error!(path = %file.path().display(), %error, "cannot remove an expired file");
                 break;
             }
             info!(path = %file.path().display(), "removed an expired file of the log");
-            removed += 1;
         }
-        removed
     }
 
     /// The log lost its oldest files: so do the ConsumeQueues and the index.

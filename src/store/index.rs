@@ -243,8 +243,11 @@ impl Index {
     pub(super) fn expire(&self, min_physical: i64) -> io::Result<()> {
         let mut state = self.state.lock();
         while state.files.len() > 1 && state.files[0].header.end_offset < min_physical {
-            let file = state.files.remove(0);
-            self.fs.remove_file(&file.path)?;
+            // One that cannot be removed is tried again.
+            match self.fs.remove_file(&state.files[0].path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => drop(state.files.remove(0)),
+            }
         }
         Ok(())
     }
