@@ -34,28 +34,32 @@ impl MessageStore {
     }
 
     /// Every record from `position`, where one starts or a file ends, to the end of the log, or until `each` breaks; where it stopped.
-    /// Waits for the disk. Where there is no record though the log goes on, the rest of that file is passed over and told.
-    pub fn read_forward(&self, position: i64, mut each: impl FnMut(&MessageView<'_>) -> ControlFlow<()>) -> Result<i64, StoreError> {
+    /// Waits for the disk. Where the log goes on behind a place that is damaged or cannot be read it stops there, and says so.
+    pub fn read_forward(&self, position: i64, mut each: impl FnMut(&MessageView<'_>) -> ControlFlow<()>) -> i64 {
         let mut reader = LogReader::default();
         let end = self.log.max_offset();
         let mut at = position;
         while at < end {
             let Some(file) = self.log.files.find(at) else { break };
-            match reader.check(&file, at, false).map_err(at_path("read", file.path()))? {
-                Found::Record(view) => {
+            match reader.check(&file, at, false) {
+                Ok(Found::Record(view)) => {
                     if each(&view).is_break() {
                         break;
                     }
                     at += view.total_bytes() as i64;
                 }
                 // The rest of the file is blank.
-                Found::Blank => at = file.end_offset(),
-                Found::Nothing => {
-                    error!(at, path = %file.path().display(), "the log has no record here: the rest of this file is passed over");
-                    at = file.end_offset().min(end);
+                Ok(Found::Blank) => at = file.end_offset(),
+                Ok(Found::Nothing) => {
+                    error!(at, path = %file.path().display(), "the log has no record here");
+                    break;
+                }
+                Err(error) => {
+                    error!(%error, "a part of the log cannot be read");
+                    break;
                 }
             }
         }
-        Ok(at)
+        at
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedC
         let end = store.read_forward(position, |view| {
             applied = apply(store, &mut open, &mut copies, view, left.transaction_timeout_millis);
             if applied.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
+        });
         applied?;
         if end < store.max_phy_offset() {
             warn!(at = end, "the log cannot be read here: open transactions behind it are taken from their queues");
