@@ -18,6 +18,8 @@ torture-races: ; cargo run -q --locked -p races -- --seconds $${TORTURE_SECONDS:
 diff:   ; cargo build --locked && cargo run -q --locked -p compat-tests --bin differential
 travel: release ; cargo run -q --locked -p compat-tests --bin travel
 crash:  release ; cargo run -q --locked -p compat-tests --bin crash
+# 200,000 topics start, are routed and listed, in one process with the name server and apart.
+many-topics: ; FERROCKET_TOPICS=200000 cargo test --locked --test routes -- more_topics_than_a_frame_holds
 mixed:  release ; cargo run -q --locked -p compat-tests --bin mixed
 # Official clients and tools in containers: changed scenarios on the original, all on Ferrocket.
 compat: ; cargo run -q --locked -p compat-tests --bin compat-tests -- --server both

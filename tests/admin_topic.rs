@@ -151,9 +151,12 @@ async fn a_list_of_topics_is_created_at_once() {
     let mut client = broker.connect().await;
     assert_answer(&mut client, create_list(vec![named("a"), named("b")]), 0, "").await;
     assert!(broker.broker.topics.contains("a") && broker.broker.topics.contains("b"));
-    // One that is already so ends the whole request, as in the original.
-    assert_answer(&mut client, create_list(vec![named("c"), named("a")]), 0, "").await;
-    assert!(!broker.broker.topics.contains("c"));
+    // The original stops at the first one that is already so, and answers 0 for the rest.
+    assert_answer(&mut client, create_list(vec![named("a"), named("c"), named("b"), named("d")]), 0, "").await;
+    assert!(broker.broker.topics.contains("c") && broker.broker.topics.contains("d"));
+    let version = broker.broker.topics.data_version();
+    assert_answer(&mut client, create_list(vec![named("a"), named("d")]), 0, "").await;
+    assert_eq!(broker.broker.topics.data_version(), version, "nothing to do is no change");
 }
 
 /// The whole table for those who ask plainly, pages for those who say where they are.

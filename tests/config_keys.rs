@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each key that is honoured changes what the server does; in the process, as an operator sets it. Keys that other stories prove are
 //! named there: ports, addresses and name servers in tests/server.rs, retention and flushing of the store in tests/store.rs,
-//! rejectPullConsumerEnable in tests/pull.rs, useServerSideResetOffset in tests/consumers.rs.
+//! rejectPullConsumerEnable in tests/pull.rs, useServerSideResetOffset in tests/consumers.rs, name servers, addresses and the forms
+//! of registration in tests/routes.rs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a story that cannot go on ends")]
 
 mod support;

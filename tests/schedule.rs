@@ -234,7 +234,7 @@ fn open(fs: &MemoryFs, clock: &ManualClock) -> Arc<Broker> {
         },
     });
     let broker = broker.unwrap();
-    broker.start(&[]).unwrap();
+    broker.start(None).unwrap();
     broker
 }
 

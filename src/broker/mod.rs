@@ -36,7 +36,7 @@ use ferrocket_protocol::topic_names;
 use thiserror::Error;
 use tracing::error;
 
-use crate::config::{AdvertiseRules, Advertised, ConfigCell};
+use crate::config::{AdvertiseRules, Advertised, BrokerConfig, ConfigCell};
 use crate::remoting::{Peer, Round};
 use crate::runtime::{Runtime, SharedClock, local_time};
 use crate::store::{ArrivalListener, Fs, MessageStore, StoreConfig, StoreError};
@@ -49,7 +49,7 @@ use self::hold::Hold;
 use self::persist::{ConfigFile, PersistError};
 use self::producers::Producers;
 use self::rebalance_lock::RebalanceLocks;
-use self::registration::{Registration, Source, Told};
+use self::registration::{Form, Identity, Neighbour, Registration, Source, Told};
 use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
 use self::to_client::GroupNews;
@@ -129,14 +129,13 @@ pub struct Broker {
     started_millis: i64,
 }
 
-/// Where this broker is, as stored in messages and as told to clients.
+/// Where this broker was at its start, as stored in messages and as put into message ids. As in the original a `brokerIP1` or
+/// `listenPort` that is changed later changes neither, only what name servers are told.
 #[derive(Debug)]
 pub struct Address {
     /// `brokerIP1:listenPort`, the stored host of every message.
     pub store_host: SocketAddr,
     pub advertised: Advertised,
-    /// Where slaves would replicate from: the port after ours.
-    ha_server: String,
 }
 
 /// This broker's address as it is stored, and as a peer reaches it.
@@ -151,7 +150,6 @@ impl Address {
         Self {
             store_host: SocketAddr::new(location.ip, port),
             advertised: Advertised::new(location.rules.clone(), &location.host, location.is_set, port),
-            ha_server: format!("{}:{}", location.host, port.wrapping_add(1)),
         }
     }
 }
@@ -184,26 +182,28 @@ impl ArrivalListener for Arrivals {
     }
 }
 
-/// What the name servers are told of this broker.
+/// What the name servers are told of this broker: always as the configuration has it now.
 struct WhatWeAre {
     config: Arc<ConfigCell>,
     topics: Arc<Topics>,
-    address: Arc<ArcSwap<Address>>,
+    rules: AdvertiseRules,
 }
 
 impl Source for WhatWeAre {
     fn told(&self) -> Told {
         let config = self.config.load();
-        let address = self.address.load();
+        let advertised = Advertised::new(self.rules.clone(), &config.broker_ip1, config.is_given("brokerIP1"), config.listen_port as u16);
         let (data_version, topics) = self.topics.shared_snapshot();
         Told {
-            broker_name: config.broker_name.clone(),
-            broker_addr: address.advertised.registered().to_owned(),
-            cluster_name: config.broker_cluster_name.clone(),
-            broker_id: config.broker_id,
-            ha_server_addr: address.ha_server.clone(),
+            identity: identity(&config),
+            advertised,
             broker_permission: config.broker_permission,
             force: config.force_register,
+            form: Form {
+                compressed: config.compressed_register,
+                part_topics: config.enable_split_registration.then_some(config.split_registration_size.max(0) as usize),
+                single_topics: config.enable_single_topic_register,
+            },
             timeout: Duration::from_millis(config.register_broker_timeout_mills.max(0) as u64),
             data_version,
             topics,
@@ -213,6 +213,27 @@ impl Source for WhatWeAre {
     fn mark_ordered(&self, topics: &[String]) {
         self.topics.mark_ordered(topics.iter().map(String::as_str));
     }
+}
+
+fn identity(config: &BrokerConfig) -> Identity {
+    Identity {
+        broker_name: config.broker_name.clone(),
+        broker_addr: format!("{}:{}", config.broker_ip1, config.listen_port),
+        cluster_name: config.broker_cluster_name.clone(),
+        broker_id: config.broker_id,
+        ha_server_addr: format!("{}:{}", config.broker_ip2, config.ha_listen_port),
+    }
+}
+
+/// The addresses of `namesrvAddr`.
+fn name_servers(config: &BrokerConfig) -> Vec<String> {
+    let mut addrs: Vec<String> = Vec::new();
+    for addr in config.namesrv_addr.split(';').map(str::trim).filter(|addr| !addr.is_empty()) {
+        if !addrs.iter().any(|known| known == addr) {
+            addrs.push(addr.to_owned());
+        }
+    }
+    addrs
 }
 
 /// What could not be brought to the disk.
@@ -285,15 +306,22 @@ impl Broker {
     /// The port that was bound, when the configuration left the choice (`listenPort=0`).
     pub fn listening_on(&self, port: u16) {
         self.address.store(Arc::new(Address::at(&self.location, port)));
+        self.config.assume(|config| {
+            config.listen_port = i32::from(port);
+            if config.ha_listen_port <= 0 {
+                config.ha_listen_port = i32::from(port) + 1;
+            }
+        });
     }
 
-    /// Starts what runs beside the requests, and registers with these name servers ("host:port").
-    pub fn start(self: &Arc<Self>, name_servers: &[String]) -> std::io::Result<()> {
+    /// Starts what runs beside the requests, and registers with the name servers of `namesrvAddr`; `neighbour` is the one of this
+    /// process, with the address that it has there.
+    pub fn start(self: &Arc<Self>, neighbour: Option<(String, Arc<dyn Neighbour>)>) -> std::io::Result<()> {
         self.store.start(&self.runtime)?;
         self.schedule.start(Arc::clone(&self.store), &self.runtime)?;
         transaction::check::start(self)?;
         membership::start(self);
-        self.register(name_servers);
+        self.register(neighbour);
         let broker = Arc::clone(self);
         let shutdown = self.runtime.shutdown().clone();
         self.runtime.spawn_essential("broker samples", async move {
@@ -310,12 +338,28 @@ impl Broker {
         Ok(())
     }
 
-    fn register(self: &Arc<Self>, name_servers: &[String]) {
-        let source =
-            Arc::new(WhatWeAre { config: Arc::clone(&self.config), topics: Arc::clone(&self.topics), address: Arc::clone(&self.address) });
-        let period = Duration::from_millis(self.config.load().register_name_server_period.max(0) as u64);
-        let registration = Registration::start(name_servers, source, period, &self.runtime);
+    fn register(self: &Arc<Self>, neighbour: Option<(String, Arc<dyn Neighbour>)>) {
+        let (config, topics) = (Arc::clone(&self.config), Arc::clone(&self.topics));
+        let source = Arc::new(WhatWeAre { config, topics, rules: self.location.rules.clone() });
+        let config = self.config.load();
+        let period = Duration::from_millis(config.register_name_server_period.max(0) as u64);
+        let registration = Registration::start(&name_servers(&config), neighbour, source, period, &self.runtime);
+        drop(config);
         assert!(self.registration.set(registration).is_ok(), "a broker is started once");
+        let broker = Arc::downgrade(self);
+        self.config.on_change(Box::new(move |config| {
+            if let Some(broker) = broker.upgrade()
+                && let Some(registration) = broker.registration.get()
+            {
+                registration.register_with(&name_servers(config));
+            }
+        }));
+    }
+
+    /// As what it is registered: a change of the configuration that changes this is announced before it is answered.
+    pub fn registered_as(&self) -> impl PartialEq + use<> {
+        let config = self.config.load();
+        (identity(&config), config.broker_permission, name_servers(&config))
     }
 
     /// Name servers that do not know of this broker.

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keeps the name servers told: which topics this broker has, that it lives, and that it leaves.
+//! Keeps the name servers told: which topics this broker has, where it is, that it lives, and that it leaves.
 //!
 //! One task per name server, so that a slow or dead one delays no other. Each tells its changes one after the other, always
-//! from the newest table: a name server can never keep an older table than the one it was told last.
+//! from the newest table: a name server can never keep an older table than the one it was told last. The name server of this
+//! process is handed the table as it is, without a frame between.
 
-use std::collections::HashMap;
+mod message;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use ferrocket_protocol::body::{KvTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper};
+use ferrocket_protocol::body::{KvTable, TopicConfig};
 use ferrocket_protocol::data_version::DataVersion;
-use ferrocket_protocol::header::route::{
-    QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader, UnregisterBrokerRequestHeader,
-};
-use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code};
+use ferrocket_protocol::header::route::QueryDataVersionResponseHeader;
+use ferrocket_protocol::{RemotingCommand, fastjson, version};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
@@ -22,28 +24,37 @@ use crate::broker::topics::Topic;
 use crate::remoting::{CallError, RemotingClient};
 use crate::runtime::{Runtime, Shutdown};
 
+use self::message::Part;
+pub use self::message::{BODY_BYTES_MAX, Form, Identity, Told};
+
 /// First pause after a name server could not be told; doubled up to the registration period.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
 /// How long the original's broker waits for a name server at its shutdown; an orderly stop has 5 s in all.
 const UNREGISTER_MAX: Duration = Duration::from_secs(1);
 
-/// What the broker says of itself at this moment.
-pub struct Told {
-    pub broker_name: String,
-    /// As name servers give it to clients.
-    pub broker_addr: String,
-    pub cluster_name: String,
-    pub broker_id: i64,
-    pub ha_server_addr: String,
-    /// What all topics' permissions are cut down to.
-    pub broker_permission: i32,
-    /// Register always, or only where the name server says that its table is old.
-    pub force: bool,
-    pub timeout: Duration,
-    pub data_version: DataVersion,
-    pub topics: Vec<Arc<Topic>>,
-}
+/// Topics of the largest table that is sent whole for each change: about 200 KiB. Above it a change goes alone, by 217, as with
+/// `enableSingleTopicRegister`.
+const WHOLE_TOPICS_MAX: usize = 1_000;
+
+/// Changed topics that go by 217, one after the other: above it one whole table is less work.
+const SINGLES_MAX: usize = 100;
+
+/// How long a name server may take for one topic; it then counts as one that does not know 217, as those of 4.x, which answer
+/// nothing. Its connection is kept: a name server drops the broker with it.
+const SINGLE_MAX: Duration = Duration::from_secs(1);
+
+/// Since this version a name server may know 217.
+const SINGLES_SINCE: i32 = version::V5_0_0;
+
+/// Topics that are handed over at once within the process: routes wait less than a millisecond.
+const HANDED_TOPICS_MAX: usize = 1_000;
+
+/// Encoding so many topics takes a millisecond: more is no work for a reactor.
+const ENCODED_HERE_MAX: usize = 1_000;
+
+/// The smallest part: a name server takes a first registration with a single topic for a mistake.
+const PART_TOPICS_MIN: usize = 2;
 
 /// Where the table comes from, and where ordered topics of a name server go to.
 pub trait Source: Send + Sync + 'static {
@@ -51,10 +62,25 @@ pub trait Source: Send + Sync + 'static {
     fn mark_ordered(&self, topics: &[String]);
 }
 
+/// The name server of this process.
+pub trait Neighbour: Send + Sync + 'static {
+    /// Registers the broker with these topics, beside those that it has. `anew` replaces what is held of them; otherwise only what
+    /// is missing is added. Gives the topics that the name server holds to be ordered.
+    fn take(&self, told: &Told, topics: Vec<TopicConfig>, anew: bool) -> Vec<String>;
+    /// The broker has these topics no longer.
+    fn forget_topics(&self, at: &Identity, topics: &[Arc<str>]);
+    /// The broker was told whole: it has the topics of which `is_ours` is true, and no others.
+    fn was_whole(&self, at: &Identity, is_ours: &dyn Fn(&str) -> bool);
+    /// The broker leaves, or is no longer at this address.
+    fn leave(&self, at: &Identity);
+}
+
 pub struct Registration(Arc<Shared>);
 
 struct Shared {
-    name_servers: Vec<NameServer>,
+    name_servers: Mutex<Vec<Arc<NameServer>>>,
+    /// The name server of this process, by the address that it has in `namesrvAddr`.
+    neighbour: OnceLock<(String, Arc<dyn Neighbour>)>,
     /// Announcements so far.
     announced: AtomicU64,
     source: Arc<dyn Source>,
@@ -73,10 +99,11 @@ struct NameServer {
     done: watch::Sender<u64>,
     /// The last attempt to tell it was taken.
     reached: AtomicBool,
+    /// It is told nothing any more.
+    leaving: Shutdown,
 }
 
 /// What one name server holds of us.
-#[derive(Default)]
 struct Held {
     topics: HashMap<Arc<str>, Arc<Topic>>,
     is_complete: bool,
@@ -84,21 +111,100 @@ struct Held {
     connection: u64,
     /// What all its permissions were cut down to.
     broker_permission: i32,
+    /// As what it knows us. Outlives everything else, until another address was told and this one taken back.
+    identity: Option<Identity>,
+    /// Topics that fitted into one frame.
+    part_topics: usize,
+    /// Nothing says yet that it does not know 217, or cannot read what is compressed.
+    knows_singles: bool,
+    reads_compressed: bool,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            topics: HashMap::new(),
+            is_complete: false,
+            connection: 0,
+            broker_permission: 0,
+            identity: None,
+            part_topics: usize::MAX,
+            knows_singles: true,
+            reads_compressed: true,
+        }
+    }
+}
+
+/// What a name server does not hold yet.
+#[derive(Default)]
+struct News {
+    /// It holds nothing of us, or all of it otherwise.
+    is_all: bool,
+    changed: Vec<Arc<Topic>>,
+    gone: Vec<Arc<str>>,
+}
+
+impl Held {
+    /// It knows nothing of our topics, or may not.
+    fn forget(&mut self) {
+        self.topics.clear();
+        self.is_complete = false;
+    }
+
+    fn news(&self, told: &Told) -> News {
+        let is_as_told = self.broker_permission == told.broker_permission && self.identity.as_ref() == Some(&told.identity);
+        let mut news = News { is_all: !self.is_complete || !is_as_told, ..News::default() };
+        let mut known = 0;
+        for topic in &told.topics {
+            match self.topics.get(topic.topic_name.as_str()) {
+                Some(held) => {
+                    known += 1;
+                    if !Arc::ptr_eq(held, topic) {
+                        news.changed.push(Arc::clone(topic));
+                    }
+                }
+                None => news.changed.push(Arc::clone(topic)),
+            }
+        }
+        if known < self.topics.len() {
+            let names: HashSet<&str> = told.topics.iter().map(|topic| topic.topic_name.as_str()).collect();
+            news.gone = self.topics.keys().filter(|name| !names.contains(&***name)).cloned().collect();
+        }
+        news
+    }
+
+    fn hold(&mut self, topics: &[Arc<Topic>]) {
+        self.topics.extend(topics.iter().map(|topic| (Arc::from(topic.topic_name.as_str()), Arc::clone(topic))));
+    }
+
+    /// The whole was told, and so everything else is held no longer.
+    fn hold_whole(&mut self, told: &Told, news: &News) {
+        self.hold(if news.is_all { &told.topics } else { &news.changed });
+        news.gone.iter().for_each(|name| drop(self.topics.remove(name)));
+        self.is_complete = true;
+        self.broker_permission = told.broker_permission;
+    }
+
+    /// Remembers as what it knows us now; gives what it is to forget.
+    fn known_as(&mut self, identity: &Identity) -> Option<Identity> {
+        let before = self.identity.replace(identity.clone());
+        before.filter(|before| before.broker_addr != identity.broker_addr).map(Identity::replaced)
+    }
 }
 
 impl Registration {
-    /// Begins to register with every name server of `name_servers` ("host:port").
-    pub fn start(name_servers: &[String], source: Arc<dyn Source>, period: Duration, runtime: &Runtime) -> Arc<Self> {
+    /// Begins to register with every name server of `name_servers` ("host:port"); `neighbour` is the one of this process, when it is
+    /// among them.
+    pub fn start(
+        name_servers: &[String],
+        neighbour: Option<(String, Arc<dyn Neighbour>)>,
+        source: Arc<dyn Source>,
+        period: Duration,
+        runtime: &Runtime,
+    ) -> Arc<Self> {
         let shared = Arc::new_cyclic(|this: &Weak<Shared>| Shared {
-            name_servers: name_servers
-                .iter()
-                .map(|addr| NameServer {
-                    addr: addr.clone(),
-                    changed: Notify::new(),
-                    done: watch::Sender::new(0),
-                    reached: AtomicBool::new(false),
-                })
-                .collect(),
+            name_servers: Mutex::default(),
+            neighbour: neighbour.map_or_else(OnceLock::new, OnceLock::from),
             announced: AtomicU64::new(1),
             source,
             client: RemotingClient::watching(runtime, {
@@ -112,50 +218,79 @@ impl Registration {
             period: period.clamp(Duration::from_secs(10), Duration::from_secs(60)),
             mapping_version: DataVersion::at(runtime.clock().now_millis()),
         });
-        for at in 0..shared.name_servers.len() {
-            runtime.spawn_essential("register with a name server", Arc::clone(&shared).keep_told(at));
+        let registration = Arc::new(Self(shared));
+        registration.register_with(name_servers);
+        registration
+    }
+
+    /// From now on these name servers, and no others: one that is no longer among them is left.
+    pub fn register_with(&self, name_servers: &[String]) {
+        let shared = &self.0;
+        let mut left = Vec::new();
+        let mut new = Vec::new();
+        {
+            let mut now = shared.name_servers.lock();
+            now.retain(|name_server| {
+                let stays = name_servers.contains(&name_server.addr);
+                if !stays {
+                    left.push(Arc::clone(name_server));
+                }
+                stays
+            });
+            for addr in name_servers {
+                if now.iter().all(|known| known.addr != *addr) {
+                    let name_server = Arc::new(NameServer {
+                        addr: addr.clone(),
+                        changed: Notify::new(),
+                        done: watch::Sender::new(0),
+                        reached: AtomicBool::new(false),
+                        leaving: shared.leaving.child(),
+                    });
+                    new.push(Arc::clone(&name_server));
+                    now.push(name_server);
+                }
+            }
         }
-        Arc::new(Self(shared))
+        for name_server in new {
+            shared.runtime.spawn_essential("register with a name server", Arc::clone(shared).keep_told(name_server));
+        }
+        for name_server in left {
+            name_server.leaving.begin();
+            let shared = Arc::clone(shared);
+            shared.runtime.clone().spawn("unregister", async move {
+                shared.leave(&name_server.addr).await;
+                shared.client.close(&name_server.addr, "the broker is not to register there any more").await;
+            });
+        }
     }
 
     /// Resolves when every name server was told of the table as it is now, or could not be reached.
     pub async fn announce(&self) {
         let mine = self.0.announced.fetch_add(1, Ordering::AcqRel) + 1;
         self.0.wake_all();
-        for name_server in &self.0.name_servers {
+        for name_server in self.0.all() {
             let mut done = name_server.done.subscribe();
-            // The sender lives in `self`.
+            // The sender lives in `name_server`.
             let _ = done.wait_for(|done| *done >= mine).await;
         }
     }
 
     /// Those that could not be told the last time.
     pub fn unreached(&self) -> Vec<String> {
-        let unreached = self.0.name_servers.iter().filter(|name_server| !name_server.reached.load(Ordering::Acquire));
-        unreached.map(|name_server| name_server.addr.clone()).collect()
+        let all = self.0.all().into_iter();
+        all.filter(|name_server| !name_server.reached.load(Ordering::Acquire)).map(|name_server| name_server.addr.clone()).collect()
     }
 
     /// Leaves every name server, all at the same time. Nothing is announced after it.
     pub async fn unregister(&self) {
         self.0.leaving.begin();
-        let told = self.0.source.told();
-        let leaving: Vec<_> = (0..self.0.name_servers.len())
-            .map(|at| {
-                let header = UnregisterBrokerRequestHeader {
-                    broker_name: told.broker_name.clone().into(),
-                    broker_addr: told.broker_addr.clone().into(),
-                    cluster_name: told.cluster_name.clone().into(),
-                    broker_id: told.broker_id,
-                };
-                let request = RemotingCommand::request_with(request_code::UNREGISTER_BROKER, &header);
+        let leaving: Vec<_> = self
+            .0
+            .all()
+            .into_iter()
+            .map(|name_server| {
                 let shared = Arc::clone(&self.0);
-                self.0.runtime.spawn("unregister", async move {
-                    let addr = &shared.name_servers[at].addr;
-                    match shared.client.succeed(addr, request, UNREGISTER_MAX).await {
-                        Ok(_) => info!(name_server = addr, "unregistered"),
-                        Err(error) => warn!(name_server = addr, %error, "could not unregister"),
-                    }
-                })
+                self.0.runtime.spawn("unregister", async move { shared.leave(&name_server.addr).await })
             })
             .collect();
         for task in leaving {
@@ -166,19 +301,39 @@ impl Registration {
 }
 
 impl Shared {
-    fn wake_all(&self) {
-        self.name_servers.iter().for_each(|name_server| name_server.changed.notify_one());
+    fn all(&self) -> Vec<Arc<NameServer>> {
+        self.name_servers.lock().clone()
     }
 
-    async fn keep_told(self: Arc<Self>, at: usize) {
-        let name_server = &self.name_servers[at];
+    fn wake_all(&self) {
+        self.name_servers.lock().iter().for_each(|name_server| name_server.changed.notify_one());
+    }
+
+    fn neighbour(&self, addr: &str) -> Option<&Arc<dyn Neighbour>> {
+        self.neighbour.get().filter(|(own, _)| own == addr).map(|(_, neighbour)| neighbour)
+    }
+
+    async fn leave(&self, addr: &str) {
+        let identity = self.source.told().identity;
+        if let Some(neighbour) = self.neighbour(addr) {
+            neighbour.leave(&identity);
+            info!(name_server = addr, "unregistered");
+            return;
+        }
+        match self.client.succeed(addr, message::departure(&identity), UNREGISTER_MAX).await {
+            Ok(_) => info!(name_server = addr, "unregistered"),
+            Err(error) => warn!(name_server = addr, %error, "could not unregister"),
+        }
+    }
+
+    async fn keep_told(self: Arc<Self>, name_server: Arc<NameServer>) {
         let addr = &name_server.addr;
         let mut held = Held::default();
         let mut failures = 0;
         let mut periodic = false;
-        while !self.leaving.has_begun() {
+        while !name_server.leaving.has_begun() {
             let announced = self.announced.load(Ordering::Acquire);
-            let Some(result) = self.leaving.or(self.tell(addr, &mut held, periodic)).await else { break };
+            let Some(result) = name_server.leaving.or(self.tell(addr, &mut held, periodic)).await else { break };
             name_server.reached.store(result.is_ok(), Ordering::Release);
             name_server.done.send_replace(announced);
             let pause = match result {
@@ -191,12 +346,12 @@ impl Shared {
                     if failures == 0 {
                         warn!(name_server = addr, %error, "could not register; trying again");
                     }
-                    held = Held::default();
+                    held.forget();
                     failures += 1;
                     self.period.min(RETRY_FIRST * 2u32.saturating_pow(failures - 1))
                 }
             };
-            let Some(by_time) = self.leaving.or(self.pause(name_server, pause, failures > 0)).await else { break };
+            let Some(by_time) = name_server.leaving.or(self.pause(&name_server, pause, failures > 0)).await else { break };
             periodic = by_time;
         }
         // Nobody waits for what will not be told.
@@ -222,86 +377,147 @@ impl Shared {
 
     /// Tells what this name server does not hold yet; everything when `periodic` or when it holds nothing of us.
     async fn tell(&self, addr: &str, held: &mut Held, periodic: bool) -> Result<(), CallError> {
-        let connection = self.client.peer(addr, self.source.told().timeout).await?;
-        let told = self.source.told();
-        if held.connection != connection.id() || held.broker_permission != told.broker_permission {
-            *held = Held { connection: connection.id(), broker_permission: told.broker_permission, ..Held::default() };
-        }
-        let topics: Vec<&Arc<Topic>> = if periodic || !held.is_complete {
-            if periodic && !told.force && !self.is_changed(addr, &told).await? {
-                return Ok(());
-            }
-            told.topics.iter().collect()
-        } else {
-            let is_new = |topic: &&Arc<Topic>| held.topics.get(topic.topic_name.as_str()).is_none_or(|known| !Arc::ptr_eq(known, topic));
-            told.topics.iter().filter(is_new).collect()
-        };
-        if topics.is_empty() && held.is_complete {
+        if let Some(neighbour) = self.neighbour(addr) {
+            self.hand_over(neighbour, held, periodic).await;
             return Ok(());
         }
-        let response = self.client.succeed(addr, self.registration(&told, &topics), told.timeout).await?;
-        self.learn_ordered_topics(&response);
-        for topic in &topics {
-            held.topics.insert(Arc::from(topic.topic_name.as_str()), Arc::clone(topic));
+        let connection = self.client.peer(addr, self.source.told().timeout).await?.id();
+        let told = Arc::new(self.source.told());
+        if held.connection != connection {
+            held.forget();
+            held.connection = connection;
+            // Another name server may listen there now.
+            (held.knows_singles, held.reads_compressed) = (true, true);
         }
-        if held.topics.len() > told.topics.len() {
-            let names: std::collections::HashSet<&str> = told.topics.iter().map(|topic| topic.topic_name.as_str()).collect();
-            held.topics.retain(|name, _| names.contains(&**name));
+        let news = held.news(&told);
+        let is_news = news.is_all || !news.changed.is_empty() || !news.gone.is_empty();
+        if periodic {
+            if !is_news && !told.force && !self.is_changed(addr, &told).await? {
+                return Ok(());
+            }
+        } else if !is_news || self.told_singly(addr, held, &told, &news).await? {
+            return Ok(());
         }
-        if !held.is_complete {
-            info!(name_server = addr, topics = topics.len(), "registered");
+        self.tell_whole(addr, held, &told, is_news).await?;
+        if news.is_all {
+            info!(name_server = addr, broker_addr = told.identity.broker_addr, topics = told.topics.len(), "registered");
         }
-        held.is_complete = true;
+        held.hold_whole(&told, &news);
+        if let Some(before) = held.known_as(&told.identity) {
+            self.client.succeed(addr, message::departure(&before), told.timeout).await?;
+            info!(name_server = addr, broker_addr = before.broker_addr, "the old address is unregistered");
+        }
         Ok(())
     }
 
-    async fn is_changed(&self, addr: &str, told: &Told) -> Result<bool, CallError> {
-        let header = QueryDataVersionRequestHeader {
-            broker_name: told.broker_name.clone().into(),
-            broker_addr: told.broker_addr.clone().into(),
-            cluster_name: told.cluster_name.clone().into(),
-            broker_id: told.broker_id,
+    /// Changed topics one by one, where that is wanted, less work than the whole, and understood: then true. A registration with only
+    /// the changed ones, as the original sends it, has a name server with `deleteTopicWithBrokerRegistration` delete all others.
+    async fn told_singly(&self, addr: &str, held: &mut Held, told: &Told, news: &News) -> Result<bool, CallError> {
+        let is_wanted = told.form.single_topics || told.topics.len() > WHOLE_TOPICS_MAX;
+        let can_be = !news.is_all && news.gone.is_empty() && news.changed.len() <= SINGLES_MAX;
+        if !is_wanted || !can_be || !held.knows_singles {
+            return Ok(false);
+        }
+        for topic in &news.changed {
+            match self.client.succeed_if_known(addr, message::single_topic(told, topic), SINGLE_MAX).await {
+                Ok(_) => held.hold(std::slice::from_ref(topic)),
+                Err(error) if error.is_unserved() => {
+                    info!(name_server = addr, "it does not know 217: changed topics go with the whole table");
+                    held.knows_singles = false;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The whole table: in one frame, or in parts where that is wanted or one does not hold it.
+    async fn tell_whole(&self, addr: &str, held: &mut Held, told: &Arc<Told>, anew: bool) -> Result<(), CallError> {
+        let wanted = told.form.part_topics.unwrap_or(usize::MAX).max(PART_TOPICS_MIN);
+        loop {
+            let size = wanted.min(held.part_topics).min(told.topics.len().max(1));
+            let compressed = told.form.compressed && held.reads_compressed;
+            let of = told.topics.len().div_ceil(size).max(1);
+            let mut is_too_large = false;
+            for at in 0..of {
+                let Some(request) = self.registration(told, size, Part { at, of, anew, compressed }).await else {
+                    is_too_large = true;
+                    break;
+                };
+                match self.client.succeed(addr, request, told.timeout).await {
+                    Ok(response) => {
+                        held.knows_singles &= response.version >= SINGLES_SINCE;
+                        self.learn_ordered_topics(&response);
+                    }
+                    Err(CallError::Refused { code, remark }) if compressed => {
+                        warn!(name_server = addr, code, remark, "a compressed registration is refused; it goes as it is");
+                        held.reads_compressed = false;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if is_too_large && size > PART_TOPICS_MIN {
+                held.part_topics = (size / 2).max(PART_TOPICS_MIN);
+                info!(name_server = addr, topics = told.topics.len(), of = held.part_topics, "no frame holds the table: it goes in parts");
+            } else if is_too_large {
+                return Err(CallError::TooLarge { limit: BODY_BYTES_MAX });
+            } else if compressed == (told.form.compressed && held.reads_compressed) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The topics of one part; `None` when no frame holds them.
+    async fn registration(&self, told: &Arc<Told>, size: usize, part: Part) -> Option<RemotingCommand> {
+        let (told, mapping_version) = (Arc::clone(told), self.mapping_version.clone());
+        let encode = move || {
+            let end = told.topics.len().min((part.at + 1) * size);
+            message::registration(&told, &told.topics[part.at * size..end], part, &mapping_version)
         };
-        let request =
-            RemotingCommand::request_with(request_code::QUERY_DATA_VERSION, &header).with_body(fastjson::to_vec(&told.data_version));
-        let response = self.client.succeed(addr, request, told.timeout).await?;
+        if size <= ENCODED_HERE_MAX {
+            return encode();
+        }
+        self.runtime.spawn_blocking("encode a registration", encode).join().await.flatten()
+    }
+
+    async fn is_changed(&self, addr: &str, told: &Told) -> Result<bool, CallError> {
+        let response = self.client.succeed(addr, message::version_query(told), told.timeout).await?;
         let header: QueryDataVersionResponseHeader = response.header().unwrap_or_default();
         Ok(header.changed)
     }
 
-    fn registration(&self, told: &Told, topics: &[&Arc<Topic>]) -> RemotingCommand {
-        let mask = if perm::is_readable(told.broker_permission) && perm::is_writable(told.broker_permission) {
-            !0
-        } else {
-            told.broker_permission
+    /// As `tell`, to the name server of this process.
+    async fn hand_over(&self, neighbour: &Arc<dyn Neighbour>, held: &mut Held, periodic: bool) {
+        let told = self.source.told();
+        let news = held.news(&told);
+        neighbour.forget_topics(&told.identity, &news.gone);
+        let mut ordered = Vec::new();
+        let (topics, anew) = match (news.is_all, periodic) {
+            (true, _) => (&told.topics, true),
+            (false, true) => (&told.topics, false),
+            (false, false) => (&news.changed, true),
         };
-        let masked = |topic: &&Arc<Topic>| {
-            let config = TopicConfig { perm: topic.perm & mask, ..topic.config().clone() };
-            (config.topic_name.clone(), config)
-        };
-        let body = RegisterBrokerBody {
-            topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
-                data_version: told.data_version.clone(),
-                mapping_data_version: self.mapping_version.clone(),
-                topic_config_table: topics.iter().map(masked).collect(),
-                ..TopicConfigAndMappingSerializeWrapper::default()
-            },
-            ..RegisterBrokerBody::default()
-        };
-        // 5.5 says `compressed=false` whatever `compressedRegister` is, so a compressed body could not be read.
-        let body = body.encode(false);
-        let header = RegisterBrokerRequestHeader {
-            broker_name: told.broker_name.clone().into(),
-            broker_addr: told.broker_addr.clone().into(),
-            cluster_name: told.cluster_name.clone().into(),
-            ha_server_addr: told.ha_server_addr.clone().into(),
-            broker_id: told.broker_id,
-            enable_acting_master: Some(false),
-            compressed: false,
-            body_crc32: (crc32fast::hash(&body) & 0x7FFF_FFFF) as i32,
-            ..RegisterBrokerRequestHeader::default()
-        };
-        RemotingCommand::request_with(request_code::REGISTER_BROKER, &header).with_body(body)
+        if periodic && !news.is_all && !news.changed.is_empty() {
+            ordered = neighbour.take(&told, news.changed.iter().map(|topic| told.config_of(topic)).collect(), true);
+        }
+        for some in topics.chunks(HANDED_TOPICS_MAX) {
+            ordered = neighbour.take(&told, some.iter().map(|topic| told.config_of(topic)).collect(), anew);
+            tokio::task::yield_now().await;
+        }
+        let is_first = !held.is_complete;
+        held.hold_whole(&told, &news);
+        if let Some(before) = held.known_as(&told.identity) {
+            neighbour.leave(&before);
+        }
+        if news.is_all || periodic {
+            neighbour.was_whole(&told.identity, &|name| held.topics.contains_key(name));
+        }
+        if is_first {
+            info!(topics = told.topics.len(), "registered with the name server of this process");
+        }
+        self.source.mark_ordered(&ordered);
     }
 
     /// The answer carries the name server's ordered topics.

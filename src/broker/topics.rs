@@ -101,6 +101,8 @@ pub struct Topics {
     /// Counts changes, for `persist` to know whether the file is behind.
     changes: AtomicU64,
     written: Mutex<u64>,
+    /// What `in_order` gave last. Locked before `version`.
+    in_order: Mutex<(DataVersion, Arc<[Arc<Topic>]>)>,
     /// Names that belong to this cluster and broker beside the fixed system topics.
     own_system_names: Vec<String>,
     file: ConfigFile,
@@ -130,6 +132,7 @@ impl Topics {
             deleted_puts: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             written: Mutex::new(0),
+            in_order: Mutex::new((DataVersion::default(), Arc::default())),
             own_system_names,
             file,
             clock,
@@ -180,6 +183,17 @@ impl Topics {
     pub fn shared_snapshot(&self) -> (DataVersion, Vec<Arc<Topic>>) {
         let version = self.version.lock();
         (version.clone(), self.table.iter().map(|entry| Arc::clone(&entry)).collect())
+    }
+
+    /// As `shared_snapshot`, by name; one order for all who ask for pages of one version.
+    pub fn in_order(&self) -> (DataVersion, Arc<[Arc<Topic>]>) {
+        let mut in_order = self.in_order.lock();
+        if in_order.0 != self.data_version() {
+            let (version, mut topics) = self.shared_snapshot();
+            topics.sort_unstable_by(|one, other| one.topic_name.cmp(&other.topic_name));
+            *in_order = (version, topics.into());
+        }
+        in_order.clone()
     }
 
     pub fn data_version(&self) -> DataVersion {
@@ -255,16 +269,15 @@ impl Topics {
         Ok(self.update_all(vec![wanted])?.pop())
     }
 
-    /// Creates or alters several topics: all or none. When one of them is already so, none is touched (as the original does).
+    /// Creates or alters several topics: all or none. Those that are already so are passed over; the original stops at the first one.
     pub fn update_all(&self, wanted: Vec<TopicConfig>) -> Result<Vec<Arc<Topic>>, AttributeError> {
         self.change(|table| {
-            let is_so = |config: &TopicConfig| table.get(&config.topic_name).is_some_and(|existing| existing.config == *config);
-            if wanted.iter().any(is_so) {
-                return (Ok(Vec::new()), false);
-            }
             let mut altered = Vec::with_capacity(wanted.len());
             for mut config in wanted {
                 let existing = table.get(&config.topic_name);
+                if existing.as_ref().is_some_and(|existing| existing.config == config) {
+                    continue;
+                }
                 let current = existing.as_ref().map(|existing| &existing.config.attributes);
                 match attributes::alter(&ATTRIBUTES, current, &config.attributes) {
                     Ok(attributes) => config.attributes = attributes,

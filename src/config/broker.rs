@@ -43,10 +43,10 @@ config! {
         broker_fast_failure_enable "brokerFastFailureEnable": bool = true => Live;
         broker_heartbeat_interval "brokerHeartbeatInterval": i32 = 1000 => Inert(why::REPLICATION);
         broker_id "brokerId": i64 = 0 => Guarded("only 0 is served, because there is no replication yet");
-        /// The address that is registered with name servers, stored in messages and, when set, given to every client. Unset: the first non-loopback IPv4 address is stored and registered, and clients get an address on which they reach this server.
-        broker_ip1 "brokerIP1": String = unset() => Restart;
-        /// The address of the replication port, told to slaves.
-        broker_ip2 "brokerIP2": String = unset() => Restart;
+        /// The address that is registered with name servers, stored in messages and, when set, given to every client. Unset: the first non-loopback IPv4 address is stored and registered, and clients get an address on which they reach this server. A change by command is registered at once; message ids and stored messages keep the address of the start.
+        broker_ip1 "brokerIP1": String = unset() => Live;
+        /// With haListenPort the address of the replication port, as name servers tell it to slaves.
+        broker_ip2 "brokerIP2": String = unset() => Live;
         /// Name of this broker within its cluster; the host name when unset.
         broker_name "brokerName": String = unset() => Restart;
         broker_not_active_timeout_millis "brokerNotActiveTimeoutMillis": i64 = 10_000 => Inert(why::REPLICATION);
@@ -71,7 +71,8 @@ config! {
         commercial_timer_count "commercialTimerCount": i32 = 1 => Inert(why::DEAD);
         commercial_trans_count "commercialTransCount": i32 = 1 => Inert(why::DEAD);
         compatible_with_old_name_srv "compatibleWithOldNameSrv": bool = true => Inert(why::REPLICATION);
-        compressed_register "compressedRegister": bool = false => Inert(why::REGISTRATION);
+        /// Register with name servers in the deflated form. One that cannot read it is told in the plain one.
+        compressed_register "compressedRegister": bool = false => Live;
         /// Keys (semicolons between) that updateBrokerConfig refuses.
         config_black_list "configBlackList": String = text("configBlackList;brokerConfigPath") => Live;
         config_manager_version "configManagerVersion": String = text("v1") => Guarded("only v1 is served, because v2 keeps the tables in RocksDB");
@@ -118,12 +119,14 @@ config! {
         enable_remoting_metrics "enableRemotingMetrics": bool = true => Inert(why::METRICS);
         enable_request_metrics "enableRequestMetrics": bool = true => Inert(why::METRICS);
         enable_retry_topic_v2 "enableRetryTopicV2": bool = false => Inert(why::POP);
-        enable_single_topic_register "enableSingleTopicRegister": bool = false => Inert(why::REGISTRATION);
+        /// Tell name servers of a changed topic alone (217); otherwise the whole table goes, up to 1,000 topics.
+        enable_single_topic_register "enableSingleTopicRegister": bool = false => Live;
         enable_skip_long_awaiting_ack "enableSkipLongAwaitingAck": bool = false => Inert(why::POP);
         enable_slave_acting_master "enableSlaveActingMaster": bool = false => Inert(why::REPLICATION);
         /// Answer the tables of topics and groups in parts, to askers that can read parts.
         enable_split_metadata "enableSplitMetadata": bool = true => Live;
-        enable_split_registration "enableSplitRegistration": bool = false => Inert(why::REGISTRATION);
+        /// Register in parts of splitRegistrationSize topics. A table that no frame holds goes in parts anyway.
+        enable_split_registration "enableSplitRegistration": bool = false => Live;
         enable_stats_metrics "enableStatsMetrics": bool = true => Inert(why::METRICS);
         enable_transaction_metrics "enableTransactionMetrics": bool = true => Inert(why::METRICS);
         end_transaction_pool_queue_capacity "endTransactionPoolQueueCapacity": i32 = 100_000 => Inert(why::POOLS);
@@ -167,7 +170,7 @@ config! {
         lite_subscription_check_interval "liteSubscriptionCheckInterval": i64 = 120_000 => Inert(why::LITE);
         lite_subscription_check_timeout_mills "liteSubscriptionCheckTimeoutMills": i64 = 180_000 => Inert(why::LITE);
         lite_ttl_check_interval "liteTtlCheckInterval": i64 = 120_000 => Inert(why::LITE);
-        load_balance_poll_name_server_interval "loadBalancePollNameServerInterval": i64 = 30_000 => Inert(why::REGISTRATION);
+        load_balance_poll_name_server_interval "loadBalancePollNameServerInterval": i64 = 30_000 => Inert(why::POP);
         load_balance_processor_thread_pool_nums "loadBalanceProcessorThreadPoolNums": i32 = 32 => Inert(why::POOLS);
         load_balance_thread_pool_queue_capacity "loadBalanceThreadPoolQueueCapacity": i32 = 100_000 => Inert(why::POOLS);
         lock_in_strict_mode "lockInStrictMode": bool = false => Inert(why::REPLICATION);
@@ -200,7 +203,7 @@ config! {
         /// The topic of message traces.
         msg_trace_topic_name "msgTraceTopicName": String = text("RMQ_SYS_TRACE_TOPIC") => Live;
         /// Name servers to register with, separated by semicolons. Also -n and NAMESRV_ADDR.
-        namesrv_addr "namesrvAddr": String = unset() => Restart;
+        namesrv_addr "namesrvAddr": String = unset() => Live;
         /// Tell the other consumers of a group when one joins or leaves.
         notify_consumer_ids_changed_enable "notifyConsumerIdsChangedEnable": bool = true => Live;
         persist_consumer_offset_incrementally "persistConsumerOffsetIncrementally": bool = false => Inert(why::TUNING);
@@ -272,7 +275,8 @@ config! {
         slave_read_enable "slaveReadEnable": bool = false => Inert(why::REPLICATION);
         /// Entries of one part.
         split_metadata_size "splitMetadataSize": i32 = 2000 => Live;
-        split_registration_size "splitRegistrationSize": i32 = 800 => Inert(why::REGISTRATION);
+        /// Topics of one part of a registration.
+        split_registration_size "splitRegistrationSize": i32 = 800 => Live;
         /// Refuse sends before this moment (milliseconds since 1970).
         start_accept_send_request_time_stamp "startAcceptSendRequestTimeStamp": i64 = 0 => Live;
         store_reply_message_enable "storeReplyMessageEnable": bool = true => Inert(why::REQUEST_REPLY);
@@ -325,11 +329,11 @@ config! {
         wait_time_mills_in_transaction_queue "waitTimeMillsInTransactionQueue": i64 = 3000 => Live;
 
         // --- NettyServerConfig
-        /// The local address to listen on.
+        /// The local address to listen on; 0.0.0.0 is every address, IPv6 too.
         bind_address "bindAddress": String = text("0.0.0.0") => Restart;
         enable_shutdown_gracefully "enableShutdownGracefully": bool = false => Inert(why::NETTY);
-        /// The port for clients; the VIP port is two below it. 0 picks a free one and says which.
-        listen_port "listenPort": i32 = 10911 => Restart;
+        /// The port for clients; the VIP port is two below it. 0 picks a free one and says which. A change by command changes the port that is registered, and the one that the next start listens on.
+        listen_port "listenPort": i32 = 10911 => Live;
         server_async_semaphore_value "serverAsyncSemaphoreValue": i32 = 64 => Inert(why::POOLS);
         server_callback_executor_threads "serverCallbackExecutorThreads": i32 = 0 => Inert(why::POOLS);
         /// Close a connection on which nothing moved for so long.
@@ -478,7 +482,8 @@ config! {
         force_verify_prop_crc "forceVerifyPropCRC": bool = false => Inert(why::RECOVERY);
         ha_flow_control_enable "haFlowControlEnable": bool = false => Inert(why::REPLICATION);
         ha_housekeeping_interval "haHousekeepingInterval": i32 = 20_000 => Inert(why::REPLICATION);
-        ha_listen_port "haListenPort": i32 = 0 => Inert(why::REPLICATION);
+        /// The port of brokerIP2 that slaves are told; nothing listens there yet. 0 is the one above listenPort.
+        ha_listen_port "haListenPort": i32 = 0 => Live;
         ha_master_address "haMasterAddress": String = unset() => Inert(why::REPLICATION);
         ha_max_gap_not_in_sync "haMaxGapNotInSync": i32 = 268_435_456 => Inert(why::REPLICATION);
         ha_max_time_slave_not_catchup "haMaxTimeSlaveNotCatchup": i64 = 15_000 => Inert(why::REPLICATION);

@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{BrokerConfig, Keys, NamesrvConfig, Properties, did_you_mean, properties};
+use super::{BrokerConfig, Keys, NamesrvConfig, Properties, Standing, did_you_mean, properties};
 
 pub type ConfigCell = Cell<BrokerConfig>;
 pub type NamesrvConfigCell = Cell<NamesrvConfig>;
@@ -93,7 +93,7 @@ impl<K: Keys> Cell<K> {
         self.now.store(Arc::new(config));
     }
 
-    /// Called with the new values after each change by command.
+    /// Called with the new values, which hold by then, after each change by command.
     pub fn on_change(&self, watcher: Watcher<K>) {
         self.watchers.lock().push(watcher);
     }
@@ -137,10 +137,16 @@ impl<K: Keys> Cell<K> {
             let mut version = self.version.lock();
             *version = Version { timestamp_millis: now_millis, counter: version.counter + 1 };
         }
+        let before = self.load();
+        for key in K::KEYS.iter().filter(|key| key.standing == Standing::Restart && config.get(key.name) != before.get(key.name)) {
+            warn!(key = key.name, "changed and kept; it is obeyed after the next start");
+        }
+        drop(before);
+        let config = Arc::new(config);
+        self.now.store(Arc::clone(&config));
         for watcher in self.watchers.lock().iter() {
             watcher(&config);
         }
-        self.now.store(Arc::new(config));
         Ok(())
     }
 

@@ -53,7 +53,7 @@ config! {
         wait_seconds_for_service "waitSecondsForService": i32 = 45 => Restart;
 
         // --- NettyServerConfig
-        /// The local address to listen on.
+        /// The local address to listen on; 0.0.0.0 is every address, IPv6 too.
         bind_address "bindAddress": String = text("0.0.0.0") => Restart;
         enable_shutdown_gracefully "enableShutdownGracefully": bool = false => Inert(why::NETTY);
         /// The port for clients. 0 picks a free one and says which.

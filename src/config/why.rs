@@ -25,7 +25,6 @@ pub(super) const QUEUE_SYNC: &str = "the log rebuilds ConsumeQueues; they are sy
 pub(super) const RATE: &str = "deletions need no pacing";
 pub(super) const RECALL: &str = "recalling delayed messages is not there yet";
 pub(super) const RECOVERY: &str = "recovery reads the log once, with its checks";
-pub(super) const REGISTRATION: &str = "registrations are sent whole and in order, each topic change at once";
 pub(super) const REPLICATION: &str = "replication and the controller are not there yet";
 pub(super) const REQUEST_REPLY: &str = "request-reply is not there yet";
 pub(super) const ROCKSDB: &str = "there is no RocksDB here";

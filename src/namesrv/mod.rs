@@ -2,9 +2,10 @@
 //! The name server: which brokers are there, which topics they serve, and a few settings that administrators leave with it.
 //!
 //! Keeps nothing on the disk but `kvConfig.json`; brokers bring the rest, again and again. Knows nothing of messages, and
-//! nothing of the broker that may live in the same process but its address.
+//! nothing of the broker that may live in the same process but what it hands over (`own_broker`).
 
 mod kv_config;
+mod own_broker;
 mod processor;
 mod route_info;
 mod route_tables;
@@ -18,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use tracing::info;
 
 pub use kv_config::{KvConfig, Save};
+pub use own_broker::OwnBroker;
 pub use processor::serves;
 
 use crate::config::{AdvertiseRules, Advertised, NamesrvConfigCell};
@@ -68,7 +70,7 @@ impl NameServer {
         })
     }
 
-    /// The broker of this process.
+    /// The broker of this process, wherever it registers.
     pub fn set_own_broker(&self, advertised: Advertised) {
         *self.own_broker.write() = Some(advertised);
     }
@@ -87,16 +89,14 @@ impl NameServer {
     }
 
     fn forget_silent_brokers(&self) {
-        let (departures, connections): (Vec<_>, Vec<_>) = self.routes.silent_brokers(self.now_millis()).into_iter().unzip();
+        let (connections, changes) = self.routes.unregister_silent(self.now_millis(), self.rules());
         for connection in connections {
             let peer = self.broker_peers.lock().remove(&connection);
             if let Some(peer) = peer.and_then(|peer| peer.upgrade()) {
                 peer.close("the broker has gone silent");
             }
         }
-        if !departures.is_empty() {
-            processor::notify(self, self.routes.unregister(&departures, self.rules()));
-        }
+        processor::notify(self, changes);
     }
 
     /// The address of a broker as this peer reaches it.
@@ -141,10 +141,10 @@ impl RequestHandler for NameServer {
         if self.broker_peers.lock().remove(&peer.id()).is_none() {
             return;
         }
-        let departures = self.routes.brokers_on(peer.id());
-        if !departures.is_empty() {
-            info!(%peer, brokers = departures.len(), "the connection of a broker ended");
-            processor::notify(self, self.routes.unregister(&departures, self.rules()));
+        let (brokers, changes) = self.routes.unregister_connection(peer.id(), self.rules());
+        if brokers > 0 {
+            info!(%peer, brokers, "the connection of a broker ended");
         }
+        processor::notify(self, changes);
     }
 }

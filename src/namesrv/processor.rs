@@ -17,7 +17,7 @@ use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, requ
 use tracing::{info, warn};
 
 use super::kv_config::NotKept;
-use super::route_tables::{Departure, MinIdChange, Registration};
+use super::route_tables::{Departure, MinIdChange, Part, Registration};
 use super::{Kept, NameServer, kv_config};
 use crate::config::UpdateError;
 use crate::remoting::Peer;
@@ -284,6 +284,7 @@ fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingComm
         // Brokers of before 3.0.11 say nothing of filter servers.
         filter_servers: (request.version >= REGISTER_BODY_SINCE).then_some(body.filter_server_list),
         connection: peer.id(),
+        part: Part::Frame,
     };
     server.remember(peer);
     let Some(registered) = server.routes.register(registration, server.rules(), server.now_millis()) else {

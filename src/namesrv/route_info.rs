@@ -13,7 +13,7 @@ use ferrocket_protocol::perm;
 use parking_lot::RwLock;
 use tracing::warn;
 
-use super::route_tables::{Departure, MinIdChange, Registered, Registration, Rules, Tables, address};
+use super::route_tables::{BrokerAddress, Departure, Live, MinIdChange, Registered, Registration, Rules, Tables, address};
 
 /// Bits of a topic's sysFlag.
 const UNIT: i32 = 1;
@@ -150,22 +150,38 @@ impl RouteInfo {
         self.0.write().unregister(departures, rules)
     }
 
-    /// The brokers whose last registration came over this connection.
-    pub(super) fn brokers_on(&self, connection: u64) -> Vec<Departure> {
-        let tables = self.0.read();
-        tables.live.iter().filter(|(_, live)| live.connection == connection).filter_map(|(at, _)| tables.departure(at)).collect()
+    /// Forgets the brokers whose last registration came over this connection, all in one step: one that comes back over another one
+    /// meanwhile stays. How many they were, and whom to tell about it.
+    pub(super) fn unregister_connection(&self, connection: u64, rules: Rules) -> (usize, Vec<MinIdChange>) {
+        let mut tables = self.0.write();
+        let gone = |(_, live): &(&BrokerAddress, &Live)| live.connection == connection;
+        let departures: Vec<Departure> = tables.live.iter().filter(gone).map(|(at, _)| tables.departure(at)).collect();
+        (departures.len(), tables.unregister(&departures, rules))
     }
 
-    /// The brokers that have been silent for too long, with the connections they registered over.
-    pub(super) fn silent_brokers(&self, now_millis: i64) -> Vec<(Departure, u64)> {
-        let tables = self.0.read();
-        let silent = tables.live.iter().filter(|(_, live)| live.last_update_millis + live.expiry_millis < now_millis);
-        silent
-            .filter_map(|(at, live)| {
+    /// Forgets the brokers that have been silent for too long; their connections, and whom to tell about it.
+    pub(super) fn unregister_silent(&self, now_millis: i64, rules: Rules) -> (Vec<u64>, Vec<MinIdChange>) {
+        let mut tables = self.0.write();
+        let is_silent = |live: &Live| live.last_update_millis.saturating_add(live.expiry_millis) < now_millis;
+        let silent = tables.live.iter().filter(|(_, live)| is_silent(live));
+        let (departures, connections): (Vec<Departure>, Vec<u64>) = silent
+            .map(|(at, live)| {
                 warn!(cluster = at.cluster, addr = at.addr, expiry_millis = live.expiry_millis, "a broker has gone silent");
-                tables.departure(at).map(|departure| (departure, live.connection))
+                (tables.departure(at), live.connection)
             })
-            .collect()
+            .unzip();
+        (connections, tables.unregister(&departures, rules))
+    }
+
+    /// The broker has these topics no longer.
+    pub(super) fn forget_topics<'a>(&self, broker: &str, topics: impl Iterator<Item = &'a str>) {
+        let mut tables = self.0.write();
+        topics.for_each(|topic| tables.forget_topic(broker, topic));
+    }
+
+    /// The broker has no topics but these.
+    pub(super) fn keep_topics(&self, broker: &str, keep: impl Fn(&str) -> bool) {
+        self.0.write().keep_topics(broker, keep);
     }
 }
 
@@ -333,8 +349,36 @@ mod tests {
         let mut moved = broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]);
         moved.connection = 2;
         routes.register(moved, RULES, 0).unwrap();
-        assert!(routes.brokers_on(1).is_empty());
-        assert_eq!(routes.brokers_on(2), [departure("a", 0, "h1:1")]);
+        assert_eq!(routes.unregister_connection(1, RULES).0, 0);
+        assert_eq!(routes.all_topics().topic_list, ["T", "U"]);
+        assert_eq!(routes.unregister_connection(2, RULES).0, 1);
+        assert!(routes.all_topics().topic_list.is_empty());
+    }
+
+    /// The original keeps the replaced address for 120 s and then closes the connection of the broker that lives.
+    #[test]
+    fn nothing_is_kept_of_an_address_that_was_replaced() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        routes.register(broker("a", 0, "h9:9", &[("T", 4), ("U", 4)]), RULES, 130_000).unwrap();
+        assert_eq!(routes.data_version("C", "h1:1"), None);
+        assert!(routes.unregister_silent(130_000, RULES).0.is_empty());
+        // Under an id that no broker has, as a broker takes its old address back.
+        routes.unregister(&[departure("a", -1, "h1:1")], RULES);
+        assert_eq!(routes.topic_route("T", RULES).unwrap().broker_datas[0].broker_addrs[&0], "h9:9");
+    }
+
+    /// The original looks for it only under the cluster that it began in.
+    #[test]
+    fn a_broker_that_changed_its_cluster_leaves_nothing_behind() {
+        let routes = RouteInfo::default();
+        routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        let mut moved = broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]);
+        (moved.cluster, moved.connection) = ("D".into(), 2);
+        routes.register(moved, RULES, 0).unwrap();
+        assert_eq!(routes.unregister_connection(2, RULES).0, 1);
+        assert_eq!(routes.cluster_info(), ClusterInfo::default());
+        assert!(routes.all_topics().topic_list.is_empty());
     }
 
     #[test]
@@ -344,11 +388,12 @@ mod tests {
         let mut quick = broker("b", 0, "h2:1", &[("T", 4), ("U", 4)]);
         quick.expiry_millis = Some(10_000);
         routes.register(quick, RULES, 1_000).unwrap();
-        assert!(routes.silent_brokers(11_000).is_empty());
-        assert_eq!(routes.silent_brokers(11_001), [(departure("b", 0, "h2:1"), 1)]);
-        routes.touch("C", "h2:1", 120_000);
+        let names = || routes.cluster_info().broker_addr_table.into_keys().collect::<Vec<_>>();
+        assert!(routes.unregister_silent(11_000, RULES).0.is_empty());
+        assert_eq!((routes.unregister_silent(11_001, RULES).0, names()), (vec![1], vec!["a".to_owned()]));
         routes.touch("C", "nobody:1", 120_000);
-        assert_eq!(routes.silent_brokers(121_001), [(departure("a", 0, "h1:1"), 1)]);
+        assert!(routes.unregister_silent(121_000, RULES).0.is_empty());
+        assert_eq!((routes.unregister_silent(121_001, RULES).0, names()), (vec![1], vec![]));
     }
 
     #[test]

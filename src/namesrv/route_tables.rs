@@ -62,6 +62,19 @@ pub(super) struct Registration {
     pub mapping_infos: BTreeMap<String, TopicQueueMappingInfo>,
     pub filter_servers: Option<Vec<String>>,
     pub connection: u64,
+    pub part: Part,
+}
+
+/// What a registration says about the topics that it does not name, and about those that are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Part {
+    /// As it came in a frame: the data version, the rules and the static topics in it decide, as in the original.
+    #[default]
+    Frame,
+    /// Handed over within the process: these topics are as they are here; nothing is said about others.
+    Anew,
+    /// Handed over within the process: these topics are to be there; one that is stays as it is.
+    Missing,
 }
 
 /// What a broker learns from its registration: a slave learns its master.
@@ -129,11 +142,17 @@ impl Tables {
                 return Some(Registered::default());
             }
         }
-        if !broker.broker_addrs.contains_key(id) && wanted.topics.len() == 1 {
+        if !broker.broker_addrs.contains_key(id) && wanted.topics.len() == 1 && wanted.part == Part::Frame {
             warn!(broker = name, id, addr, "a broker that is not registered brings a single topic; refused");
             return None;
         }
         let old = broker.broker_addrs.insert(*id, addr.clone());
+        if let Some(old) = old.as_ref().filter(|old| *old != addr) {
+            // The original keeps what it knows of the address that was replaced until it is silent for long enough, and then closes
+            // the connection that it came over, which may be this one.
+            self.live.remove(&address(cluster, old));
+            self.filter_servers.remove(&address(cluster, old));
+        }
         first |= old.is_none_or(|old| old.is_empty());
         let is_master = *id == MASTER_ID;
         let is_smallest = broker.broker_addrs.keys().next() == Some(id);
@@ -178,18 +197,19 @@ impl Tables {
 
     fn take_topics(&mut self, wanted: &Registration, first: bool, reads_only: bool, rules: Rules) {
         let name = &wanted.name;
-        if rules.delete_topics_not_registered && wanted.mapping_infos.is_empty() {
+        if rules.delete_topics_not_registered && wanted.mapping_infos.is_empty() && wanted.part == Part::Frame {
             let kept: BTreeSet<&str> = wanted.topics.iter().map(|topic| topic.topic_name.as_str()).collect();
-            self.topics.retain(|topic, queues| {
-                if !kept.contains(topic.as_str()) {
-                    queues.remove(name);
-                }
-                !queues.is_empty()
-            });
+            self.keep_topics(name, |topic| kept.contains(topic));
         }
-        // The same version says that nothing changed, whatever the body says.
-        let before = self.live.get(&address(&wanted.cluster, &wanted.addr)).map(|live| &live.data_version);
-        let changed = first || before != Some(&wanted.data_version);
+        let changed = match wanted.part {
+            // The same version says that nothing changed, whatever the body says.
+            Part::Frame => {
+                let before = self.live.get(&address(&wanted.cluster, &wanted.addr)).map(|live| &live.data_version);
+                first || before != Some(&wanted.data_version)
+            }
+            Part::Anew => true,
+            Part::Missing => false,
+        };
         for topic in &wanted.topics {
             let queues = self.topics.entry(topic.topic_name.clone()).or_default();
             if changed || !queues.contains_key(name) {
@@ -210,6 +230,26 @@ impl Tables {
             for (topic, info) in &wanted.mapping_infos {
                 let owner = info.bname.clone().unwrap_or_default();
                 self.mapping_infos.entry(topic.clone()).or_default().insert(owner, info.clone());
+            }
+        }
+    }
+
+    /// The broker has no topics but these.
+    pub(super) fn keep_topics(&mut self, name: &str, keep: impl Fn(&str) -> bool) {
+        self.topics.retain(|topic, queues| {
+            if !keep(topic) {
+                queues.remove(name);
+            }
+            !queues.is_empty()
+        });
+    }
+
+    /// The broker has this topic no longer.
+    pub(super) fn forget_topic(&mut self, name: &str, topic: &str) {
+        if let Some(queues) = self.topics.get_mut(topic) {
+            queues.remove(name);
+            if queues.is_empty() {
+                self.topics.remove(topic);
             }
         }
     }
@@ -251,12 +291,18 @@ impl Tables {
         })
     }
 
-    pub(super) fn departure(&self, at: &BrokerAddress) -> Option<Departure> {
-        let of_cluster = self.brokers.iter().filter(|(_, broker)| broker.cluster == at.cluster);
-        of_cluster
-            .flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |entry| (name, entry)))
-            .find(|(_, (_, addr))| **addr == at.addr)
-            .map(|(name, (id, addr))| Departure { cluster: at.cluster.clone(), addr: addr.clone(), name: name.clone(), id: *id })
+    /// Everything under this address. The original looks only into sets that have kept the cluster they began with, and so leaves a
+    /// broker that came back in another one in the routes for good.
+    pub(super) fn departure(&self, at: &BrokerAddress) -> Departure {
+        let all = self.brokers.iter().flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |(id, addr)| (name, *id, addr)));
+        let found =
+            all.filter(|(name, _, addr)| **addr == at.addr && self.is_in(&at.cluster, name)).map(|(name, id, _)| (name.clone(), id));
+        let (name, id) = found.min_by_key(|(name, _)| self.brokers[name].cluster != at.cluster).unwrap_or_default();
+        Departure { cluster: at.cluster.clone(), addr: at.addr.clone(), name, id }
+    }
+
+    fn is_in(&self, cluster: &str, name: &str) -> bool {
+        self.clusters.get(cluster).is_some_and(|names| names.contains(name))
     }
 
     pub(super) fn unregister(&mut self, departures: &[Departure], rules: Rules) -> Vec<MinIdChange> {
@@ -282,12 +328,11 @@ impl Tables {
             }
             self.brokers.remove(name);
             removed.insert(name.clone());
-            if let Some(names) = self.clusters.get_mut(cluster) {
+            // In every cluster: it may have come back in another one than it began in.
+            self.clusters.retain(|_, names| {
                 names.remove(name);
-                if names.is_empty() {
-                    self.clusters.remove(cluster);
-                }
-            }
+                !names.is_empty()
+            });
         }
         let masterless: BTreeSet<&String> = reduced
             .iter()
@@ -305,6 +350,12 @@ impl Tables {
             }
             !queues.is_empty()
         });
+        if !removed.is_empty() {
+            self.mapping_infos.retain(|_, infos| {
+                infos.retain(|name, _| !removed.contains(name));
+                !infos.is_empty()
+            });
+        }
         if !rules.notify_min_id {
             return Vec::new();
         }

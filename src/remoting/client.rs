@@ -59,12 +59,12 @@ impl RemotingClient {
 
     /// As `invoke`; an answer other than success is an error.
     pub async fn succeed(&self, addr: &str, request: RemotingCommand, timeout: Duration) -> Result<RemotingCommand, CallError> {
-        let response = self.invoke(addr, request, timeout).await?;
-        if response.code == response_code::SUCCESS {
-            return Ok(response);
-        }
-        let remark = response.remark.as_deref().unwrap_or_default().to_owned();
-        Err(CallError::Refused { code: response.code, remark })
+        succeeded(self.invoke(addr, request, timeout).await?)
+    }
+
+    /// As `succeed`, for a request that the other side may not know and never answer: the connection stays.
+    pub async fn succeed_if_known(&self, addr: &str, request: RemotingCommand, timeout: Duration) -> Result<RemotingCommand, CallError> {
+        succeeded(self.peer(addr, timeout).await?.call(request, timeout).await?)
     }
 
     /// Sends a request that wants no response.
@@ -83,6 +83,16 @@ impl RemotingClient {
         let peer = self.connect(addr, timeout.min(CONNECT_MAX)).await?;
         *slot = Some(Arc::clone(&peer));
         Ok(peer)
+    }
+
+    /// Closes the connection to one address; a later call opens it again.
+    pub async fn close(&self, addr: &str, reason: &'static str) {
+        let slot = self.0.slots.lock().remove(addr);
+        if let Some(slot) = slot
+            && let Some(peer) = slot.lock().await.take()
+        {
+            peer.close(reason);
+        }
     }
 
     /// Closes all connections; a later call opens them again.
@@ -123,6 +133,14 @@ impl RemotingClient {
         });
         Ok(peer)
     }
+}
+
+fn succeeded(response: RemotingCommand) -> Result<RemotingCommand, CallError> {
+    if response.code == response_code::SUCCESS {
+        return Ok(response);
+    }
+    let remark = response.remark.as_deref().unwrap_or_default().to_owned();
+    Err(CallError::Refused { code: response.code, remark })
 }
 
 struct ServesNothing {

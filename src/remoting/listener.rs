@@ -134,7 +134,7 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
                 // Never closed, so a permit always comes.
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
                 match self.socket.accept().await {
-                    Ok((stream, remote_addr)) => self.start(stream, remote_addr, permit),
+                    Ok((stream, remote_addr)) => self.start(stream, plain(remote_addr), permit),
                     Err(error) => {
                         warn!(%error, "accept failed");
                         self.runtime.clock().sleep(ACCEPT_RETRY).await;
@@ -154,7 +154,7 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
         // Out of the hands of the thread that accepted it.
         let prepare = || {
             stream.set_nodelay(true)?;
-            let local_addr = stream.local_addr()?;
+            let local_addr = plain(stream.local_addr()?);
             let stream = stream.into_std()?;
             Ok((seat.register(|| TcpStream::from_std(stream))?, local_addr))
         };
@@ -181,6 +181,11 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
             drop(permit);
         });
     }
+}
+
+/// An IPv4 client of a socket for both families is an IPv4 client: hosts of messages, advertised addresses and people see it so.
+fn plain(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 async fn sweep(connections: Arc<Connections>, idle: Duration, every: Duration, runtime: Runtime) {

@@ -62,6 +62,15 @@ pub enum CallError {
     Closed { addr: SocketAddr },
     #[error("answered {code}: {remark}")]
     Refused { code: i32, remark: String },
+    #[error("what is to be said takes more than {limit} bytes and cannot be divided")]
+    TooLarge { limit: usize },
+}
+
+impl CallError {
+    /// The other side does not know the request, or not well enough to say so.
+    pub fn is_unserved(&self) -> bool {
+        matches!(self, Self::Refused { code: response_code::REQUEST_CODE_NOT_SUPPORTED, .. } | Self::Timeout { .. })
+    }
 }
 
 impl Peer {

@@ -12,6 +12,7 @@ use super::machine::Machine;
 use super::plan::BrokerPlan;
 use super::stop::Stop;
 use super::{Door, StartError, bind_host, cannot_listen, listen};
+use crate::broker::registration::Neighbour;
 use crate::broker::schedule::parse_levels;
 use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError, unserved};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType, Report};
@@ -91,11 +92,9 @@ impl Broker {
     }
 
     /// Starts what runs beside the requests and registers with the name servers. Returns when they were told, or a second later.
-    pub(super) async fn start(&self) -> Result<(), StartError> {
-        let name_servers: Vec<String> =
-            self.config.load().namesrv_addr.split(';').map(str::trim).filter(|addr| !addr.is_empty()).map(str::to_owned).collect();
+    pub(super) async fn start(&self, neighbour: Option<(String, Arc<dyn Neighbour>)>) -> Result<(), StartError> {
         let cannot = |error: std::io::Error| StartError::Sentence(format!("the broker cannot start: {error}"));
-        self.services.start(&name_servers).map_err(cannot)?;
+        self.services.start(neighbour).map_err(cannot)?;
         let (told, heard) = tokio::sync::oneshot::channel();
         // Nobody listens any more only if this start was given up.
         self.services.announce_then(move |_| {
@@ -208,6 +207,10 @@ fn check(now: &BrokerConfig, config: &BrokerConfig) -> Result<(), String> {
         // What is not changed was good at the start: a name service that fails now is no reason to refuse another key.
         if config.broker_ip1 != now.broker_ip1 {
             resolve(&config.broker_ip1)?;
+        }
+        if config.listen_port == 0 && now.listen_port != 0 {
+            let why = "listenPort=0 is wrong: it leaves the choice to a start, and clients could not be told it while this one runs";
+            return Err(StartError::Sentence(why.to_owned()));
         }
         if config.bind_address != now.bind_address {
             let host = bind_host(&config.bind_address)?;

@@ -11,7 +11,7 @@ pub mod plan;
 mod screen;
 mod stop;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,12 +164,13 @@ impl Running {
             (Some(namesrv), Some(broker)) => {
                 let both = Arc::new(Dispatch { namesrv: Arc::clone(&namesrv.server), broker: Arc::clone(&broker.handler) });
                 let port = namesrv.listen(Arc::clone(&both), &self.connections, runtime).await?;
+                let own_address = namesrv.own_address(port);
                 if registers_here {
-                    broker.register_with(&namesrv.own_address(port));
+                    broker.register_with(&own_address);
                 }
                 broker.listen(both, &self.connections, runtime).await?;
                 namesrv.server.set_own_broker(broker.services.address().advertised.clone());
-                broker.start().await?;
+                broker.start(Some((own_address, Arc::new(namesrv::Beside(Arc::clone(&namesrv.server)))))).await?;
                 say(&namesrv.boot_line(port));
                 say(&broker.boot_line());
             }
@@ -179,7 +180,7 @@ impl Running {
             }
             (None, Some(broker)) => {
                 broker.listen(Arc::clone(&broker.handler), &self.connections, runtime).await?;
-                broker.start().await?;
+                broker.start(None).await?;
                 say(&broker.boot_line());
             }
             (None, None) => {}
@@ -269,6 +270,15 @@ async fn listen<H: RequestHandler + ?Sized>(
     // The sweep is what makes idleness precise.
     let idle_sweep = idle.map_or(default.idle_sweep, |idle| default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
     let limits = Limits { connections: connections.clone(), idle, idle_sweep, ..default };
+    if addr.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+        // As in Java, 0.0.0.0 is every address of the machine: one socket for IPv6 takes IPv4 too.
+        let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port());
+        match Listener::bind(both, Arc::clone(&handler), limits.clone(), runtime).await {
+            // A machine without IPv6, or one that keeps the two apart.
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => info!(%error, "no IPv6"),
+            bound => return bound.map_err(|error| cannot_listen(addr, &error, door.port_key, door.report)),
+        }
+    }
     Listener::bind(addr, handler, limits, runtime).await.map_err(|error| cannot_listen(addr, &error, door.port_key, door.report))
 }
 

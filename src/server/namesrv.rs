@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The name server of this process: its files, its port, its boot line.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use ferrocket_protocol::body::TopicConfig;
 
 use super::files::Fs;
 use super::plan::NamesrvPlan;
 use super::{Door, Screen, StartError, listen, say_report};
+use crate::broker::registration::{Identity, Neighbour, Told};
 use crate::config::{NamesrvConfigCell, Report};
-use crate::namesrv::{KvConfig, NameServer};
+use crate::namesrv::{KvConfig, NameServer, OwnBroker};
 use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
 use crate::runtime::Runtime;
 
@@ -65,9 +69,41 @@ impl Namesrv {
         format!("The Name Server boot success. serializeType=JSON, address {}:{port}", self.bind_address)
     }
 
-    /// How a broker of this process reaches it.
+    /// How a broker of this process, and whoever reads its configuration, calls it.
     pub(super) fn own_address(&self, port: u16) -> String {
-        let host = if self.bind_address == "0.0.0.0" { "127.0.0.1" } else { &self.bind_address };
-        format!("{host}:{port}")
+        match self.bind_address.parse::<IpAddr>() {
+            Ok(host) if !host.is_unspecified() => SocketAddr::new(host, port).to_string(),
+            _ => format!("127.0.0.1:{port}"),
+        }
+    }
+}
+
+/// The name server as the broker of this process knows it.
+pub(super) struct Beside(pub Arc<NameServer>);
+
+impl Neighbour for Beside {
+    fn take(&self, told: &Told, topics: Vec<TopicConfig>, anew: bool) -> Vec<String> {
+        let at = &told.identity;
+        let broker = OwnBroker {
+            cluster: at.cluster_name.clone(),
+            name: at.broker_name.clone(),
+            id: at.broker_id,
+            ha_server_addr: at.ha_server_addr.clone(),
+            advertised: told.advertised.clone(),
+            data_version: told.data_version.clone(),
+        };
+        self.0.take_own(&broker, topics, anew)
+    }
+
+    fn forget_topics(&self, at: &Identity, topics: &[Arc<str>]) {
+        self.0.forget_own_topics(&at.broker_name, topics);
+    }
+
+    fn was_whole(&self, at: &Identity, is_ours: &dyn Fn(&str) -> bool) {
+        self.0.keep_own_topics(&at.broker_name, is_ours);
+    }
+
+    fn leave(&self, at: &Identity) {
+        self.0.leave_own(&at.cluster_name, &at.broker_name, at.broker_id, &at.broker_addr);
     }
 }

@@ -77,6 +77,8 @@ pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -
         // The file is the broker's, whose table names its keys; this port is not that of the file.
         plan.report = Report::default();
         plan.config.listen_port = i32::from(wanted.namesrv_port.unwrap_or(9876));
+        // One process, one address: `--set` says it of the broker.
+        plan.config.bind_address.clone_from(&broker.config.bind_address);
         if !plan.config.is_given("kvConfigPath") {
             plan.config.kv_config_path = format!("{root}/namesrv/kvConfig.json");
             differences.push(format!("kvConfigPath={} (original: {}/namesrv/kvConfig.json)", plan.config.kv_config_path, machine.home));
@@ -136,8 +138,9 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
     or(&mut config.broker_name, &|| machine.host_name.clone());
     or(&mut config.broker_ip1, &|| bracketed(machine));
     or(&mut config.broker_ip2, &|| bracketed(machine));
-    if config.ha_listen_port <= 0 {
-        config.ha_listen_port = config.listen_port.saturating_add(1);
+    // The port that the machine chooses has its neighbour then.
+    if config.ha_listen_port <= 0 && config.listen_port > 0 {
+        config.ha_listen_port = config.listen_port + 1;
     }
     let root = data_dir.map_or_else(|| format!("{}/store", machine.home.trim_end_matches('/')), str::to_owned);
     or(&mut config.store_path_root_dir, &|| root.clone());

@@ -144,7 +144,7 @@ impl Setup {
         let listener = Listener::bind(any_port, handler, self.limits, &runtime).await.unwrap();
         let addr = listener.local_addr();
         broker.listening_on(addr.port());
-        broker.start(&[]).unwrap();
+        broker.start(None).unwrap();
         TestBroker { broker, addr, runtime, listener, fs: self.fs, folder: self.folder }
     }
 }

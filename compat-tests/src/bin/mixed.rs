@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `mixed`: brokers of the original and of Ferrocket in one cluster, behind a name server of either make: routes, sends,
 //! consumption, rebalance notices, an orderly stop and a kill of either; a Ferrocket broker with several name servers of which
-//! one is down; the original's own tool through it all.
+//! one is down; changed topics and addresses with name servers of every kind; the original's own tool through it all.
+//! An argument runs only the trials whose name contains it.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 #![allow(clippy::disallowed_methods, reason = "a test driver: real time, its own threads, plain files")]
 
@@ -30,16 +31,18 @@ type Trial = fn(&Path) -> Result<()>;
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let trials: [(&str, Trial); 4] = [
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let trials: [(&str, Trial); 5] = [
         ("a 5.5.0 and a Ferrocket broker behind Ferrocket's name server", |home| one_cluster(home, &Make::Ferrocket, &Make::Java("5.5.0"))),
         ("a 5.5.0 and a Ferrocket broker behind the original's name server", |home| {
             one_cluster(home, &Make::Java("5.5.0"), &Make::Java("5.5.0"))
         }),
         ("a 4.9.7 and a Ferrocket broker behind Ferrocket's name server", |home| one_cluster(home, &Make::Ferrocket, &Make::Java("4.9.7"))),
         ("a Ferrocket broker with three name servers, one of them down", several_name_servers),
+        ("changed topics and addresses, name servers that delete what is not named, 4.9.7, one down", changes_with_every_name_server),
     ];
     let mut good = true;
-    for (name, trial) in trials {
+    for (name, trial) in trials.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         let since = Instant::now();
         let result = servers::scratch("mixed").and_then(|home| {
             trial(&home).with_context(|| format!("the directories stay in {}", home.display()))?;
@@ -239,6 +242,73 @@ fn several_name_servers(home: &Path) -> Result<()> {
     broker.stop()?;
     for asking in &mut asking {
         eventually("the stopped broker is out of the route", GONE_LIMIT, || Ok(asking.route(TOPIC)?.is_none().then_some(())))?;
+    }
+    Ok(())
+}
+
+/// In every form of registration: a changed topic takes no other out of a route, a changed address takes the place of the old one, and a
+/// broker that stops leaves nothing. 4.9.7 does not know 217, and removes an address by its broker id.
+fn changes_with_every_name_server(home: &Path) -> Result<()> {
+    let deletes = ["deleteTopicWithBrokerRegistration=true".to_owned()];
+    let makes: [(Make, &[String]); 4] =
+        [(Make::Java("5.5.0"), &deletes), (Make::Java("5.5.0"), &[]), (Make::Java("4.9.7"), &[]), (Make::Ferrocket, &deletes)];
+    let mut namesrvs = Vec::new();
+    for (at, (make, lines)) in makes.iter().enumerate() {
+        namesrvs.push(servers::start_namesrv(make, &home.join(format!("ns-{at}")), servers::free_port()?, lines)?);
+    }
+    let down = servers::loopback(servers::free_port()?);
+    let addresses: Vec<String> =
+        std::iter::once(down).chain(namesrvs.iter().map(|server| server.addr)).map(|addr| addr.to_string()).collect();
+    let forms: [&[&str]; 4] = [
+        &[],
+        &["enableSingleTopicRegister=true"],
+        &["enableSplitRegistration=true", "splitRegistrationSize=3"],
+        &["compressedRegister=true"],
+    ];
+    for (at, form) in forms.into_iter().enumerate() {
+        let lines: Vec<String> = form.iter().map(|line| (*line).to_owned()).collect();
+        let settings = BrokerSettings { name: "ours", port: servers::free_port()?, namesrv: Some(addresses.join(";")), lines: &lines };
+        let server = servers::start_broker(&Make::Ferrocket, &home.join(format!("ours-{at}")), &settings)?;
+        let mut broker = PlainClient::open(server.addr)?;
+        let mut asking = namesrvs.iter().map(|namesrv| PlainClient::open(namesrv.addr)).collect::<Result<Vec<_>>>()?;
+        broker.create_topic("Old", QUEUES)?;
+        all_route(&mut asking, "Old", form)?;
+        broker.create_topic("New", QUEUES)?;
+        broker.send(&Outgoing::new("Sent", 0, "made by its first message"))?;
+        for topic in ["New", "Sent"] {
+            all_route(&mut asking, topic, form)?;
+        }
+        // The next whole registration is half a minute away.
+        for (asking, addr) in asking.iter_mut().zip(&addresses[1..]) {
+            for topic in ["Old", "TBW102"] {
+                ensure!(asking.route(topic)?.is_some(), "{topic} is gone from {addr} after changes of others with {form:?}");
+            }
+        }
+        broker.create_topic("Old", QUEUES * 2)?;
+        for asking in &mut asking {
+            eventually(&format!("the queues of Old with {form:?}"), GONE_LIMIT, || {
+                Ok(asking.route("Old")?.filter(|route| route["queueDatas"][0]["writeQueueNums"] == QUEUES * 2))
+            })?;
+        }
+        broker.expect(&Frame::request(25).with_body("brokerIP1=127.0.0.9\nlistenPort=32768\n"))?;
+        for asking in &mut asking {
+            eventually(&format!("the new address with {form:?}"), GONE_LIMIT, || {
+                let cluster = asking.body(&Frame::request(106))?.to_string();
+                let found = cluster.contains("127.0.0.9:32768") && !cluster.contains(&server.addr.to_string());
+                Ok((found && asking.route("Old")?.is_some()).then_some(()))
+            })?;
+        }
+        server.stop()?;
+        for asking in &mut asking {
+            eventually("the stopped broker is out of the route", GONE_LIMIT, || Ok(asking.route("Old")?.is_none().then_some(())))?;
+        }
+    }
+    Ok(())
+}
+
+fn all_route(asking: &mut [PlainClient], topic: &str, form: &[&str]) -> Result<()> {
+    for asking in asking {
+        eventually(&format!("a route of {topic} with {form:?}"), GONE_LIMIT, || asking.route(topic))?;
     }
     Ok(())
 }

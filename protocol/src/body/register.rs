@@ -66,7 +66,9 @@ impl RegisterBrokerBody {
         push_part(&mut plain, &fastjson::to_vec(&wrapper.data_version));
         push_number(&mut plain, wrapper.topic_config_table.len());
         for config in wrapper.topic_config_table.values() {
-            push_part(&mut plain, config.to_text().as_bytes());
+            let text = config.to_text();
+            // A name server of 4.9 reads five words and no sixth; one of 5.x reads five as "no attributes".
+            push_part(&mut plain, text.strip_suffix(" {}").unwrap_or(&text).as_bytes());
         }
         push_part(&mut plain, &fastjson::to_vec(&self.filter_server_list));
         push_number(&mut plain, wrapper.topic_queue_mapping_info_map.len());

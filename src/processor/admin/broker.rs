@@ -25,6 +25,7 @@ pub(in crate::processor) fn update_config(broker: &Arc<Broker>, peer: &Arc<Peer>
     if request.body.is_empty() {
         return Ok(Reply::success());
     }
+    let before = broker.registered_as();
     // The file is written before the answer.
     broker.config.update(&request.body, broker.clock.now_millis()).map_err(|error| {
         let code = match error {
@@ -33,10 +34,12 @@ pub(in crate::processor) fn update_config(broker: &Arc<Broker>, peer: &Arc<Peer>
         };
         Refusal::new(code, error.to_string())
     })?;
-    if !request.body.windows(PERMISSION_KEY.len()).any(|part| part == PERMISSION_KEY) {
+    let names_permission = request.body.windows(PERMISSION_KEY.len()).any(|part| part == PERMISSION_KEY);
+    if names_permission {
+        broker.topics.step_version();
+    } else if broker.registered_as() == before {
         return Ok(Reply::success());
     }
-    broker.topics.step_version();
     let completion = peer.completion(request);
     // The key is in its file; that of the topics only got a new version.
     broker.announce_then(move |_| completion.answer_now(RemotingCommand::response(response_code::SUCCESS)));

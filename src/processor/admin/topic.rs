@@ -100,24 +100,25 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
 pub(in crate::processor) fn all(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetAllTopicConfigRequestHeader = request.header()?;
     let config = broker.config.load();
-    let mut table = broker.topics.snapshot();
-    let total = table.topic_config_table.len();
+    let (data_version, topics) = broker.topics.in_order();
+    let mut page = &topics[..];
     let is_paged = header.topic_seq.is_some() || header.data_version.is_some() || header.max_topic_num.is_some();
     if is_paged && config.enable_split_metadata {
         let known: Option<DataVersion> = header.data_version.as_deref().and_then(|text| fastjson::from_str(text).ok());
         let start = match usize::try_from(header.topic_seq.unwrap_or(0)) {
-            Ok(start) if known.as_ref() == Some(&table.data_version) => start,
+            Ok(start) if known.as_ref() == Some(&data_version) => start.min(topics.len()),
             _ => 0,
         };
         let asked = header.max_topic_num.unwrap_or(i32::MAX);
         let count = usize::try_from(asked.min(config.split_metadata_size)).unwrap_or(0);
-        table.topic_config_table = table.topic_config_table.into_iter().skip(start).take(count).collect();
+        page = &topics[start..topics.len().min(start.saturating_add(count))];
     }
+    let total = topics.len();
     let body = TopicConfigAndMappingSerializeWrapper {
-        data_version: table.data_version,
+        data_version,
         // Static topics are not served: their table is as it was at the start.
         mapping_data_version: DataVersion::at(broker.started_millis()),
-        topic_config_table: table.topic_config_table,
+        topic_config_table: page.iter().map(|topic| (topic.topic_name.clone(), topic.config().clone())).collect(),
         ..TopicConfigAndMappingSerializeWrapper::default()
     };
     let fields = GetAllTopicConfigResponseHeader { total_topic_num: total as i32 };
