@@ -459,7 +459,7 @@ async fn a_failed_message_comes_back_and_ends_with_the_dead() {
     let back = |offset, delay_level, max| ConsumerSendMsgBackRequestHeader {
         offset,
         group: Str::from("G"),
-        delay_level,
+        delay_level: Some(delay_level),
         max_reconsume_times: max,
         ..Default::default()
     };

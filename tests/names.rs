@@ -301,7 +301,12 @@ async fn a_group_that_is_no_name_gets_no_topics() {
     for name in paths() {
         client.heartbeat(&support::consumer_heartbeat(&name, "c", &[("orders", "*")])).await;
         for delay_level in [-1, 0, 1] {
-            let header = ConsumerSendMsgBackRequestHeader { offset: at, group: Str::copy_from(&name), delay_level, ..Default::default() };
+            let header = ConsumerSendMsgBackRequestHeader {
+                offset: at,
+                group: Str::copy_from(&name),
+                delay_level: Some(delay_level),
+                ..Default::default()
+            };
             let answer = client.call_with(request_code::CONSUMER_SEND_MSG_BACK, &header).await;
             assert_ne!(answer.code, response_code::SUCCESS, "{name:?}");
         }

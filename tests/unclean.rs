@@ -103,7 +103,7 @@ async fn bytes_that_are_no_utf8_reach_the_consumer_as_they_came() {
     broker.wait_until(|broker| broker.store.max_offset("Delayed", 0) == 2).await;
     are_unharmed(&mut client, "Delayed", 0, 2).await;
 
-    let back = ConsumerSendMsgBackRequestHeader { offset: place, group: Str::from("G"), delay_level: 1, ..Default::default() };
+    let back = ConsumerSendMsgBackRequestHeader { offset: place, group: Str::from("G"), delay_level: Some(1), ..Default::default() };
     assert_eq!(client.call_with(request_code::CONSUMER_SEND_MSG_BACK, &back).await.code, response_code::SUCCESS);
     broker.advance(&clock, Duration::from_secs(2)).await;
     broker.wait_until(|broker| broker.store.max_offset("%RETRY%G", 0) == 1).await;

@@ -285,14 +285,25 @@ impl<'a> FieldValue<'a> {
         self.span.is_null()
     }
 
-    /// Whether it is a number; one that `into` cannot hold leaves it as it is.
+    /// Whether it is a number that `into` can hold; what is not leaves it as it is.
     #[inline(always)]
     pub(crate) fn read_number<N: TryFrom<i64>>(self, into: &mut N) -> bool {
-        let Some(number) = scan::integer(self.bytes()) else { return false };
-        if let Ok(number) = number.try_into() {
-            *into = number;
-        }
+        let Some(Ok(number)) = scan::integer(self.bytes()).map(N::try_from) else { return false };
+        *into = number;
         true
+    }
+
+    /// The same for a field that may be missing.
+    #[inline(always)]
+    pub(crate) fn may_read_number<N: TryFrom<i64>>(self, into: &mut N) -> bool {
+        self.is_null() || self.read_number(into)
+    }
+
+    /// The same where missing is told apart.
+    #[inline(always)]
+    pub(crate) fn may_read_some<N: TryFrom<i64>>(self, into: &mut Option<N>) -> bool {
+        *into = scan::integer(self.bytes()).and_then(|number| number.try_into().ok());
+        into.is_some() || self.is_null()
     }
 
     #[inline(always)]

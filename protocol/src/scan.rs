@@ -150,7 +150,7 @@ pub(crate) fn plain_bytes(text: u64) -> usize {
     (equal(text, b'"') | equal(text, b'\\')).trailing_zeros() as usize / 8
 }
 
-/// As `str::parse` for an integer, without the detour over text: an optional sign, digits, nothing else.
+/// Java's `Long.parseLong`: an optional sign, digits of any script, nothing else.
 #[inline]
 pub(crate) fn integer(bytes: &[u8]) -> Option<i64> {
     let (negative, digits) = match bytes {
@@ -168,7 +168,7 @@ pub(crate) fn integer(bytes: &[u8]) -> Option<i64> {
     for digit in digits {
         let digit = digit.wrapping_sub(b'0');
         if digit > 9 {
-            return None;
+            return long_integer(negative, digits);
         }
         value = value * 10 + i64::from(digit);
     }
@@ -178,17 +178,26 @@ pub(crate) fn integer(bytes: &[u8]) -> Option<i64> {
 /// So many digits cannot overflow.
 const SHORT_DIGITS_MAX: usize = 18;
 
+#[cold]
 fn long_integer(negative: bool, digits: &[u8]) -> Option<i64> {
     // Downwards: the least number has no positive twin.
     let mut value: i64 = 0;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
+    for digit in std::str::from_utf8(digits).ok()?.chars() {
+        value = value.checked_mul(10)?.checked_sub(i64::from(java_digit(digit)?))?;
     }
     if negative { Some(value) } else { value.checked_neg() }
+}
+
+/// The zeros of the scripts that have digits of their own, as far as Java's `Character.digit` knows them in one `char`.
+const ZEROS: [u16; 37] = [
+    0x0030, 0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0DE6, 0x0E50, 0x0ED0, 0x0F20,
+    0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0,
+    0xAA50, 0xABF0, 0xFF10,
+];
+
+fn java_digit(character: char) -> Option<u32> {
+    let distance = |zero: &u16| u32::from(character).checked_sub(u32::from(*zero)).filter(|digit| *digit <= 9);
+    ZEROS.iter().find_map(distance)
 }
 
 #[cfg(test)]
@@ -211,6 +220,15 @@ mod tests {
         #[test]
         fn integers_parse_as_the_library_parses(text in "[+-]{0,2}[0-9]{0,20}x?") {
             prop_assert_eq!(integer(text.as_bytes()), text.parse::<i64>().ok());
+        }
+
+        #[test]
+        fn digits_of_any_script_are_digits(zero in prop::sample::select(&ZEROS[..]), number in any::<i32>()) {
+            let text: String = number.to_string().chars().map(|c| match c.to_digit(10) {
+                Some(digit) => char::from_u32(u32::from(zero) + digit).unwrap(),
+                None => c,
+            }).collect();
+            prop_assert_eq!(integer(text.as_bytes()), Some(i64::from(number)));
         }
 
         #[test]

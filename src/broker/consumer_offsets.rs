@@ -234,6 +234,18 @@ impl ConsumerOffsets {
         topics.iter().filter(|(_, offsets)| offsets.is_committed()).map(|(topic, _)| topic.to_string()).collect()
     }
 
+    /// Queues of the topic of which the group has committed something.
+    pub fn queues_of(&self, group: &str, topic: &str) -> BTreeSet<i32> {
+        self.of(group, topic).map(|offsets| offsets.tables.lock().committed.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Whether an offset of the queue can be kept when no more than `count_max` queues are. Clients may name queues that no topic has.
+    pub fn has_room(&self, group: &str, topic: &str, queue_id: i32, count_max: i32) -> bool {
+        let Some(offsets) = self.of(group, topic) else { return true };
+        let tables = offsets.tables.lock();
+        (tables.committed.len() as i64) < i64::from(count_max) || tables.committed.contains_key(&queue_id)
+    }
+
     /// Groups that have committed something of the topic.
     pub fn groups_of(&self, topic: &str) -> BTreeSet<String> {
         let groups = self.groups.read();

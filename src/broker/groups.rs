@@ -134,6 +134,11 @@ impl Groups {
         self.table.read().contains_key(group)
     }
 
+    /// Of a group that is there.
+    pub fn retry_queue_nums(&self, group: &str) -> Option<i32> {
+        self.table.read().get(group).map(|config| config.retry_queue_nums)
+    }
+
     /// The group, made on the spot where the configuration allows that.
     pub fn find(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
         if let Some(config) = self.table.read().get(group) {

@@ -23,6 +23,7 @@ pub mod topics;
 pub mod transaction;
 pub mod unserved;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ use self::registration::{Form, Identity, Neighbour, Registration, Source, Told};
 use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
 use self::to_client::GroupNews;
-use self::topics::{Topic, Topics};
+use self::topics::{QUEUES_MAX, Topic, Topics};
 use self::transaction::{TransactionError, Transactions};
 
 /// How long an answer waits for the name servers to hear of a new topic. They are told in any case; a client that gets its
@@ -463,6 +464,17 @@ impl Broker {
         let days = i64::from(local.day0());
         let millis_of_day = i64::from(local.num_seconds_from_midnight()) * 1_000 + i64::from(local.nanosecond() / 1_000_000);
         self.unique_keys.next(now, now - days * MILLIS_PER_DAY - millis_of_day)
+    }
+
+    /// The queues below `count` of a topic, for a list: all of them, or, of one that has more than may be made, those with something
+    /// stored and those that `others` adds.
+    pub fn queues_to_list(&self, topic: &Topic, count: i32, others: impl FnOnce() -> BTreeSet<i32>) -> Vec<i32> {
+        if count <= QUEUES_MAX {
+            return (0..count).collect();
+        }
+        let mut queues = others();
+        queues.extend(self.store.queue_ids(&topic.topic_name));
+        queues.into_iter().filter(|queue_id| (0..count).contains(queue_id)).take(QUEUES_MAX as usize).collect()
     }
 
     /// Counts messages that were put, as the original does: under the topic that they really went to.

@@ -12,13 +12,15 @@ use ferrocket_protocol::message::{MessageInner, MessageView, id, properties, pro
 use ferrocket_protocol::{Str, perm};
 
 use super::Broker;
-use super::topics::Found;
+use super::topics::{Found, QUEUES_MAX};
 
 /// Added to the number of tries so far when the consumer names no delay level: the first retry waits 10 s.
 pub const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// A topic of a group's own; the name servers hear of it when it had to be made or changed.
 pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> Found {
+    // A group that a file brings may ask for more.
+    let queue_count = queue_count.min(QUEUES_MAX);
     let found = broker.topics.find_or_create_own(TopicConfig {
         topic_name: name,
         read_queue_nums: queue_count,
@@ -56,7 +58,7 @@ pub fn next_try(record: &MessageView<'_>, topic: &str, queue_id: i32, delay_leve
         born_timestamp: record.born_timestamp,
         born_host: record.born_host,
         store_host,
-        reconsume_times: record.reconsume_times + 1,
+        reconsume_times: record.reconsume_times.saturating_add(1),
         prepared_transaction_offset: 0,
         body: Bytes::copy_from_slice(record.body),
         properties: edited.into(),

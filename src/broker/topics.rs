@@ -26,6 +26,9 @@ const SCHEDULE_QUEUES: i32 = 18;
 /// Queues of a topic that names no number.
 const DEFAULT_QUEUES: i32 = 16;
 const BENCHMARK_QUEUES: i32 = 1024;
+/// Queues that a topic can be given. What lists a topic names each queue in about 280 bytes: so many fit into a frame of 16 MiB. One
+/// that a file brings may have more, and costs what it has stored.
+pub const QUEUES_MAX: i32 = 32_768;
 
 /// The attributes that a topic can have.
 const ATTRIBUTES: [Attribute; 5] = [
@@ -229,7 +232,7 @@ impl Topics {
             if !inherits {
                 return (None, false);
             }
-            let queue_count = queue_count.min(template.write_queue_nums).max(0);
+            let queue_count = queue_count.min(template.write_queue_nums).clamp(0, QUEUES_MAX);
             let created = table.set(TopicConfig {
                 topic_name: name.to_owned(),
                 read_queue_nums: queue_count,

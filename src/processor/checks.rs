@@ -7,7 +7,7 @@ use ferrocket_protocol::{RemotingCommand, fastjson, perm, response_code, topic_n
 
 use super::reply::Refusal;
 use crate::broker::Broker;
-use crate::broker::topics::Topic;
+use crate::broker::topics::{QUEUES_MAX, Topic};
 
 /// What the original appends to remarks that have a page about them.
 pub(super) const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
@@ -44,6 +44,15 @@ pub(super) fn require_a_clients_topic(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// INVALID_PARAMETER for more queues than a topic can be given. What has more already may keep it.
+pub(super) fn require_queue_count(wanted: i32, present: Option<i32>) -> Result<(), Refusal> {
+    if wanted > QUEUES_MAX.max(present.unwrap_or(0)) {
+        let remark = format!("{wanted} queues are illegal, a topic has at most {QUEUES_MAX}");
+        return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
+    }
+    Ok(())
+}
+
 /// TOPIC_NOT_EXIST in the words of the admin requests.
 pub(super) fn require_topic(broker: &Broker, name: &str) -> Result<Arc<Topic>, Refusal> {
     broker.topics.get(name).ok_or_else(|| Refusal::new(response_code::TOPIC_NOT_EXIST, format!("topic[{name}] not exist")))
@@ -64,6 +73,12 @@ pub(super) fn topic_text(topic: &Topic) -> String {
         topic.order,
         attributes.join(", ")
     )
+}
+
+/// The length of a page of a table; one of nothing ends in an exception of the original.
+pub(super) fn require_page(count: i32) -> Result<usize, Refusal> {
+    let count = usize::try_from(count).ok().filter(|count| *count > 0);
+    count.ok_or_else(|| Refusal::system_error("a page has at least one entry"))
 }
 
 /// The body as `T`; SYSTEM_ERROR when it is not one.

@@ -20,9 +20,15 @@ use crate::broker::consumers::{Client, ConsumeMode};
 use crate::broker::{membership, retry};
 use crate::remoting::Peer;
 
+/// Groups that one client can be in. Each is made with its retry topic, on the disk and in every name server; a process has a few.
+const GROUPS_PER_CLIENT_MAX: usize = 4_096;
+/// Topics that one group can subscribe. They are kept for each group, and compared at each heartbeat.
+const SUBSCRIPTIONS_MAX: usize = 16_384;
+
 /// HEART_BEAT.
 pub(super) fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let heartbeat: HeartbeatData = body_of(request)?;
+    require_countable(&heartbeat)?;
     let client = Client {
         peer: Arc::clone(peer),
         client_id: Arc::from(heartbeat.client_id.as_str()),
@@ -55,6 +61,20 @@ pub(super) fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoti
     }
     let header = HeartbeatResponseHeader { supports_heartbeat_v2: true, subscription_changed };
     Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_header(&header)))
+}
+
+fn require_countable(heartbeat: &HeartbeatData) -> Result<(), Refusal> {
+    let most = heartbeat.consumer_data_set.iter().map(|consumer| consumer.subscription_data_set.len()).max().unwrap_or(0);
+    for (what, count, limit) in [
+        ("consumer groups", heartbeat.consumer_data_set.len(), GROUPS_PER_CLIENT_MAX),
+        ("producer groups", heartbeat.producer_data_set.len(), GROUPS_PER_CLIENT_MAX),
+        ("subscriptions of one group", most, SUBSCRIPTIONS_MAX),
+    ] {
+        if count > limit {
+            return Err(Refusal::system_error(format!("a heartbeat with {count} {what}, {limit} are allowed")));
+        }
+    }
+    Ok(())
 }
 
 /// Every consumer group has its retry topic from its first heartbeat on.

@@ -28,14 +28,8 @@ pub(super) fn query(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> 
             _ => IndexType::Key,
         }
     };
-    let found = broker.store.query_message(
-        &header.topic,
-        &header.key,
-        usize::try_from(header.max_num).unwrap_or(0),
-        header.begin_timestamp,
-        header.end_timestamp,
-        index_type,
-    );
+    let max = usize::try_from(header.max_num).map_err(|_| Refusal::system_error(format!("Illegal Capacity: {}", header.max_num)))?;
+    let found = broker.store.query_message(&header.topic, &header.key, max, header.begin_timestamp, header.end_timestamp, index_type);
     let fields = QueryMessageResponseHeader {
         index_last_update_timestamp: found.index_last_update_timestamp,
         index_last_update_phyoffset: found.index_last_update_phyoffset,

@@ -15,7 +15,7 @@ use super::checks::FAQ;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::retry::{self, FIRST_RETRY_LEVEL};
-use crate::broker::topics::Topic;
+use crate::broker::topics::{QUEUES_MAX, Topic};
 use crate::store::PutMessageStatus;
 
 /// Queues of a group's dead letter topic.
@@ -46,7 +46,7 @@ pub(super) fn process(broker: &Arc<Broker>, request: &RemotingCommand) -> Result
     }
     let asked_max = header.max_reconsume_times.filter(|_| request.version >= version::V3_4_9);
     let max_reconsume_times = asked_max.unwrap_or(group.retry_max_times);
-    put_back(broker, &header, &retry_name, group.retry_queue_nums, max_reconsume_times)
+    put_back(broker, &header, &retry_name, group.retry_queue_nums.min(QUEUES_MAX), max_reconsume_times)
 }
 
 /// The message is acknowledged with its topic on the disk: after a kill nobody could read it otherwise.
@@ -69,7 +69,8 @@ fn put_back(
     let Some(record) = record.as_ref().and_then(|record| MessageView::decode(record).ok()) else {
         return Err(Refusal::system_error(format!("look message by offset failed, {}", header.offset)));
     };
-    let is_dead = record.reconsume_times >= max_reconsume_times || header.delay_level < 0;
+    let delay_level = header.required_delay_level().map_err(super::unreadable)?;
+    let is_dead = record.reconsume_times >= max_reconsume_times || delay_level < 0;
     let message = if is_dead {
         let dlq_name = topic_names::dlq_topic(&header.group);
         own_topic_on_disk(broker, dlq_name.clone(), DLQ_QUEUES, 0)?;
@@ -78,7 +79,7 @@ fn put_back(
     } else {
         static TURN: AtomicU32 = AtomicU32::new(0);
         let queue_id = (TURN.fetch_add(1, Ordering::Relaxed) % retry_queue_nums.unsigned_abs()) as i32;
-        let level = if header.delay_level == 0 { FIRST_RETRY_LEVEL + record.reconsume_times } else { header.delay_level };
+        let level = if delay_level == 0 { FIRST_RETRY_LEVEL.saturating_add(record.reconsume_times) } else { delay_level };
         let mut message = retry::next_try(&record, retry_name, queue_id, level, broker.store_host());
         broker.schedule.delay(&mut message, level);
         message

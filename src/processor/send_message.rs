@@ -92,6 +92,10 @@ fn not_a_number(text: impl Display) -> Refused {
     Refused::ByFailure(Refusal::system_error(format!("For input string: \"{text}\"")))
 }
 
+fn no_queue(topic: &Topic) -> Refused {
+    Refused::ByFailure(Refusal::system_error(format!("topic[{}] has no queue to write to", topic.topic_name)))
+}
+
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self::InWords(refusal)
@@ -127,11 +131,11 @@ impl Send<'_> {
     }
 
     /// AbstractSendMessageProcessor#msgCheck up to the queue. The topic's own permission is not looked at: clients do.
-    fn require_topic(&self) -> Result<Found, Refusal> {
+    fn require_topic(&self) -> Result<Found, Refused> {
         let name: &str = &self.header.topic;
         let known = self.broker.topics.get(name);
         if !perm::is_writable(self.config.broker_permission) && known.as_ref().is_some_and(|topic| topic.order) {
-            return Err(forbidden(self.config, "sending message is forbidden"));
+            return Err(forbidden(self.config, "sending message is forbidden").into());
         }
         if !known.as_ref().is_some_and(|topic| topic.takes_sends) {
             checks::require_legal_topic_name(name)?;
@@ -151,17 +155,18 @@ impl Send<'_> {
         Ok(())
     }
 
-    fn create_topic(&self, name: &str) -> Result<Found, Refusal> {
+    fn create_topic(&self, name: &str) -> Result<Found, Refused> {
         let is_retry = name.starts_with(topic_names::RETRY_PREFIX);
         let sys_flag = match (self.header.unit_mode, is_retry) {
             (false, _) => 0,
             (true, true) => topic_sys_flag::UNIT_SUB,
             (true, false) => topic_sys_flag::UNIT,
         };
+        let queue_nums = self.header.queue_nums_for_new_topic().map_err(|field| Refused::ByFailure(super::unreadable(field)))?;
         let found = self.broker.topics.find_or_create(
             name,
             self.header.default_topic(),
-            self.header.default_topic_queue_nums,
+            queue_nums,
             sys_flag,
             self.config.auto_create_topic_enable,
         );
@@ -170,7 +175,7 @@ impl Send<'_> {
             None if is_retry => Ok(self.broker.topics.find_or_create_own(own_topic(name, 1, sys_flag))),
             None => {
                 let remark = format!("topic[{name}] not exist, apply first please!{}", checks::FAQ);
-                Err(Refusal::new(response_code::TOPIC_NOT_EXIST, remark))
+                Err(Refusal::new(response_code::TOPIC_NOT_EXIST, remark).into())
             }
         }
     }
@@ -198,10 +203,7 @@ impl Send<'_> {
         static TURN: AtomicU32 = AtomicU32::new(0);
         match u32::try_from(topic.write_queue_nums) {
             Ok(count) if count > 0 => Ok((TURN.fetch_add(1, Ordering::Relaxed) % count) as i32),
-            _ => {
-                let remark = format!("topic[{}] has no queue to write to", topic.topic_name);
-                Err(Refused::ByFailure(Refusal::system_error(remark)))
-            }
+            _ => Err(no_queue(topic)),
         }
     }
 
@@ -234,6 +236,9 @@ impl Send<'_> {
         }
         if let Some(priority) = seen.priority() {
             if seen.is_priority_message() {
+                if topic.write_queue_nums <= 0 {
+                    return Err(no_queue(topic));
+                }
                 queue_id = priority.min(topic.write_queue_nums - 1);
                 target.queue_id = queue_id;
             } else {
@@ -250,7 +255,8 @@ impl Send<'_> {
         if is_half && self.config.reject_transaction_message {
             return Err(forbidden(self.config, "sending transaction message is forbidden").into());
         }
-        if seen.has_inner_number && self.header.sys_flag & sys_flag::INNER_BATCH == 0 {
+        // Only topics with queue.type=BatchCQ have inner batches.
+        if seen.has_inner_number || self.header.sys_flag & sys_flag::INNER_BATCH != 0 {
             return Err(put_refusal(PutMessageStatus::MessageIllegal, self.broker, self.config).into());
         }
         if seen.has_pop_check_point {

@@ -268,7 +268,7 @@ impl CommitLog {
     }
 
     pub(super) fn is_hot(&self, offset: i64) -> bool {
-        self.max_offset() - offset <= HOT_BYTES && offset >= self.appended_from.load(Ordering::Relaxed)
+        offset >= self.max_offset() - HOT_BYTES && offset >= self.appended_from.load(Ordering::Relaxed)
     }
 
     /// Appends the record at this place to `out`; false when it has expired. `WouldBlock` when it is not in memory and `waiting`

@@ -138,7 +138,7 @@ impl ConsumeQueue {
     /// One unit of the readable part, `None` outside it.
     pub(super) fn get(&self, files: &QueueFiles, offset: i64) -> io::Result<Option<Unit>> {
         let mut units = Vec::with_capacity(1);
-        if offset >= self.min_offset() {
+        if (self.min_offset()..self.max_offset()).contains(&offset) {
             self.read(files, offset, 1, true, &mut units)?;
         }
         Ok(units.pop().filter(|unit| !unit.is_blank() && unit.is_valid()))

@@ -338,6 +338,11 @@ impl MessageStore {
         self.queues.all().iter().map(|queue| (Arc::clone(&queue.topic), queue.queue_id)).collect()
     }
 
+    /// Those of one topic.
+    pub fn queue_ids(&self, topic: &str) -> Vec<i32> {
+        self.queues.of_topic(topic).iter().map(|queue| queue.queue_id).collect()
+    }
+
     /// Topics that have a ConsumeQueue.
     pub fn topics(&self) -> Vec<Arc<str>> {
         self.queues.topics()

@@ -22,6 +22,9 @@ use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, Messa
 /// Units fetched at a time; most gets need fewer.
 const UNITS_PER_READ: usize = 128;
 
+/// One get looks at so many units for messages that it wants, however many it asks for. The original's product wraps.
+const SCAN_UNITS_MAX: usize = 65_536;
+
 thread_local! {
     /// Memory for the units of the thread's next get.
     static UNITS: Cell<Vec<Unit>> = const { Cell::new(Vec::new()) };
@@ -175,7 +178,7 @@ impl MessageStore {
         let config = self.config.load();
         let max_count = request.max_count.max(0) as usize;
         let max_bytes = request.max_bytes.clamp(100, GET_BYTES_MAX);
-        let scan_bytes = config.max_filter_message_size.max(max_count * UNIT_BYTES);
+        let scan_bytes = config.max_filter_message_size.max(max_count.min(SCAN_UNITS_MAX) * UNIT_BYTES);
         let scan_units = scan_bytes.div_ceil(UNIT_BYTES);
         let log_end = self.log.max_offset();
         let memory = super::physical_memory_bytes() / 100 * i64::from(config.access_message_in_memory_max_ratio);

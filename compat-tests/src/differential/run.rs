@@ -227,7 +227,13 @@ impl Talk {
 
     fn answer(&mut self, step: &Step, next: Next, view: View) -> Value {
         match next {
-            Next::Closed => json!({ "closed": true }),
+            Next::Closed => {
+                // The next request opens a new one.
+                if matches!(step.verb, Verb::Ask(_)) {
+                    self.connections.remove(&step.connection);
+                }
+                json!({ "closed": true })
+            }
             Next::Nothing => json!({ "nothing": true }),
             Next::Foreign => json!({ "foreign": true }),
             Next::Frame(frame) => {

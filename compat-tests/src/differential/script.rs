@@ -139,15 +139,20 @@ fn read_line(line: &str, number: usize, family: &mut Family, templates: &mut Has
         templates.insert(name.to_owned(), spec);
         return Ok(());
     }
-    let scenario = family.scenarios.last_mut().context("a step before the first scenario")?;
-    let mut rest = line;
-    let mut label = None;
-    if let Some((head, tail)) = rest.split_once(" = ")
+    if let Some(rest) = line.strip_prefix("sweep ") {
+        return read_sweep(rest, number, family, templates);
+    }
+    if let Some((head, tail)) = line.split_once(" = ")
         && head.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     {
-        label = Some(head.to_owned());
-        rest = tail;
+        return read_step(Some(head.to_owned()), tail, number, family, templates);
     }
+    read_step(None, line, number, family, templates)
+}
+
+fn read_step(label: Option<String>, line: &str, number: usize, family: &mut Family, templates: &HashMap<String, Spec>) -> Result<()> {
+    let scenario = family.scenarios.last_mut().context("a step before the first scenario")?;
+    let mut rest = line;
     let mut connection = "b1".to_owned();
     if let Some((head, tail)) = rest.split_once(": ")
         && head.len() <= 3
@@ -184,6 +189,42 @@ fn read_line(line: &str, number: usize, family: &mut Family, templates: &mut Has
     scenario.steps.push(Step { line: number, label, connection, verb });
     Ok(())
 }
+
+/// One step for each number. `FIELD=a,b,c` names the values itself; `@@` in the request is where they go, else the field is set.
+fn read_sweep(text: &str, number: usize, family: &mut Family, templates: &HashMap<String, Spec>) -> Result<()> {
+    let (what, request) = text.split_once(' ').context("a sweep needs a field and a request")?;
+    let (field, values) = match what.split_once('=') {
+        Some((field, values)) => (field, values.split(',').collect()),
+        None => (what, NUMBERS.to_vec()),
+    };
+    for (at, value) in values.into_iter().enumerate() {
+        let label = format!("{field} {}", if value.is_empty() { "empty" } else { value }).replace('+', "plus");
+        let line = if request.contains("@@") {
+            request.replace("@@", value).replace("##", &at.to_string())
+        } else {
+            let (head, body) = request.split_once(" <").map_or((request, String::new()), |(head, body)| (head, format!(" <{body}")));
+            format!("{} {field}={value}{body}", head.replace("##", &at.to_string()))
+        };
+        read_step(Some(label), &line, number, family, templates)?;
+    }
+    Ok(())
+}
+
+/// What every number that a client sends is tried with: the ends of an int and of a long, what lies beyond, and what is none.
+const NUMBERS: [&str; 12] = [
+    "-9223372036854775808",
+    "-2147483648",
+    "-1",
+    "0",
+    "1",
+    "+1",
+    "2147483647",
+    "2147483648",
+    "9223372036854775807",
+    "9223372036854775808",
+    "word",
+    "",
+];
 
 fn read_spec(text: &str, templates: &HashMap<String, Spec>) -> Result<Spec> {
     let (head, body) = match text.find(" <") {

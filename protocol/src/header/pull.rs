@@ -88,17 +88,21 @@ mod word {
     pub(super) const SUSPEND_TIMEOUT_MILLIS: u64 = word_of(b"suspendTimeoutMillis");
     pub(super) const SUB_VERSION: u64 = word_of(b"subVersion");
     pub(super) const SUBSCRIPTION: u64 = word_of(b"subscription");
+    pub(super) const MAX_MSG_BYTES: u64 = word_of(b"maxMsgBytes");
+    pub(super) const REQUEST_SOURCE: u64 = word_of(b"requestSource");
     pub(super) const EXPRESSION_TYPE: u64 = word_of(b"expressionType");
 }
 
 impl<'a> PullFields<'a> {
-    /// As tolerant as `RemotingCommand::header`. `Err` names the first field that is missing, or no number, and without which the
-    /// original cannot go on.
+    /// `Err` names the first field that is no number, or is missing while the original cannot go on without it.
     pub fn read(request: &'a RemotingCommand) -> Result<Self, &'static str> {
         let (mut consumer_group, mut topic, mut subscription, mut expression_type) = (None, None, None, None);
         let mut numbers = PullNumbers::default();
         // Of a name that comes twice the last value says whether it can be read.
         let (mut has_queue_id, mut has_queue_offset, mut has_max_msg_nums, mut has_sys_flag) = (false, false, false, false);
+        // The original reads every number at once, also those that may be missing.
+        let (mut may_commit, mut may_suspend, mut may_version, mut may_bytes, mut may_source) = (true, true, true, true, true);
+        let mut unused = 0_i32;
         for (found, name, value) in request.ext_fields.walk() {
             let text = || (!value.is_null()).then(|| value.text());
             match found {
@@ -108,18 +112,29 @@ impl<'a> PullFields<'a> {
                 word::QUEUE_OFFSET if name.is("queueOffset") => has_queue_offset = value.read_number(&mut numbers.queue_offset),
                 word::MAX_MSG_NUMS if name.is("maxMsgNums") => has_max_msg_nums = value.read_number(&mut numbers.max_msg_nums),
                 word::SYS_FLAG if name.is("sysFlag") => has_sys_flag = value.read_number(&mut numbers.sys_flag),
-                word::COMMIT_OFFSET if name.is("commitOffset") => _ = value.read_number(&mut numbers.commit_offset),
+                word::COMMIT_OFFSET if name.is("commitOffset") => may_commit = value.may_read_number(&mut numbers.commit_offset),
                 word::SUSPEND_TIMEOUT_MILLIS if name.is("suspendTimeoutMillis") => {
-                    value.read_number(&mut numbers.suspend_timeout_millis);
+                    may_suspend = value.may_read_number(&mut numbers.suspend_timeout_millis);
                 }
-                word::SUB_VERSION if name.is("subVersion") => _ = value.read_number(&mut numbers.sub_version),
+                word::SUB_VERSION if name.is("subVersion") => may_version = value.may_read_number(&mut numbers.sub_version),
+                word::MAX_MSG_BYTES if name.is("maxMsgBytes") => may_bytes = value.may_read_number(&mut unused),
+                word::REQUEST_SOURCE if name.is("requestSource") => may_source = value.may_read_number(&mut unused),
                 word::SUBSCRIPTION if name.is("subscription") => subscription = text().or(subscription),
                 word::EXPRESSION_TYPE if name.is("expressionType") => expression_type = text().or(expression_type),
                 _ => {}
             }
         }
-        let required =
-            [(has_queue_id, "queueId"), (has_queue_offset, "queueOffset"), (has_max_msg_nums, "maxMsgNums"), (has_sys_flag, "sysFlag")];
+        let required = [
+            (has_queue_id, "queueId"),
+            (has_queue_offset, "queueOffset"),
+            (has_max_msg_nums, "maxMsgNums"),
+            (has_sys_flag, "sysFlag"),
+            (may_commit, "commitOffset"),
+            (may_suspend, "suspendTimeoutMillis"),
+            (may_version, "subVersion"),
+            (may_bytes, "maxMsgBytes"),
+            (may_source, "requestSource"),
+        ];
         let consumer_group = consumer_group.ok_or("consumerGroup")?;
         let topic = topic.ok_or("topic")?;
         match required.into_iter().find(|(is_readable, _)| !is_readable) {
@@ -196,10 +211,19 @@ mod tests {
         }
         let asked = PullNumbers { queue_offset: 5, max_msg_nums: 1, ..Default::default() };
         assert_eq!(read(&request), Ok(asked));
-        // Too large for an int, but a number: the default holds. What the original can do without is read when it can be.
-        for (name, value) in [("queueId", "99999999999"), ("commitOffset", "x"), ("subVersion", "")] {
-            request.ext_fields.insert(name, value);
-            assert_eq!(read(&request), Ok(asked));
+        // What may be missing must still be a number.
+        for (name, wrong) in [
+            ("queueId", "2147483648"),
+            ("commitOffset", "x"),
+            ("suspendTimeoutMillis", "9223372036854775808"),
+            ("subVersion", ""),
+            ("maxMsgBytes", "2147483648"),
+            ("requestSource", "x"),
+        ] {
+            request.ext_fields.insert(name, wrong);
+            assert_eq!(read(&request), Err(name));
+            request.ext_fields.insert(name, "0");
         }
+        assert_eq!(read(&request), Ok(asked));
     }
 }

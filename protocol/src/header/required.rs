@@ -5,6 +5,8 @@
 //! Where the original refuses a missing field by a code of its own, that is the processor's, not this table's. A send and a pull tell it
 //! while they are read (`SendFields`, `PullFields`).
 
+use std::ops::RangeInclusive;
+
 use crate::command::RemotingCommand;
 use crate::ext_fields::ExtFields;
 use crate::request_code as code;
@@ -14,15 +16,20 @@ struct Required {
     name: &'static str,
     /// `scan::word_of` the name.
     word: u64,
-    is_number: bool,
+    /// What its text can be.
+    range: Option<RangeInclusive<i64>>,
 }
 
 const fn text(name: &'static str) -> Required {
-    Required { name, word: scan::word_of(name.as_bytes()), is_number: false }
+    Required { name, word: scan::word_of(name.as_bytes()), range: None }
 }
 
-const fn number(name: &'static str) -> Required {
-    Required { name, word: scan::word_of(name.as_bytes()), is_number: true }
+const fn int(name: &'static str) -> Required {
+    Required { name, word: scan::word_of(name.as_bytes()), range: Some(i32::MIN as i64..=i32::MAX as i64) }
+}
+
+const fn long(name: &'static str) -> Required {
+    Required { name, word: scan::word_of(name.as_bytes()), range: Some(i64::MIN..=i64::MAX) }
 }
 
 /// The first field of a request to a broker that is missing or, being a number, cannot be read.
@@ -41,7 +48,7 @@ fn first_unreadable(required: &[Required], ext: &ExtFields) -> Option<&'static s
 
 fn of_name_server(request_code: i32) -> &'static [Required] {
     match request_code {
-        code::REGISTER_BROKER => const { &[text("brokerName"), text("clusterName"), text("brokerAddr")] },
+        code::REGISTER_BROKER => const { &[text("brokerName"), text("clusterName"), text("brokerAddr"), long("brokerId")] },
         code::QUERY_DATA_VERSION | code::BROKER_HEARTBEAT => const { &[text("brokerAddr")] },
         _ => &[],
     }
@@ -49,16 +56,16 @@ fn of_name_server(request_code: i32) -> &'static [Required] {
 
 fn of_broker(request_code: i32) -> &'static [Required] {
     match request_code {
-        code::END_TRANSACTION => const { &[number("commitOrRollback"), number("tranStateTableOffset"), number("commitLogOffset")] },
-        code::CONSUMER_SEND_MSG_BACK => const { &[text("group"), number("offset")] },
-        code::QUERY_MESSAGE => const { &[number("maxNum"), number("beginTimestamp"), number("endTimestamp")] },
-        code::VIEW_MESSAGE_BY_ID => const { &[number("offset")] },
-        code::QUERY_CONSUMER_OFFSET => const { &[number("queueId")] },
+        code::END_TRANSACTION => const { &[int("commitOrRollback"), long("tranStateTableOffset"), long("commitLogOffset")] },
+        code::CONSUMER_SEND_MSG_BACK => const { &[text("group"), long("offset")] },
+        code::QUERY_MESSAGE => const { &[int("maxNum"), long("beginTimestamp"), long("endTimestamp")] },
+        code::VIEW_MESSAGE_BY_ID => const { &[long("offset")] },
+        code::QUERY_CONSUMER_OFFSET => const { &[int("queueId")] },
         code::UPDATE_CONSUMER_OFFSET => const { &[text("topic")] },
-        code::SEARCH_OFFSET_BY_TIMESTAMP => const { &[text("topic"), number("queueId"), number("timestamp")] },
-        code::GET_MAX_OFFSET | code::GET_MIN_OFFSET | code::GET_EARLIEST_MSG_STORETIME => const { &[text("topic"), number("queueId")] },
+        code::SEARCH_OFFSET_BY_TIMESTAMP => const { &[text("topic"), int("queueId"), long("timestamp")] },
+        code::GET_MAX_OFFSET | code::GET_MIN_OFFSET | code::GET_EARLIEST_MSG_STORETIME => const { &[text("topic"), int("queueId")] },
         code::UPDATE_AND_CREATE_TOPIC => {
-            const { &[text("topic"), text("topicFilterType"), number("perm"), number("readQueueNums"), number("writeQueueNums")] }
+            const { &[text("topic"), text("topicFilterType"), int("perm"), int("readQueueNums"), int("writeQueueNums")] }
         }
         code::GET_TOPIC_CONFIG | code::GET_TOPIC_STATS_INFO | code::QUERY_TOPIC_CONSUME_BY_WHO | code::INVOKE_BROKER_TO_RESET_OFFSET => {
             const { &[text("topic")] }
@@ -77,7 +84,10 @@ fn of_broker(request_code: i32) -> &'static [Required] {
 impl Required {
     fn unreadable(&self, ext: &ExtFields) -> Option<&'static str> {
         let value = ext.get_bytes(self.word, self.name);
-        let is_readable = value.is_some_and(|digits| !self.is_number || scan::integer(digits).is_some());
+        let is_readable = value.is_some_and(|digits| match &self.range {
+            Some(range) => scan::integer(digits).is_some_and(|number| range.contains(&number)),
+            None => true,
+        });
         (!is_readable).then_some(self.name)
     }
 }
@@ -100,7 +110,10 @@ mod tests {
         assert_eq!(unreadable_field(&request(code::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "-1")])), None);
         assert_eq!(unreadable_field(&request(code::GET_MAX_OFFSET, &[("topic", "T")])), Some("queueId"));
         assert_eq!(unreadable_field(&request(code::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "x")])), Some("queueId"));
+        assert_eq!(unreadable_field(&request(code::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "2147483648")])), Some("queueId"));
         assert_eq!(unreadable_field(&request(code::GET_MAX_OFFSET, &[("queueId", "0")])), Some("topic"));
+        let at = |offset| unreadable_field(&request(code::VIEW_MESSAGE_BY_ID, &[("offset", offset)]));
+        assert_eq!((at("2147483648"), at("9223372036854775808")), (None, Some("offset")));
     }
 
     /// A blank name is there; the processors have their own words for it.

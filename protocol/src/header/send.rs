@@ -63,7 +63,7 @@ header! {
     pub struct ConsumerSendMsgBackRequestHeader {
         "offset" => offset: i64!,
         "group" => group: Str!,
-        "delayLevel" => delay_level: i32!,
+        "delayLevel" => delay_level: Option<i32>!,
         "originMsgId" => origin_msg_id: Option<Str>,
         "originTopic" => origin_topic: Option<Str>,
         "unitMode" => unit_mode: bool,
@@ -96,12 +96,20 @@ impl SendMessageRequestHeader {
     }
 }
 
+impl ConsumerSendMsgBackRequestHeader {
+    /// `delay_level`, without which the original sends nothing back.
+    pub fn required_delay_level(&self) -> Result<i32, &'static str> {
+        self.delay_level.ok_or("delayLevel")
+    }
+}
+
 /// The fields of a send where they lie in its request: what comes with every message is read without an owner.
 #[derive(Debug, Clone)]
 pub struct SendFields<'a> {
     pub topic: Str,
     default_topic: &'a [u8],
-    pub default_topic_queue_nums: i32,
+    /// Only a topic that has to be made needs it.
+    pub default_topic_queue_nums: Option<i32>,
     pub queue_id: i32,
     pub sys_flag: i32,
     pub born_timestamp: i64,
@@ -129,8 +137,17 @@ const LETTERS: [(&str, u8); 12] = [
     ("batch", b'm'),
 ];
 
-/// Without these the original cannot go on.
-const REQUIRED: [(&str, &str); 5] = [("b", "topic"), ("e", "queueId"), ("f", "sysFlag"), ("g", "bornTimestamp"), ("h", "flag")];
+/// Without these the original cannot go on; the last three may be missing.
+const REQUIRED: [(&str, &str); 8] = [
+    ("b", "topic"),
+    ("e", "queueId"),
+    ("f", "sysFlag"),
+    ("g", "bornTimestamp"),
+    ("h", "flag"),
+    ("d", "defaultTopicQueueNums"),
+    ("j", "reconsumeTimes"),
+    ("l", "maxReconsumeTimes"),
+];
 
 impl<'a> SendFields<'a> {
     /// In the spelling that the code of `request` goes with, and as tolerant as `RemotingCommand::header`. `Err` names the first field
@@ -138,11 +155,12 @@ impl<'a> SendFields<'a> {
     pub fn read(request: &'a RemotingCommand) -> Result<Self, &'static str> {
         let in_letters = request.code != request_code::SEND_MESSAGE;
         let (mut topic, mut default_topic, mut properties) = (None, &[][..], &[][..]);
-        let (mut default_topic_queue_nums, mut queue_id, mut sys_flag, mut flag) = (0, 0, 0, 0);
-        let (mut reconsume_times, mut max_reconsume_times) = (None, None);
+        let (mut queue_id, mut sys_flag, mut flag) = (0, 0, 0);
+        let (mut default_topic_queue_nums, mut reconsume_times, mut max_reconsume_times) = (None, None, None);
         let (mut born_timestamp, mut unit_mode, mut batch) = (0, false, false);
         // Of a name that comes twice the last value says whether it can be read.
         let (mut has_queue_id, mut has_sys_flag, mut has_born_timestamp, mut has_flag) = (false, false, false, false);
+        let (mut may_make_topic, mut may_count, mut may_limit) = (true, true, true);
         for (word, name, value) in request.ext_fields.walk() {
             let letter = if in_letters { name.letter(word) } else { letter_for(name) };
             let Some(letter) = letter else { continue };
@@ -150,21 +168,23 @@ impl<'a> SendFields<'a> {
             match letter {
                 b'b' => topic = is_there.then_some(value),
                 b'c' if is_there => default_topic = value.bytes(),
-                b'd' => _ = value.read_number(&mut default_topic_queue_nums),
+                b'd' => may_make_topic = value.may_read_some(&mut default_topic_queue_nums),
                 b'e' => has_queue_id = value.read_number(&mut queue_id),
                 b'f' => has_sys_flag = value.read_number(&mut sys_flag),
                 b'g' => has_born_timestamp = value.read_number(&mut born_timestamp),
                 b'h' => has_flag = value.read_number(&mut flag),
                 b'i' if is_there => properties = value.bytes(),
-                b'j' => reconsume_times = Field::read(value).or(reconsume_times),
+                b'j' => may_count = value.may_read_some(&mut reconsume_times),
                 b'k' if is_there => unit_mode = bool::read(value) == Some(true),
-                b'l' => max_reconsume_times = Field::read(value).or(max_reconsume_times),
+                b'l' => may_limit = value.may_read_some(&mut max_reconsume_times),
                 b'm' if is_there => batch = bool::read(value) == Some(true),
                 _ => {}
             }
         }
-        let readable = [topic.is_some(), has_queue_id, has_sys_flag, has_born_timestamp, has_flag];
-        let Some(topic) = topic.filter(|_| readable == [true; 5]) else {
+        // In letters the original reads every number at once, in names one that cannot be read is one that is missing.
+        let (may_make_topic, may_count, may_limit) = (may_make_topic | !in_letters, may_count | !in_letters, may_limit | !in_letters);
+        let readable = [topic.is_some(), has_queue_id, has_sys_flag, has_born_timestamp, has_flag, may_make_topic, may_count, may_limit];
+        let Some(topic) = topic.filter(|_| readable == [true; 8]) else {
             let missing = REQUIRED.iter().zip(readable).find(|(_, is_readable)| !is_readable);
             let ((letter, name), _) = missing.expect("one of them is why");
             return Err(if in_letters { letter } else { name });
@@ -183,6 +203,11 @@ impl<'a> SendFields<'a> {
             max_reconsume_times,
             batch,
         })
+    }
+
+    /// `default_topic_queue_nums`, without which the original makes no topic.
+    pub fn queue_nums_for_new_topic(&self) -> Result<i32, &'static str> {
+        self.default_topic_queue_nums.ok_or("defaultTopicQueueNums")
     }
 
     /// Only a topic that has to be made is made like this one.
@@ -264,7 +289,7 @@ mod tests {
         SendFields::read(request).map(|fields| SendMessageRequestHeader {
             topic: fields.topic.clone(),
             default_topic: Str::copy_from(fields.default_topic()),
-            default_topic_queue_nums: fields.default_topic_queue_nums,
+            default_topic_queue_nums: fields.default_topic_queue_nums.unwrap_or(0),
             queue_id: fields.queue_id,
             sys_flag: fields.sys_flag,
             born_timestamp: fields.born_timestamp,
@@ -316,9 +341,25 @@ mod tests {
                 request.ext_fields.insert(name, value);
             }
             assert!(read(&request).is_ok());
-            // Too large for an int, but a number: the default holds.
-            request.ext_fields.insert(all[1].0, "99999999999");
-            assert_eq!(read(&request).map(|header| header.queue_id), Ok(0));
+            request.ext_fields.insert(all[1].0, "2147483648");
+            assert_eq!(read(&request), Err(all[1].0), "too large for an int");
+        }
+    }
+
+    /// Seen on 5.5.0: SendMessageRequestHeaderV2 reads its numbers itself, the long names are read one by one and forgiven.
+    #[test]
+    fn what_may_be_missing_must_still_be_a_number_in_letters() {
+        let fields = [("b", "T"), ("e", "0"), ("f", "0"), ("g", "0"), ("h", "0")];
+        let names = [("topic", "T"), ("queueId", "0"), ("sysFlag", "0"), ("bornTimestamp", "0"), ("flag", "0")];
+        for (letter, name) in &REQUIRED[5..] {
+            for text in ["word", "", "2147483648"] {
+                let mut letters = RemotingCommand::request(request_code::SEND_MESSAGE_V2);
+                letters.ext_fields = fields.into_iter().chain([(*letter, text)]).collect();
+                assert_eq!(read(&letters), Err(*letter), "{text}");
+                let mut long = RemotingCommand::request(request_code::SEND_MESSAGE);
+                long.ext_fields = names.into_iter().chain([(*name, text)]).collect();
+                assert!(read(&long).is_ok(), "{name}={text}");
+            }
         }
     }
 

@@ -128,7 +128,8 @@ impl Transactions {
         let kept_millis = self.store.config().file_reserved_time_hours as i64 * MILLIS_PER_HOUR;
         let is_spent = i64::from(open.check_times) >= i64::from(config.transaction_check_max);
         let is_old = now_millis.saturating_sub(view.born_timestamp) > kept_millis;
-        let check_times = open.check_times + 1;
+        // A client may have said how often it was asked.
+        let check_times = open.check_times.saturating_add(1);
         let question = if is_spent || is_old { None } else { half::question(record, &view, check_times, &config.broker_name) };
         // A record that a power cut has torn may name no topic any more.
         let Some((header, body)) = question else {

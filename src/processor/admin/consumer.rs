@@ -23,6 +23,7 @@ use ferrocket_protocol::{LanguageCode, RemotingCommand, fastjson, response_code,
 use crate::broker::Broker;
 use crate::broker::consumers::Client;
 use crate::broker::to_client;
+use crate::broker::topics::QUEUES_MAX;
 use crate::processor::checks::require_a_clients_group;
 use crate::processor::consumer_manage::position_of;
 use crate::processor::reply::{Refusal, Reply};
@@ -103,7 +104,8 @@ pub(in crate::processor) fn stats(broker: &Broker, request: &RemotingCommand) ->
     let mut stats = ConsumeStats::default();
     for name in topics_for_stats(broker, &header) {
         let Some(topic) = broker.topics.get(&name) else { continue };
-        for queue_id in 0..topic.read_queue_nums {
+        let known = || broker.consumer_offsets.queues_of(group, &name);
+        for queue_id in broker.queues_to_list(&topic, topic.read_queue_nums, known) {
             let queue = queue_of(broker, &name, queue_id);
             stats.offset_table.insert(queue, progress(broker, group, &name, queue_id)?);
         }
@@ -182,9 +184,13 @@ fn reset_here(broker: &Broker, header: &ResetOffsetRequestHeader) -> Result<Repl
             }
             None => offset_at(broker, name, queue_id, header.timestamp)?,
         };
+        if !broker.consumer_offsets.has_room(group, name, queue_id, topic.queue_count().max(QUEUES_MAX)) {
+            return Err(Refusal::system_error(format!("Group {group} has offsets of too many queues of topic {name}")));
+        }
         offsets.insert(queue_id, offset);
     } else {
-        for queue_id in 0..topic.read_queue_nums {
+        let known = || broker.consumer_offsets.queues_of(group, name);
+        for queue_id in broker.queues_to_list(&topic, topic.read_queue_nums, known) {
             offsets.insert(queue_id, offset_at(broker, name, queue_id, header.timestamp)?);
         }
     }
@@ -207,7 +213,7 @@ fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is
         return Err(Refusal::new(response_code::TOPIC_NOT_EXIST, remark));
     };
     let mut offset_table: BTreeMap<MessageQueue, i64> = BTreeMap::new();
-    for queue_id in 0..topic.write_queue_nums {
+    for queue_id in broker.queues_to_list(&topic, topic.write_queue_nums, || broker.consumer_offsets.queues_of(group, name)) {
         let Some(position) = position_of(broker, group, name, queue_id) else {
             return Err(Refusal::system_error(format!("THe consumer group <{group}> not exist")));
         };

@@ -12,8 +12,9 @@ use ferrocket_protocol::header::{
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};
 
 use crate::broker::{Broker, membership};
-use crate::processor::checks::{body_of, require_a_clients_group};
+use crate::processor::checks::{body_of, require_a_clients_group, require_page, require_queue_count};
 use crate::processor::reply::{Refusal, Reply};
+use crate::processor::unreadable;
 use crate::remoting::Peer;
 
 /// A group with this attribute shares the lite topics below one topic; its offsets go with it.
@@ -42,6 +43,7 @@ fn apply(
 ) -> Result<Reply, Refusal> {
     for group in &groups {
         topic_names::validate_group(&group.group_name).map_err(|remark| Refusal::new(response_code::INVALID_PARAMETER, remark))?;
+        require_queue_count(group.retry_queue_nums, broker.groups.retry_queue_nums(&group.group_name))?;
     }
     for group in groups {
         broker.groups.update(group)?;
@@ -77,10 +79,10 @@ pub(in crate::processor) fn all(broker: &Broker, request: &RemotingCommand) -> R
     let config = broker.config.load();
     let asks_for_page = header.group_seq.is_some() || header.data_version.is_some() || header.max_group_num.is_some();
     let page = if config.enable_split_metadata && asks_for_page {
-        let start = usize::try_from(header.group_seq.unwrap_or(0)).unwrap_or(0);
+        let start = usize::try_from(header.required_seq().map_err(unreadable)?).unwrap_or(0);
         let seen = header.data_version.as_ref().and_then(|text| fastjson::from_str::<DataVersion>(text).ok());
         let count_max = header.max_group_num.unwrap_or(i32::MAX).min(config.split_metadata_size);
-        broker.groups.encode_page(start, seen.as_ref(), usize::try_from(count_max).unwrap_or(0))
+        broker.groups.encode_page(start, seen.as_ref(), require_page(count_max)?)
     } else {
         broker.groups.encode()
     };

@@ -4,6 +4,7 @@
 //! Order of checks follows AdminBrokerProcessor.java. An answer to a change comes when the change is on the disk and the name
 //! servers had their chance to hear of it, so that the next command of a script finds it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ferrocket_protocol::body::queue::MessageQueue;
@@ -22,8 +23,8 @@ use crate::broker::attributes;
 use crate::broker::persist::PersistError;
 use crate::broker::topics::MESSAGE_TYPE;
 use crate::broker::{Broker, WriteError};
-use crate::processor::checks;
 use crate::processor::reply::{Refusal, Reply};
+use crate::processor::{checks, unreadable};
 use crate::remoting::Peer;
 
 pub(in crate::processor) fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
@@ -42,7 +43,7 @@ pub(in crate::processor) fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
         order: header.order,
         attributes: attributes::parse(header.attributes.as_deref().unwrap_or(""))?,
     };
-    require_served_attributes(broker, &wanted)?;
+    require_served(broker, &wanted)?;
     match broker.topics.update(wanted)? {
         Some(_) => Ok(answer_announced(broker, peer, request)),
         // The original forgets to set a remark here, and so sends its default.
@@ -55,7 +56,7 @@ pub(in crate::processor) fn update_list(broker: &Arc<Broker>, peer: &Arc<Peer>, 
     for wanted in &body.topic_config_list {
         checks::require_legal_topic_name(&wanted.topic_name)?;
         checks::require_not_a_system_topic(broker, &wanted.topic_name)?;
-        require_served_attributes(broker, wanted)?;
+        require_served(broker, wanted)?;
     }
     if broker.topics.update_all(body.topic_config_list)?.is_empty() {
         return Ok(Reply::success());
@@ -64,7 +65,10 @@ pub(in crate::processor) fn update_list(broker: &Arc<Broker>, peer: &Arc<Peer>, 
 }
 
 /// What no topic can have, or cannot have here yet.
-fn require_served_attributes(broker: &Broker, wanted: &TopicConfig) -> Result<(), Refusal> {
+fn require_served(broker: &Broker, wanted: &TopicConfig) -> Result<(), Refusal> {
+    let present = broker.topics.get(&wanted.topic_name);
+    checks::require_queue_count(wanted.read_queue_nums, present.as_ref().map(|topic| topic.read_queue_nums))?;
+    checks::require_queue_count(wanted.write_queue_nums, present.as_ref().map(|topic| topic.write_queue_nums))?;
     let set = |name: &str| wanted.attributes.get(&format!("+{name}")).map(String::as_str);
     if set(MESSAGE_TYPE) == Some("MIXED") && !broker.config.load().enable_mixed_message_type {
         return Err(Refusal::new(response_code::INVALID_PARAMETER, "MIXED message type is not supported."));
@@ -104,13 +108,14 @@ pub(in crate::processor) fn all(broker: &Broker, request: &RemotingCommand) -> R
     let mut page = &topics[..];
     let is_paged = header.topic_seq.is_some() || header.data_version.is_some() || header.max_topic_num.is_some();
     if is_paged && config.enable_split_metadata {
+        let seq = header.required_seq().map_err(unreadable)?;
         let known: Option<DataVersion> = header.data_version.as_deref().and_then(|text| fastjson::from_str(text).ok());
-        let start = match usize::try_from(header.topic_seq.unwrap_or(0)) {
+        let start = match usize::try_from(seq) {
             Ok(start) if known.as_ref() == Some(&data_version) => start.min(topics.len()),
             _ => 0,
         };
         let asked = header.max_topic_num.unwrap_or(i32::MAX);
-        let count = usize::try_from(asked.min(config.split_metadata_size)).unwrap_or(0);
+        let count = checks::require_page(asked.min(config.split_metadata_size))?;
         page = &topics[start..topics.len().min(start.saturating_add(count))];
     }
     let total = topics.len();
@@ -141,7 +146,7 @@ pub(in crate::processor) fn stats(broker: &Broker, request: &RemotingCommand) ->
     let topic = checks::require_topic(broker, &header.topic)?;
     let broker_name = broker.config.load().broker_name.clone();
     let mut table = TopicStatsTable { topic_put_tps: topic.puts.messages_per_second(), ..TopicStatsTable::default() };
-    for queue_id in 0..topic.queue_count() {
+    for queue_id in broker.queues_to_list(&topic, topic.queue_count(), BTreeSet::new) {
         let within = broker.store.queue_offsets(&header.topic, queue_id)?;
         let max_offset = within.end.max(0);
         let offsets = TopicOffset {

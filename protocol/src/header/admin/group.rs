@@ -66,3 +66,10 @@ header! {
         "offline" => offline: bool,
     }
 }
+
+impl GetAllSubscriptionGroupRequestHeader {
+    /// `group_seq`, without which the original has no page.
+    pub fn required_seq(&self) -> Result<i32, &'static str> {
+        self.group_seq.ok_or("groupSeq")
+    }
+}

@@ -61,3 +61,10 @@ header! {
         "group" => group: Str!,
     }
 }
+
+impl GetAllTopicConfigRequestHeader {
+    /// `topic_seq`, without which the original has no page.
+    pub fn required_seq(&self) -> Result<i32, &'static str> {
+        self.topic_seq.ok_or("topicSeq")
+    }
+}
