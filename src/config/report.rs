@@ -99,6 +99,14 @@ impl Report {
         self.places.get(key).cloned().unwrap_or_default()
     }
 
+    /// Where that key was given a value, and nothing else: for a server that takes it over from another one.
+    pub fn only_place_of(&self, key: &str) -> Self {
+        Self {
+            places: self.places.get_key_value(key).map(|(key, place)| (key.clone(), place.clone())).into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
     /// The first value that cannot be obeyed safely ends the start.
     pub fn refuse<K: Keys>(&self, config: &K) -> Result<(), Unreadable> {
         config.refusal().map_or(Ok(()), |(key, why)| Err(Unreadable::Refused { place: self.place(key), why }))

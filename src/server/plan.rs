@@ -75,7 +75,7 @@ pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -
     } else {
         let mut plan = namesrv_plan(wanted.file.as_ref(), &[], machine)?;
         // The file is the broker's, whose table names its keys; this port is not that of the file.
-        plan.report = Report::default();
+        plan.report = broker.report.only_place_of("bindAddress");
         plan.config.listen_port = i32::from(wanted.namesrv_port.unwrap_or(9876));
         // One process, one address: `--set` says it of the broker.
         plan.config.bind_address.clone_from(&broker.config.bind_address);
