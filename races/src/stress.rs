@@ -49,8 +49,12 @@ mod service;
 
 /// Of each stop: long enough that everything mixes, short enough for a few of them in a minute.
 const ROUND: Duration = Duration::from_secs(4);
-/// A request that has no answer after this stands still. Pulls wait for a fraction of it.
+/// A request that has no answer after this stands still, if others were answered meanwhile. Pulls wait for a fraction of it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So many others: on a machine that has no time for us all of them wait.
+const OTHERS: usize = 50_000;
+/// When none is answered for so many times the patience, all stand still.
+const PATIENCES: usize = 10;
 const PULL_MILLIS: i64 = 500;
 const SENDERS: usize = 8;
 const LAGGING: usize = 6;
@@ -136,6 +140,8 @@ impl Client {
     }
 
     async fn answer(&mut self) -> Option<RemotingCommand> {
+        let answers_before = self.shared.answers.load(Ordering::Relaxed);
+        let mut patiences = 0;
         loop {
             let bytes = frame::split_frame(&mut self.input).unwrap_or_else(|error| panic!("an answer that is no frame: {error}"));
             if let Some(bytes) = bytes {
@@ -148,7 +154,12 @@ impl Client {
                 Ok(Ok(0)) => return self.ended("end of stream"),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return self.ended(&error.to_string()),
-                Err(_) => panic!("a connection stands still; open: {:?}", self.open),
+                Err(_) => {
+                    patiences += 1;
+                    let others = self.shared.answers.load(Ordering::Relaxed) - answers_before;
+                    let stands_still = others >= OTHERS || patiences >= PATIENCES;
+                    assert!(!stands_still, "a connection stands still while {others} others were answered; open: {:?}", self.open);
+                }
             }
         }
     }
