@@ -3,6 +3,8 @@
 
 #![expect(dead_code, unreachable_pub, unused_imports, reason = "the programme uses more of its files than the model does")]
 
+#[path = "../../src/remoting/budget.rs"]
+mod budget;
 #[path = "../../src/remoting/buffers.rs"]
 mod buffers;
 mod connect;

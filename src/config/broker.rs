@@ -13,6 +13,8 @@ config! {
 
         /// Which address each network is given for this broker: `NETWORK=HOST[:PORT]`, several separated by commas, as in `172.18.0.1/32=127.0.0.1`.
         advertise "advertise": String = unset() => Restart;
+        /// Memory for what all connections of this process hold together; at least 16777216. 0: a quarter of what the process may use.
+        memory_budget_bytes "memoryBudgetBytes": i64 = 0 => Restart;
 
         // --- BrokerConfig
         account_stats_enable "accountStatsEnable": bool = true => Inert(why::STATS);

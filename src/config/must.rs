@@ -17,6 +17,10 @@ const ABOVE_ZERO: Must =
 const NOT_NEGATIVE: Must =
     Must { kind: "a whole number from 0 to 2147483647", fits: |text| text.parse().is_ok_and(|number: i32| number >= 0) };
 const MILLIS: Must = Must { kind: "a whole number, 0 or more", fits: |text| text.parse().is_ok_and(|number: i64| number >= 0) };
+const BUDGET: Must = Must {
+    kind: "0, or a whole number of bytes from 16777216 on",
+    fits: |text| text.parse().is_ok_and(|number: i64| number == 0 || number >= 16 * 1024 * 1024),
+};
 const HOURS: Must = Must { kind: "hours from 00 to 23 with semicolons between, like 04 or 04;16", fits: are_hours };
 const IP_ADDRESS: Must =
     Must { kind: "an IP address of this machine, like 0.0.0.0", fits: |text| text.parse::<std::net::IpAddr>().is_ok() };
@@ -35,6 +39,7 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         "namesrvAddr" => &NAME_SERVERS,
         "advertise" => &RULES,
         "deleteWhen" => &HOURS,
+        "memoryBudgetBytes" => &BUDGET,
         "mappedFileSizeCommitLog"
         | "mappedFileSizeConsumeQueue"
         | "maxHashSlotNum"

@@ -13,6 +13,8 @@ config! {
 
         /// Which address each network is given for a broker of this process, as in broker.conf.
         advertise "advertise": String = unset() => Restart;
+        /// Memory for what all connections of this process hold together; at least 16777216. 0: a quarter of what the process may use.
+        memory_budget_bytes "memoryBudgetBytes": i64 = 0 => Restart;
 
         // --- NamesrvConfig
         client_request_thread_pool_nums "clientRequestThreadPoolNums": i32 = 8 => Inert(why::POOLS);

@@ -132,7 +132,7 @@ pub(super) enum Beside {
 
 /// What is done on the pool.
 fn work(broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) -> impl FnOnce() + Send + 'static {
-    let completion = peer.completion(&request);
+    let completion = peer.completion(&request).keeping(&request);
     let (broker, peer) = (Arc::clone(broker), Arc::clone(peer));
     move || {
         let outcome = process(&broker, &peer, &request, Disk::MayWait);

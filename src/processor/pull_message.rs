@@ -170,10 +170,11 @@ impl LatePull {
         let wakes_on_arrival = config.long_polling_enable;
         let PullNumbers { queue_id, queue_offset, suspend_timeout_millis, .. } = self.numbers;
         let timeout_millis = if wakes_on_arrival { suspend_timeout_millis } else { config.short_polling_time_mills };
+        let may_wait = self.completion.peer().may_wait();
         let waiter = Waiter { from_offset: queue_offset, subscription, timeout_millis, wakes_on_arrival, who: self };
-        if let Err(waiter) =
-            broker.hold.register(&topic.topic_name, queue_id, waiter, || broker.store.max_offset(&topic.topic_name, queue_id))
-        {
+        let max_offset = || broker.store.max_offset(&topic.topic_name, queue_id);
+        let held = if may_wait { broker.hold.register(&topic.topic_name, queue_id, waiter, max_offset) } else { Err(waiter) };
+        if let Err(waiter) = held {
             waiter.who.wake(None);
         }
     }
@@ -208,7 +209,7 @@ impl Work for LatePull {
 impl Pull<'_> {
     /// The whole of a pull but checks and waiting: search, answer.
     fn search(&self, broker: &Broker, peer: &Peer, config: &BrokerConfig, checked: &Checked, run: Run, disk: Disk) -> Outcome {
-        match self.find(broker, config, checked, disk) {
+        match self.find(broker, peer, config, checked, disk) {
             Some(found) if found.would_block => Outcome::Cold,
             Some(found) => self.conclude(broker, peer, config, checked, run, found),
             None => Outcome::Refused(Refusal::system_error("store getMessage return null")),
@@ -216,11 +217,11 @@ impl Pull<'_> {
     }
 
     /// What the store has, or where an administrator sends the group.
-    fn find(&self, broker: &Broker, config: &BrokerConfig, checked: &Checked, disk: Disk) -> Option<GetMessageResult> {
+    fn find(&self, broker: &Broker, peer: &Peer, config: &BrokerConfig, checked: &Checked, disk: Disk) -> Option<GetMessageResult> {
         let reader = broker.store.reader(self.topic, self.numbers.queue_id);
         let get = || match disk {
-            Disk::MayWait => reader.get_message_blocking(&self.position(), &*checked.subscription),
-            Disk::MustNotWait => reader.get_message(&self.position(), &*checked.subscription),
+            Disk::MayWait => reader.get_message_blocking(&self.position(peer), &*checked.subscription),
+            Disk::MustNotWait => reader.get_message(&self.position(peer), &*checked.subscription),
         };
         if disk == Disk::MustNotWait && !reader.is_loaded() {
             return get();
@@ -241,15 +242,15 @@ impl Pull<'_> {
         }
     }
 
-    fn position(&self) -> GetMessage<'_> {
+    fn position(&self, peer: &Peer) -> GetMessage<'_> {
         GetMessage {
             group: self.group,
             topic: self.topic,
             queue_id: self.numbers.queue_id,
             offset: self.numbers.queue_offset,
             max_count: self.numbers.max_msg_nums,
-            // The original ignores the request's maxMsgBytes too.
-            max_bytes: GET_BYTES_MAX,
+            // The original ignores the request's maxMsgBytes too. One message comes in any case.
+            max_bytes: GET_BYTES_MAX.min(peer.room_bytes()),
         }
     }
 

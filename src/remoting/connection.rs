@@ -60,6 +60,8 @@ pub(super) struct Connection<H: ?Sized> {
     /// What is done before the next read.
     works: vec::IntoIter<BoxedWork>,
     input: BytesMut,
+    /// What of its memory the budget knows.
+    counted_bytes: usize,
     read_bytes: usize,
     /// Whether frames may be left in `input` because a limit stopped us.
     stopped_short: bool,
@@ -80,6 +82,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             place: Place::Outside,
             works: Vec::new().into_iter(),
             input: BytesMut::new(),
+            counted_bytes: 0,
             read_bytes: READ_BYTES_MIN,
             stopped_short: false,
             start_seen: false,
@@ -91,6 +94,8 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     pub(super) async fn run(mut self) {
         self.handler.connected(&self.peer);
         let end = std::future::poll_fn(|context| self.poll_in_turn(context)).await;
+        self.input = BytesMut::new();
+        self.count_input();
         self.peer.end();
         self.handler.closed(&self.peer);
         let peer = &self.peer;
@@ -106,6 +111,11 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     fn poll_in_turn(&mut self, context: &mut Context<'_>) -> Poll<End> {
         self.peer.turns.begin(&mut self.place);
         let end = self.poll(context);
+        if self.input.is_empty() {
+            // Whoever waits owns no buffer, whatever for.
+            self.shrink();
+        }
+        self.count_input();
         if self.peer.turns.end(&mut self.place) {
             context.waker().wake_by_ref();
         }
@@ -114,9 +124,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
-            for work in self.works.by_ref().take(WORKS_AT_ONCE_MAX) {
-                late::run(&self.peer, work);
-            }
+            self.run_works();
             if self.works.len() > 0 {
                 self.peer.outbound.flush();
                 context.waker().wake_by_ref();
@@ -130,6 +138,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             match turn {
                 Turn::Read => {}
                 Turn::Work(works) => {
+                    self.peer.outbound.account.go_on();
                     self.works = works.into_iter();
                     continue;
                 }
@@ -140,10 +149,20 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                     self.peer.outbound.read_out();
                     continue;
                 }
-                Turn::Pause => return Poll::Pending,
+                Turn::Pause => {
+                    self.shrink();
+                    return Poll::Pending;
+                }
+                Turn::PauseForRoom => {
+                    self.pause_for_room();
+                    return Poll::Pending;
+                }
                 Turn::Close(reason) => return Poll::Ready(End::Ours(reason)),
             }
             if self.stopped_short {
+                if !self.may_go_on() {
+                    return Poll::Pending;
+                }
                 match self.handle_frames() {
                     Ok(()) => continue,
                     Err(end) => return Poll::Ready(end),
@@ -151,7 +170,11 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             }
             // Asked first: nearly always there is nothing behind the bytes just read, and that needs no buffer.
             if self.stream.as_ref().poll_read_ready(context).is_pending() {
+                self.peer.outbound.account.waits_for_peer();
                 self.shrink();
+                return Poll::Pending;
+            }
+            if !self.may_go_on() {
                 return Poll::Pending;
             }
             if !self.peer.turns.may_read(&self.peer, &mut self.place) {
@@ -171,6 +194,37 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether the budget lets it read or handle one more request; if not, it is woken when there is room.
+    fn may_go_on(&mut self) -> bool {
+        let outbound = &self.peer.outbound;
+        if outbound.account.may_read() {
+            outbound.account.go_on();
+            return true;
+        }
+        self.pause_for_room();
+        false
+    }
+
+    fn pause_for_room(&mut self) {
+        self.shrink();
+        let missing = self.frame_bytes().saturating_sub(self.input.len());
+        self.peer.outbound.pause(self.peer.now_nanos(), missing);
+    }
+
+    /// Some of its works; what there is no room for goes back.
+    fn run_works(&mut self) {
+        for _ in 0..WORKS_AT_ONCE_MAX.min(self.works.len()) {
+            self.works.next().into_iter().for_each(|work| late::run(&self.peer, work));
+            if self.works.len() > 0 && !self.peer.outbound.account.may_answer() {
+                self.peer.outbound.put_back(std::mem::take(&mut self.works).collect());
+            }
+        }
+    }
+
+    fn count_input(&mut self) {
+        self.peer.outbound.count_input(&mut self.counted_bytes, self.input.capacity());
     }
 
     /// What one read has brought.
@@ -204,6 +258,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let room = self.make_room();
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input) else {
+            self.peer.outbound.account.waits_for_peer();
             self.shrink();
             return Poll::Pending;
         };
@@ -223,17 +278,32 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         if left < READ_BYTES_MIN || self.input.is_empty() && !self.input.try_reclaim(self.read_bytes) {
             let piece = self.input.len();
             // A frame that is longer than what we would read grows the buffer as it comes, not when it is announced.
-            let wanted = if piece > READ_BYTES_MAX / 2 { 2 * piece } else { self.read_bytes.max(piece + READ_BYTES_MIN) };
+            let read_bytes = if self.peer.outbound.account.is_tight() { READ_BYTES_MIN } else { self.read_bytes };
+            let wanted = if piece > READ_BYTES_MAX / 2 {
+                (2 * piece).min(self.frame_bytes() + READ_BYTES_MIN)
+            } else {
+                read_bytes.max(piece + READ_BYTES_MIN)
+            };
             let mut buffer = buffers::take_input(wanted);
             buffer.extend_from_slice(&self.input);
             buffers::give_back_input(std::mem::replace(&mut self.input, buffer));
+            if piece > READ_BYTES_MAX / 2 {
+                self.count_input();
+            }
         }
         self.input.capacity() - self.input.len()
     }
 
+    /// How long the frame is that begins the buffer, as far as that is known.
+    fn frame_bytes(&self) -> usize {
+        let length = self.input.first_chunk().map_or(0, |word| u32::from_be_bytes(*word) as usize);
+        (length + frame::LENGTH_BYTES).min(frame::FRAME_BYTES_MAX)
+    }
+
     /// Going idle: give the buffer back, keeping only the piece of a frame that is in it.
     fn shrink(&mut self) {
-        if self.input.capacity() > 0 && self.input.len() <= KEPT_BYTES_MAX {
+        let (room, piece) = (self.input.capacity(), self.input.len());
+        if room > 0 && (piece <= KEPT_BYTES_MAX || room > 2 * piece && self.peer.outbound.account.is_tight()) {
             let piece = BytesMut::from(&self.input[..]);
             buffers::give_back_input(std::mem::replace(&mut self.input, piece));
         }
@@ -275,7 +345,11 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             if failure.is_some() {
                 break;
             }
-            if replies.len() > READ_BYTES_MAX && !self.peer.outbound.reply(&mut replies) {
+            let goes_on = match replies.len() > READ_BYTES_MAX {
+                true => self.peer.outbound.reply(&mut replies),
+                false => self.peer.outbound.account.may_read(),
+            };
+            if !goes_on {
                 self.stopped_short = true;
                 break;
             }
@@ -316,6 +390,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 
 impl<H: ?Sized> Drop for Connection<H> {
     fn drop(&mut self) {
+        self.peer.outbound.count_input(&mut self.counted_bytes, 0);
         self.peer.turns.leave(&self.peer, &mut self.place);
     }
 }

@@ -80,7 +80,9 @@ impl Drop for Round {
         }
         WRITES_AFTER.with(|after| after.set(true));
         for (peer, work) in &mut *now {
-            work.take().into_iter().for_each(|work| run(peer, work));
+            // With little memory left each is written before the next is made.
+            let here = !peer.outbound.account.is_tight();
+            work.take().into_iter().for_each(|work| if here { run(peer, work) } else { peer.outbound.push_work(work) });
         }
         WRITES_AFTER.with(|after| after.set(false));
         for (at, (peer, _)) in now.iter().enumerate() {

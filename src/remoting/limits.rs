@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every limit of a connection, with its reason.
+//! Every limit of connections, with its reason.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::budget::Budget;
 use super::turns::Turns;
 use super::unserved::Unserved;
 
@@ -53,6 +54,41 @@ pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How often a listener that drains looks whether every answer is given: a stop is noticed by people, not by messages.
 pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// What the budget counts in. Less than this in a connection's answers or its buffer is part of `CONNECTION_BYTES`.
+pub(super) const GRAIN_BYTES: usize = READ_BYTES_MIN;
+
+/// A connection that holds nothing to speak of: its socket, task and tables (about 2 KiB), and pieces below a grain.
+pub(super) const CONNECTION_BYTES: usize = 4 * KIB;
+
+/// So many requests that wait for a late answer are about a grain.
+pub(super) const COMPLETIONS_PER_GRAIN: usize = 8;
+
+/// Whoever holds no more is always served: two reads of small requests and their answers.
+pub(super) const SMALL_BYTES: usize = 2 * GRAIN_BYTES;
+
+/// One part in so many of the budget is kept back for those who hold little, and one part in so many of what is free one connection
+/// may hold: one alone gets a fifth of the rest, and ten that take all they can leave two sevenths of it to others.
+pub(super) const BUDGET_SHARE: usize = 4;
+
+/// How often those who wait for memory are looked at: soon beside the time for which a disk or a slow peer lets one wait.
+pub(super) const BUDGET_LOOK: Duration = Duration::from_millis(10);
+
+/// So that looks never take more than a small part of a core.
+pub(super) const BUDGET_LOOK_PER_CONNECTION: Duration = Duration::from_micros(3);
+
+/// A pass to use what is kept back is taken from one whose peer sends nothing for so many looks.
+pub(super) const BUDGET_IDLE_LOOKS: u32 = 3;
+
+/// Whoever has waited for memory so long gets it from the connection that holds the most while its peer does not go on. Clients give up
+/// a send after 3 s.
+pub(super) const BUDGET_NEED_MAX: Duration = Duration::from_millis(500);
+
+/// And it is another's turn after this time at the latest: enough for 4 MiB at 32 Mbit/s.
+pub(super) const BUDGET_PASS_MAX: Duration = Duration::from_secs(1);
+
+/// Not more than one line in this time says that connections wait for memory.
+pub(super) const BUDGET_SAY: Duration = Duration::from_secs(10);
+
 /// How many connections may be open at the same time; clones share the number, so that all listeners of a process keep one limit.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimit {
@@ -85,6 +121,7 @@ pub struct Limits {
     pub outbound_bytes: usize,
     pub completions: usize,
     pub turns: Turns,
+    pub budget: Budget,
 }
 
 impl Default for Limits {
@@ -97,6 +134,7 @@ impl Default for Limits {
             outbound_bytes: OUTBOUND_BYTES_MAX,
             completions: COMPLETIONS_MAX,
             turns: Turns::default(),
+            budget: Budget::default(),
         }
     }
 }

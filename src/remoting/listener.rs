@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use super::connection::{Connection, RequestHandler};
 use super::limits::{ACCEPT_RETRY, DRAIN_LOOK, Limits};
 use super::peer::Peer;
+use super::watch;
 use crate::runtime::{Runtime, Shutdown};
 
 pub struct Listener {
@@ -46,6 +47,7 @@ impl Listener {
             let sweep = sweep(Arc::clone(&listener.connections), idle, limits.idle_sweep, runtime.clone());
             runtime.spawn_essential("idle sweep", sweep);
         }
+        watch::start(&limits.budget, runtime);
         let accept = Accept {
             socket,
             handler,
@@ -149,7 +151,21 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
         self.connections.close_all("the server stops");
     }
 
+    /// A process that is out of memory says so to those who come, and lives.
+    fn refuse(&self, remote_addr: SocketAddr) {
+        let budget = &self.limits.budget;
+        let now = self.runtime.clock().nanos();
+        if budget.says_refusal(now) {
+            let (used, budget) = (budget.used_bytes(), budget.bytes());
+            warn!(peer = %remote_addr, used, budget, "no memory for one more connection: new ones are closed");
+        }
+    }
+
     fn start(&self, stream: TcpStream, remote_addr: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
+        let Some(admission) = self.limits.budget.admit() else {
+            self.refuse(remote_addr);
+            return;
+        };
         let seat = self.runtime.seat();
         // Out of the hands of the thread that accepted it.
         let prepare = || {
@@ -178,7 +194,7 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
         seat.spawn("connection", async move {
             connection.run().await;
             connections.peers.lock().remove(&peer.id());
-            drop(permit);
+            drop((permit, admission));
         });
     }
 }

@@ -4,6 +4,7 @@
 //! A request that can be answered at once is answered with the other replies of the same read, in one write. One that must
 //! wait leaves a `Completion` and the connection reads on. Nothing here knows a topic, a request code or a remark of RocketMQ.
 
+mod budget;
 mod buffers;
 mod client;
 mod connection;
@@ -17,7 +18,9 @@ mod replies;
 mod socket;
 mod turns;
 mod unserved;
+mod watch;
 
+pub use budget::Budget;
 pub use client::RemotingClient;
 pub use connection::RequestHandler;
 pub use late::{Round, Work};

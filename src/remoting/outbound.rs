@@ -5,16 +5,22 @@
 //! lock, so frames never mix. What the socket does not take stays here, and the task writes it when the socket has room.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Weak;
 use std::task::{Context, Poll, Waker};
 
+use super::budget::Account;
 use super::late::BoxedWork;
-use super::limits::Limits;
+use super::limits::{COMPLETIONS_PER_GRAIN, GRAIN_BYTES, Limits};
 use super::replies::Replies;
 use super::socket::OwnedWriteHalf;
 use crate::runtime::sync::{AtomicUsize, Mutex, Ordering};
 
 #[derive(Debug)]
 pub(super) struct Outbound {
+    pub(super) remote_addr: SocketAddr,
+    pub(super) account: Account,
+    me: Weak<Self>,
     limits: OutboundLimits,
     /// Requests that wait for a late answer. Counted up without the lock, so that nobody waits there for a write; counted down under it.
     completions: AtomicUsize,
@@ -30,6 +36,10 @@ struct OutboundLimits {
 
 struct State {
     waiting: Replies,
+    /// What of it the account knows.
+    counted_bytes: usize,
+    /// What the account still counts of a connection that was closed for the budget.
+    leaving_bytes: Option<usize>,
     /// What the connection's task is to do before it reads.
     work: Vec<BoxedWork>,
     /// The connection has ended.
@@ -69,6 +79,8 @@ pub(super) enum Turn {
     ReadLast,
     /// A limit is reached: read nothing until woken.
     Pause,
+    /// There is work to do, and no room for its answers.
+    PauseForRoom,
     Close(&'static str),
 }
 
@@ -82,8 +94,12 @@ pub(super) enum Urgency {
 }
 
 impl Outbound {
-    pub(super) fn new(stream: OwnedWriteHalf, limits: &Limits) -> Self {
+    /// For an `Arc`, `me`: the budget finds it there.
+    pub(super) fn new(me: &Weak<Self>, remote_addr: SocketAddr, stream: OwnedWriteHalf, limits: &Limits) -> Self {
         Self {
+            remote_addr,
+            account: Account::new(&limits.budget),
+            me: Weak::clone(me),
             limits: OutboundLimits {
                 pause_bytes: limits.outbound_pause_bytes,
                 bytes: limits.outbound_bytes,
@@ -92,6 +108,8 @@ impl Outbound {
             completions: AtomicUsize::new(0),
             state: Mutex::new(State {
                 waiting: Replies::default(),
+                counted_bytes: 0,
+                leaving_bytes: None,
                 work: Vec::new(),
                 ended: false,
                 task: None,
@@ -118,10 +136,14 @@ impl Outbound {
                 break;
             }
         }
+        self.count(&mut state);
         if let Some(reason) = state.close {
             return (Turn::Close(reason), progress);
         }
         if !state.work.is_empty() {
+            if state.drain == Drain::No && !self.account.may_answer() {
+                return (Turn::PauseForRoom, progress);
+            }
             // It comes again after the work: nobody has to wake it for what the work answers.
             state.task = None;
             return (Turn::Work(std::mem::take(&mut state.work)), progress);
@@ -137,22 +159,31 @@ impl Outbound {
 
     /// The replies of one read. True while more may be read at once.
     pub(super) fn reply(&self, replies: &mut Replies) -> bool {
-        let mut state = self.state.lock();
-        state.waiting.append(replies);
-        state.write();
-        if state.waiting.is_empty() {
-            // Their buffer is the caller's again.
-            std::mem::swap(&mut state.waiting, replies);
+        let (goes_on, short) = {
+            let mut state = self.state.lock();
+            state.waiting.append(replies);
+            state.write();
+            if state.waiting.is_empty() {
+                // Their buffer is the caller's again.
+                std::mem::swap(&mut state.waiting, replies);
+            } else {
+                state.waiting.fit();
+            }
+            let short = self.count(&mut state);
+            (!self.is_over(&state), short)
+        };
+        if short {
+            self.account.relieve();
         }
-        !self.is_over(&state)
+        goes_on && self.account.may_read()
     }
 
     /// An answer or a command from any thread.
     pub(super) fn push(&self, urgency: Urgency, ends_completion: bool, encode: impl FnOnce(&mut Replies)) {
-        let task = {
+        let (task, short) = {
             let mut state = self.state.lock();
             if ends_completion {
-                self.completions.fetch_sub(1, Ordering::AcqRel);
+                self.end_completion();
             }
             let was_empty = state.waiting.is_empty();
             if state.stream.is_some() {
@@ -164,10 +195,14 @@ impl Outbound {
                     state.close = Some("it does not read its answers");
                 }
             }
-            let resumes = state.paused && !self.is_over(&state);
+            let short = self.count(&mut state);
+            let resumes = state.paused && !self.is_over(&state) || self.account.is_paused() && self.account.may_read();
             let writes = urgency != Urgency::AtFlush && !state.waiting.is_empty();
-            if resumes || writes || state.close.is_some() { state.task.take() } else { None }
+            (if resumes || writes || state.close.is_some() { state.task.take() } else { None }, short)
         };
+        if short {
+            self.account.relieve();
+        }
         if let Some(task) = task {
             task.wake();
         }
@@ -178,6 +213,7 @@ impl Outbound {
         let task = {
             let mut state = self.state.lock();
             state.write();
+            self.count(&mut state);
             let resumes = state.paused && !self.is_over(&state);
             if resumes || !state.waiting.is_empty() { state.task.take() } else { None }
         };
@@ -202,6 +238,82 @@ impl Outbound {
         }
     }
 
+    /// What the connection's task has not come to, because there is no room for its answers.
+    pub(super) fn put_back(&self, mut works: Vec<BoxedWork>) {
+        let late = {
+            let mut state = self.state.lock();
+            if state.ended {
+                works
+            } else {
+                works.append(&mut state.work);
+                state.work = works;
+                Vec::new()
+            }
+        };
+        drop(late);
+    }
+
+    /// Whether the connection's task has something to do.
+    pub(super) fn has_work(&self) -> bool {
+        !self.state.lock().work.is_empty()
+    }
+
+    /// What waits for the budget: requests that have arrived, unless the peer has answers to take first.
+    pub(super) fn pause(&self, now: u64, missing: usize) {
+        let needy = self.state.lock().waiting.is_empty();
+        self.account.pause(now, needy, missing);
+    }
+
+    /// Counts the connection's buffer; `counted` is what the account knows of it.
+    pub(super) fn count_input(&self, counted: &mut usize, bytes: usize) {
+        if self.account.count_held(counted, bytes, &self.me) {
+            self.account.relieve();
+        }
+    }
+
+    /// Counts what a request keeps that is answered late; 0 when that is not worth counting.
+    pub(super) fn keep(&self, bytes: usize) -> usize {
+        let grains = bytes - bytes % GRAIN_BYTES;
+        if grains > 0 {
+            self.account.count_in_flight(0, grains, &self.me);
+            self.account.relieve();
+        }
+        grains
+    }
+
+    pub(super) fn release(&self, grains: usize) {
+        if grains > 0 {
+            self.account.count_in_flight(grains, 0, &self.me);
+        }
+    }
+
+    /// The connection is closed for the budget, and what waits is dropped now. False when it has ended anyway. `leaves` hears, under the
+    /// lock, how much is still counted until its task has ended.
+    pub(super) fn give_up(&self, reason: &'static str, leaves: impl FnOnce(usize)) -> bool {
+        let task = {
+            let mut state = self.state.lock();
+            if state.ended || state.leaving_bytes.is_some() {
+                return false;
+            }
+            state.break_off();
+            self.count(&mut state);
+            state.close.get_or_insert(reason);
+            let left = self.account.held_bytes();
+            state.leaving_bytes = Some(left);
+            leaves(left);
+            state.task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+        true
+    }
+
+    /// True when there may be no room left: whoever counts calls `Account::relieve` after the lock.
+    fn count(&self, state: &mut State) -> bool {
+        self.account.count_held(&mut state.counted_bytes, state.waiting.len(), &self.me)
+    }
+
     #[cfg(test)]
     pub(super) fn take_work(&self) -> Vec<BoxedWork> {
         std::mem::take(&mut self.state.lock().work)
@@ -216,7 +328,17 @@ impl Outbound {
     }
 
     pub(super) fn begin_completion(&self) {
-        self.completions.fetch_add(1, Ordering::AcqRel);
+        let before = self.completions.fetch_add(1, Ordering::AcqRel);
+        if before % COMPLETIONS_PER_GRAIN == COMPLETIONS_PER_GRAIN - 1 {
+            self.account.count_in_flight(0, GRAIN_BYTES, &self.me);
+        }
+    }
+
+    fn end_completion(&self) {
+        let before = self.completions.fetch_sub(1, Ordering::AcqRel);
+        if before.is_multiple_of(COMPLETIONS_PER_GRAIN) {
+            self.account.count_in_flight(GRAIN_BYTES, 0, &self.me);
+        }
     }
 
     pub(super) fn completions(&self) -> usize {
@@ -268,9 +390,11 @@ impl Outbound {
         let left = {
             let mut state = self.state.lock();
             state.break_off();
+            self.count(&mut state);
             state.drain = Drain::ReadOut;
             state.task = None;
             state.ended = true;
+            self.account.end(state.leaving_bytes.take().unwrap_or(0));
             std::mem::take(&mut state.work)
         };
         // What it was to answer ends here, and for that asks for the lock.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::late::{self, BoxedWork};
-use super::limits::Limits;
+use super::limits::{Limits, READ_BYTES_MIN};
 use super::outbound::{Outbound, Urgency};
 use super::replies::Replies;
 use super::socket::OwnedWriteHalf;
@@ -34,7 +34,7 @@ pub struct Peer {
     read_nanos: AtomicU64,
     language: AtomicU8,
     version: AtomicI32,
-    pub(super) outbound: Outbound,
+    pub(super) outbound: Arc<Outbound>,
     pub(super) turns: Turns,
     unserved: Unserved,
     /// It is read before others: see `Turns`.
@@ -92,7 +92,7 @@ impl Peer {
             read_nanos: AtomicU64::new(0),
             language: AtomicU8::new(LanguageCode::default().code()),
             version: AtomicI32::new(0),
-            outbound: Outbound::new(stream, limits),
+            outbound: Arc::new_cyclic(|outbound| Outbound::new(outbound, remote_addr, stream, limits)),
             turns: limits.turns.clone(),
             unserved: limits.connections.unserved.clone(),
             first: AtomicBool::new(false),
@@ -174,7 +174,14 @@ impl Peer {
             serialize_type: request.serialize_type,
             oneway: request.is_oneway(),
             answered: false,
+            kept: 0,
         }
+    }
+
+    /// How much an answer may hold: a client that does not read what it asked for, while the process is short of memory, is given less
+    /// at a time.
+    pub fn room_bytes(&self) -> usize {
+        self.outbound.account.room_bytes()
     }
 
     /// Does this soon, for what others bring about (arrivals that end held pulls); what `answer` and `answer_with` say there leaves in
@@ -230,6 +237,11 @@ impl Peer {
     /// Bytes that the peer has not read yet and the socket does not take.
     pub fn unread_bytes(&self) -> usize {
         self.outbound.waiting_bytes()
+    }
+
+    /// Whether one more request may wait; if not it is to be answered as if its time were over.
+    pub fn may_wait(&self) -> bool {
+        self.outbound.account.may_wait()
     }
 
     pub(super) fn next_opaque(&self) -> i32 {
@@ -325,9 +337,17 @@ pub struct Completion {
     serialize_type: SerializeType,
     oneway: bool,
     answered: bool,
+    /// What the budget counts for the request that is kept.
+    kept: usize,
 }
 
 impl Completion {
+    /// The request itself is kept until it is answered, with the buffer that it lies in.
+    pub fn keeping(mut self, request: &RemotingCommand) -> Self {
+        self.kept += self.peer.outbound.keep(request.body.len() + READ_BYTES_MIN);
+        self
+    }
+
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }
@@ -392,6 +412,7 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
+        self.peer.outbound.release(self.kept);
         if !self.answered {
             if self.peer.is_active() {
                 warn!(peer = %self.peer, opaque = self.opaque, "a request was dropped without an answer");

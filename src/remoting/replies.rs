@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 use ferrocket_protocol::RemotingCommand;
 
-use super::limits::{COPIED_BODY_BYTES_MAX, WRITE_SLICES_MAX};
+use super::limits::{COPIED_BODY_BYTES_MAX, READ_BYTES_MIN, WRITE_SLICES_MAX};
 
 /// The replies of one read, in the order in which they were given. They leave in one write after the last request of that read.
 #[derive(Debug, Default)]
@@ -78,6 +78,13 @@ impl Replies {
 
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.open.is_empty()
+    }
+
+    /// What waits for the peer keeps no buffer that is much too large for it.
+    pub(super) fn fit(&mut self) {
+        if self.open.capacity() > 2 * self.open.len() + READ_BYTES_MIN {
+            self.open = BytesMut::from(&self.open[..]);
+        }
     }
 
     /// Forgets what was added since the length was `len`; only possible while that is still in the open buffer.

@@ -17,7 +17,7 @@ use crate::broker::schedule::parse_levels;
 use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError, unserved};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType, Report};
 use crate::processor::BrokerHandler;
-use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
+use crate::remoting::{Limits, Listener, RequestHandler};
 use crate::runtime::Runtime;
 use crate::store::{self, StoreConfig, StoreError};
 
@@ -68,7 +68,7 @@ impl Broker {
     pub(super) async fn listen<H: RequestHandler>(
         &mut self,
         handler: Arc<H>,
-        connections: &ConnectionLimit,
+        limits: &Limits,
         runtime: &Runtime,
     ) -> Result<u16, StartError> {
         let (bind_address, wanted, idle_seconds) = {
@@ -76,11 +76,11 @@ impl Broker {
             (config.bind_address.clone(), config.listen_port as u16, config.server_channel_max_idle_time_seconds)
         };
         let door = |port, port_key| Door { bind_address: &bind_address, port, port_key, idle_seconds, report: &self.report };
-        let listener = listen(door(wanted, "listenPort"), Arc::clone(&handler), connections, runtime).await?;
+        let listener = listen(door(wanted, "listenPort"), Arc::clone(&handler), limits, runtime).await?;
         let port = listener.local_addr().port();
         self.listeners.push(listener);
         if let Some(vip_port) = port.checked_sub(VIP_DISTANCE).filter(|vip_port| *vip_port > 0) {
-            match listen(door(vip_port, "listenPort (the VIP port is two below it)"), handler, connections, runtime).await {
+            match listen(door(vip_port, "listenPort (the VIP port is two below it)"), handler, limits, runtime).await {
                 Ok(listener) => self.listeners.push(listener),
                 // A port that was chosen by the machine says nothing about its neighbours.
                 Err(error) if wanted == 0 => info!(%error, "no VIP port"),

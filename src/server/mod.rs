@@ -6,6 +6,7 @@ mod dispatch;
 mod files;
 pub mod health;
 mod machine;
+mod memory;
 mod namesrv;
 pub mod plan;
 mod screen;
@@ -26,9 +27,10 @@ pub use plan::{ConfigFile, Plan, Wanted};
 pub use screen::Screen;
 
 use crate::config::{Report, Unreadable};
-use crate::remoting::{ConnectionLimit, Limits, Listener, RequestHandler};
+use crate::remoting::{Budget, ConnectionLimit, Limits, Listener, RequestHandler};
 use crate::runtime::{Runtime, SystemClock};
 use dispatch::Dispatch;
+use memory::Memory;
 use stop::Stop;
 
 /// How long requests that were read are waited for; the rest of the stop's time is for the disk.
@@ -55,15 +57,19 @@ impl StartError {
 
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
 pub fn run(plan: Plan, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
+    let memory = Memory::of(&plan);
+    info!(bytes = memory.budget_bytes, source = memory.source, "memory for connections");
     let connections = ConnectionLimit::new(raise_open_files());
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("server").build();
+    let limits = Limits { connections, budget: Budget::new(memory.budget_bytes), ..Limits::default() };
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    let threads = threads.enable_all().thread_name("server").max_blocking_threads(memory.pool_threads).build();
     let threads = threads.map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
-    let outcome = threads.block_on(serve(plan, connections, screen, say));
+    let outcome = threads.block_on(serve(plan, limits, screen, say));
     threads.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-async fn serve(plan: Plan, connections: ConnectionLimit, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
+async fn serve(plan: Plan, limits: Limits, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let no_signals = |error: std::io::Error| StartError::Sentence(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
@@ -81,7 +87,7 @@ async fn serve(plan: Plan, connections: ConnectionLimit, screen: Screen, say: &d
         say(&format!("differs from the original: {line}"));
     }
     let machine = Machine::read();
-    let mut running = Running { connections, screen, ..Running::default() };
+    let mut running = Running { limits, screen, ..Running::default() };
     let started = tokio::select! {
         started = running.start(plan, &fs, &machine, &runtime, say) => started.map(|()| None),
         signal = signalled() => Ok(Some(signal)),
@@ -128,7 +134,7 @@ struct Running {
     namesrv: Option<namesrv::Namesrv>,
     broker: Option<broker::Broker>,
     /// Of all ports together.
-    connections: ConnectionLimit,
+    limits: Limits,
     screen: Screen,
     /// The broker's store is being recovered, on a thread that nothing ends.
     is_opening: bool,
@@ -163,23 +169,23 @@ impl Running {
         match (&mut self.namesrv, &mut self.broker) {
             (Some(namesrv), Some(broker)) => {
                 let both = Arc::new(Dispatch { namesrv: Arc::clone(&namesrv.server), broker: Arc::clone(&broker.handler) });
-                let port = namesrv.listen(Arc::clone(&both), &self.connections, runtime).await?;
+                let port = namesrv.listen(Arc::clone(&both), &self.limits, runtime).await?;
                 let own_address = namesrv.own_address(port);
                 if registers_here {
                     broker.register_with(&own_address);
                 }
-                broker.listen(both, &self.connections, runtime).await?;
+                broker.listen(both, &self.limits, runtime).await?;
                 namesrv.server.set_own_broker(broker.services.address().advertised.clone());
                 broker.start(Some((own_address, Arc::new(namesrv::Beside(Arc::clone(&namesrv.server)))))).await?;
                 say(&namesrv.boot_line(port));
                 say(&broker.boot_line());
             }
             (Some(namesrv), None) => {
-                let port = namesrv.listen(Arc::clone(&namesrv.server), &self.connections, runtime).await?;
+                let port = namesrv.listen(Arc::clone(&namesrv.server), &self.limits, runtime).await?;
                 say(&namesrv.boot_line(port));
             }
             (None, Some(broker)) => {
-                broker.listen(Arc::clone(&broker.handler), &self.connections, runtime).await?;
+                broker.listen(Arc::clone(&broker.handler), &self.limits, runtime).await?;
                 broker.start(None).await?;
                 say(&broker.boot_line());
             }
@@ -260,16 +266,15 @@ struct Door<'a> {
 async fn listen<H: RequestHandler + ?Sized>(
     door: Door<'_>,
     handler: Arc<H>,
-    connections: &ConnectionLimit,
+    limits: &Limits,
     runtime: &Runtime,
 ) -> Result<Listener, StartError> {
     let addr = SocketAddr::new(bind_host(door.bind_address)?, door.port);
     // As in the original, 0 or less: however idle, no connection is closed for it.
     let idle = u64::try_from(door.idle_seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
-    let default = Limits::default();
     // The sweep is what makes idleness precise.
-    let idle_sweep = idle.map_or(default.idle_sweep, |idle| default.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
-    let limits = Limits { connections: connections.clone(), idle, idle_sweep, ..default };
+    let idle_sweep = idle.map_or(limits.idle_sweep, |idle| limits.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
+    let limits = Limits { idle, idle_sweep, ..limits.clone() };
     if addr.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
         // As in Java, 0.0.0.0 is every address of the machine: one socket for IPv6 takes IPv4 too.
         let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port());

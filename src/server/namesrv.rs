@@ -12,7 +12,7 @@ use super::{Door, Screen, StartError, listen, say_report};
 use crate::broker::registration::{Identity, Neighbour, Told};
 use crate::config::{NamesrvConfigCell, Report};
 use crate::namesrv::{KvConfig, NameServer, OwnBroker};
-use crate::remoting::{ConnectionLimit, Listener, RequestHandler};
+use crate::remoting::{Limits, Listener, RequestHandler};
 use crate::runtime::Runtime;
 
 pub(super) struct Namesrv {
@@ -44,7 +44,7 @@ impl Namesrv {
     pub(super) async fn listen<H: RequestHandler>(
         &mut self,
         handler: Arc<H>,
-        connections: &ConnectionLimit,
+        limits: &Limits,
         runtime: &Runtime,
     ) -> Result<u16, StartError> {
         let door = Door {
@@ -54,7 +54,7 @@ impl Namesrv {
             idle_seconds: self.idle_seconds,
             report: &self.report,
         };
-        let listener = listen(door, handler, connections, runtime).await?;
+        let listener = listen(door, handler, limits, runtime).await?;
         let port = listener.local_addr().port();
         self.listener = Some(listener);
         self.server.start();

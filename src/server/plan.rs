@@ -336,6 +336,7 @@ mod tests {
             refused("\ndeleteWhen=25"),
             "broker.conf, line 2: deleteWhen=25 is wrong: it must be hours from 00 to 23 with semicolons between, like 04 or 04;16"
         );
+        assert!(refused("memoryBudgetBytes=1024").contains("it must be 0, or a whole number of bytes from 16777216 on"));
         assert!(refused("namesrvAddr=nowhere").contains("it must be like 127.0.0.1:9876;192.168.0.1:9876"));
         assert!(
             refused("brokerName=b\nmappedFileSizeCommitLog=0").starts_with("broker.conf, line 2: mappedFileSizeCommitLog=0 is wrong: ")

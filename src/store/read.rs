@@ -25,6 +25,9 @@ const UNITS_PER_READ: usize = 128;
 /// One get looks at so many units for messages that it wants, however many it asks for. The original's product wraps.
 const SCAN_UNITS_MAX: usize = 65_536;
 
+/// An answer's body may wait long for its client: it keeps no more room for messages that did not come than it has bytes, and this.
+const SPARE_BODY_BYTES_MAX: usize = 4 * 1024;
+
 thread_local! {
     /// Memory for the units of the thread's next get.
     static UNITS: Cell<Vec<Unit>> = const { Cell::new(Vec::new()) };
@@ -265,6 +268,10 @@ impl MessageStore {
             }
         }
         UNITS.set(units);
+        if body.capacity() / 2 > body.len() + SPARE_BODY_BYTES_MAX {
+            // What follows a large message may be small.
+            body = BytesMut::from(&body[..]);
+        }
         result.status = status;
         result.next_begin_offset = next;
         result.message_count = count as i32;

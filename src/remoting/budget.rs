@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The memory that all connections of a process may hold together, and who gives way when it is short.
+//!
+//! Counted is what clients make us keep: answers that they do not take, pieces of requests, requests that wait for the disk or for a
+//! message, and the connections themselves. Below `GRAIN_BYTES` nothing is counted but the connection, so that one which is read and
+//! answered at once costs no atomic.
+//!
+//! Each connection may hold a quarter of what is free: many that hold much stop early and leave room for those that come. Whoever
+//! holds less than `SMALL_BYTES` is always served, which is why the last quarter is not given away. When even that is gone, the
+//! connections that hold the most are closed, at once and by whoever needs the room: nothing is waited for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::limits::{
+    BUDGET_IDLE_LOOKS, BUDGET_NEED_MAX, BUDGET_PASS_MAX, BUDGET_SAY, BUDGET_SHARE, CONNECTION_BYTES, GRAIN_BYTES, SMALL_BYTES,
+};
+use super::outbound::Outbound;
+use crate::runtime::sync::Mutex;
+
+/// Clones share what is counted, so that all listeners of a process keep one budget.
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+struct Shared {
+    bytes: usize,
+    used: AtomicUsize,
+    /// Of connections that were closed for the budget and have not ended yet.
+    leaving: AtomicUsize,
+    /// Connections that wait for room.
+    paused_count: AtomicUsize,
+    /// Whoever was ever counted, by the number of its account.
+    accounts: Mutex<HashMap<u64, Weak<Outbound>>>,
+    /// One makes room at a time.
+    relief: Mutex<()>,
+    /// Rung by the first that waits.
+    paused: Notify,
+    watched: AtomicBool,
+    refusal_said_nanos: AtomicU64,
+}
+
+/// What one connection holds.
+pub(super) struct Account {
+    number: u64,
+    budget: Budget,
+    /// Freed when the connection is closed: unread answers, and its buffer.
+    held: AtomicUsize,
+    /// Freed when its requests are answered.
+    in_flight: AtomicUsize,
+    listed: AtomicBool,
+    /// When it began to wait for room, with what arrived for it still unread; 0 when it does not.
+    paused_nanos: AtomicU64,
+    /// Everything that its peer has sent was read.
+    idle: AtomicBool,
+    /// It is not read any more, for want of memory and not because its peer has answers to take.
+    needy: AtomicBool,
+    /// How much is missing of the request that it is in.
+    missing: AtomicUsize,
+    /// It may use what is kept back, to end the request that it has begun.
+    pass: AtomicBool,
+}
+
+/// A connection's own cost, until dropped.
+#[derive(Debug)]
+pub(super) struct Admission(Budget);
+
+/// The right of one connection to use what is kept back, until it has ended the request that it is in. Without it many that are each
+/// in the middle of a long request would wait for each other for good.
+pub(super) struct Pass {
+    holder: Arc<Outbound>,
+    since: u64,
+    /// Its peer has sent nothing for so many looks.
+    idle_looks: u32,
+}
+
+impl Pass {
+    fn is_over(&mut self, now: u64) -> bool {
+        let account = &self.holder.account;
+        self.idle_looks = if account.idle.load(Ordering::Relaxed) { self.idle_looks + 1 } else { 0 };
+        let is_served = !account.has_pass() || account.bytes() <= SMALL_BYTES;
+        is_served || self.idle_looks >= BUDGET_IDLE_LOOKS || passed(self.since, now, BUDGET_PASS_MAX) && !account.is_paused()
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.0.used.fetch_sub(CONNECTION_BYTES, Ordering::Relaxed);
+    }
+}
+
+impl Default for Budget {
+    /// Without a limit.
+    fn default() -> Self {
+        Self::new(isize::MAX as usize)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Budget({} of {} bytes)", self.used_bytes(), self.bytes())
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Account({} bytes)", self.bytes())
+    }
+}
+
+impl Budget {
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Shared {
+            bytes,
+            used: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            paused_count: AtomicUsize::new(0),
+            accounts: Mutex::default(),
+            relief: Mutex::default(),
+            paused: Notify::new(),
+            watched: AtomicBool::new(false),
+            refusal_said_nanos: AtomicU64::new(0),
+        }))
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.0.bytes
+    }
+
+    /// What is counted now.
+    pub fn used_bytes(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// What one connection may hold at most in this moment: a part of what is free, without what is kept back.
+    fn share(&self) -> usize {
+        (self.0.bytes - self.0.bytes / BUDGET_SHARE).saturating_sub(self.used_bytes()) / BUDGET_SHARE
+    }
+
+    /// A new connection; `None` when there is no room for it, whoever were closed.
+    pub(super) fn admit(&self) -> Option<Admission> {
+        self.0.used.fetch_add(CONNECTION_BYTES, Ordering::Relaxed);
+        let admission = Admission(self.clone());
+        self.relieve();
+        (!self.is_short()).then_some(admission)
+    }
+
+    /// Whether a refusal is worth a line: one of many is.
+    pub(super) fn says_refusal(&self, now: u64) -> bool {
+        let said = &self.0.refusal_said_nanos;
+        let before = said.load(Ordering::Relaxed);
+        let due = before == 0 || now.saturating_sub(before) >= BUDGET_SAY.as_nanos() as u64;
+        due && said.compare_exchange(before, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn is_short(&self) -> bool {
+        self.used_bytes().saturating_sub(self.0.leaving.load(Ordering::Relaxed)) > self.0.bytes
+    }
+
+    /// When there is no room left, closes those that hold the most. To be called without any lock.
+    pub(super) fn relieve(&self) {
+        if self.is_short() {
+            let _one = self.0.relief.lock();
+            // Some more than needed, lest the next answer begins again.
+            let wanted = self.0.bytes - self.0.bytes / (4 * BUDGET_SHARE);
+            for connection in by_greed(self.accounts()) {
+                if self.used_bytes().saturating_sub(self.0.leaving.load(Ordering::Relaxed)) <= wanted {
+                    break;
+                }
+                self.close(&connection);
+            }
+        }
+    }
+
+    fn close(&self, connection: &Outbound) {
+        let bytes = connection.account.held_bytes();
+        if connection.give_up("it held the most memory when there was none left", |left| {
+            self.0.leaving.fetch_add(left, Ordering::Relaxed);
+        }) {
+            let (peer, used, budget) = (connection.remote_addr, self.used_bytes(), self.bytes());
+            warn!(%peer, bytes, used, budget, "out of memory for connections: closing the one that holds the most");
+        }
+    }
+
+    pub(super) fn accounts(&self) -> Vec<Arc<Outbound>> {
+        let mut accounts = self.0.accounts.lock();
+        accounts.retain(|_, connection| connection.strong_count() > 0);
+        accounts.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Whether nobody watches it yet: one task does, for all listeners.
+    pub(super) fn is_unwatched(&self) -> bool {
+        !self.0.watched.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn has_paused(&self) -> bool {
+        self.0.paused_count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Until a connection waits for room.
+    pub(super) async fn paused(&self) {
+        self.0.paused.notified().await;
+    }
+
+    /// Wakes whoever may go on, and sees to it that those who wait for memory get some.
+    pub(super) fn look(&self, connections: &[Arc<Outbound>], now: u64, pass: &mut Option<Pass>) {
+        if let Some(over) = pass.take_if(|pass| pass.is_over(now)) {
+            over.holder.account.pass.store(false, Ordering::Relaxed);
+        }
+        let mut longest = u64::MAX;
+        // First whoever is next to the end of its request: it gives its memory back soonest.
+        let mut first: Option<((usize, u64), &Arc<Outbound>)> = None;
+        for connection in connections {
+            let account = &connection.account;
+            let since = account.paused_nanos.load(Ordering::Relaxed);
+            if since > 0 && (account.may_read() || connection.has_work() && account.may_answer()) {
+                connection.wake();
+            } else if since > 0 && account.needy.load(Ordering::Relaxed) {
+                longest = longest.min(since);
+                let place = (account.missing.load(Ordering::Relaxed), since);
+                if first.is_none_or(|(first, _)| place < first) {
+                    first = Some((place, connection));
+                }
+            }
+        }
+        let Some((_, needy)) = first else { return };
+        if pass.is_none() {
+            needy.account.pass.store(true, Ordering::Relaxed);
+            needy.wake();
+            *pass = Some(Pass { holder: Arc::clone(needy), since: now, idle_looks: 0 });
+        }
+        let Some(pass) = pass.as_ref().filter(|_| passed(longest, now, BUDGET_NEED_MAX)) else { return };
+        // One that is at work only goes when the pass is of no use either, and then one at a time.
+        let is_stuck = pass.holder.account.is_paused() && passed(pass.since, now, BUDGET_NEED_MAX);
+        for connection in by_greed(connections.to_vec()) {
+            let keeps_us_waiting = connection.account.keeps_us_waiting();
+            if needy.account.may_read() || !keeps_us_waiting && !is_stuck {
+                break;
+            }
+            self.close(&connection);
+            if !keeps_us_waiting {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn say(&self) {
+        let (paused, used, budget) = (self.0.paused_count.load(Ordering::Relaxed), self.used_bytes(), self.bytes());
+        let greediest = self.accounts().into_iter().max_by_key(|connection| connection.account.bytes());
+        if let Some(greediest) = greediest {
+            let (peer, bytes) = (greediest.remote_addr, greediest.account.bytes());
+            warn!(paused, used, budget, %peer, bytes, "little memory is left for connections: those that hold much wait; this one holds the most");
+        }
+    }
+}
+
+fn passed(since: u64, now: u64, time: Duration) -> bool {
+    now.saturating_sub(since) >= time.as_nanos() as u64
+}
+
+/// Who may be closed for others, the first one first; those that hold little never are.
+fn by_greed(mut connections: Vec<Arc<Outbound>>) -> Vec<Arc<Outbound>> {
+    connections.retain(|connection| connection.account.held_bytes() > SMALL_BYTES && !connection.account.has_pass());
+    connections.sort_by_cached_key(|connection| std::cmp::Reverse(connection.account.greed()));
+    connections
+}
+
+impl Account {
+    pub(super) fn new(budget: &Budget) -> Self {
+        static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+        Self {
+            number: LAST_NUMBER.fetch_add(1, Ordering::Relaxed),
+            budget: budget.clone(),
+            held: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            listed: AtomicBool::new(false),
+            paused_nanos: AtomicU64::new(0),
+            idle: AtomicBool::new(false),
+            needy: AtomicBool::new(false),
+            missing: AtomicUsize::new(0),
+            pass: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn bytes(&self) -> usize {
+        self.held_bytes() + self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Its peer does not go on, and it holds something for it.
+    fn keeps_us_waiting(&self) -> bool {
+        let is_stuck = self.is_paused() && !self.needy.load(Ordering::Relaxed);
+        (is_stuck || self.idle.load(Ordering::Relaxed)) && self.held_bytes() > SMALL_BYTES
+    }
+
+    /// The greatest is closed first: those that keep us waiting before those that are at work, by what they hold and still want.
+    fn greed(&self) -> (bool, usize) {
+        (self.keeps_us_waiting(), self.held_bytes() + self.missing.load(Ordering::Relaxed))
+    }
+
+    fn has_pass(&self) -> bool {
+        self.pass.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more request may be read. Those that hold little may always: they can add little.
+    pub(super) fn may_read(&self) -> bool {
+        match self.bytes() {
+            bytes if bytes <= SMALL_BYTES => true,
+            // With the pass too it only goes on when there is room for its buffer to become twice as large.
+            bytes => bytes <= self.budget.share() || self.has_pass() && self.budget.used_bytes() + bytes <= self.budget.bytes(),
+        }
+    }
+
+    /// Whether one more late answer may be made, for which the peer need not have read others.
+    pub(super) fn may_answer(&self) -> bool {
+        let held = self.held_bytes();
+        held <= SMALL_BYTES || held <= self.budget.share()
+    }
+
+    /// Whether there is room for requests that wait.
+    pub(super) fn may_wait(&self) -> bool {
+        self.budget.used_bytes() < self.budget.bytes()
+    }
+
+    /// What it may hold beside what it holds already.
+    pub(super) fn room_bytes(&self) -> usize {
+        self.budget.share().saturating_sub(self.held_bytes())
+    }
+
+    /// Little is left: buffers are small.
+    pub(super) fn is_tight(&self) -> bool {
+        self.budget.share() < self.budget.bytes() / (4 * BUDGET_SHARE)
+    }
+
+    /// It waits for room, unless it waits already. `needy`: for memory, and not for its peer.
+    pub(super) fn pause(&self, now: u64, needy: bool, missing: usize) {
+        self.needy.store(needy, Ordering::Relaxed);
+        self.missing.store(missing, Ordering::Relaxed);
+        self.idle.store(false, Ordering::Relaxed);
+        if !self.is_paused() {
+            self.paused_nanos.store(now.max(1), Ordering::Relaxed);
+            self.budget.0.paused_count.fetch_add(1, Ordering::Relaxed);
+            self.budget.0.paused.notify_one();
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_nanos.load(Ordering::Relaxed) != 0
+    }
+
+    /// It reads, or answers; only its own task pauses it and lets it go on.
+    pub(super) fn go_on(&self) {
+        if self.is_paused() {
+            self.paused_nanos.store(0, Ordering::Relaxed);
+            self.budget.0.paused_count.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.idle.load(Ordering::Relaxed) {
+            self.idle.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Everything that has arrived for it was read.
+    pub(super) fn waits_for_peer(&self) {
+        self.go_on();
+        self.idle.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts what its connection holds: whole grains. True when there may be no room left: `relieve` is to be called.
+    pub(super) fn count_held(&self, counted: &mut usize, bytes: usize, connection: &Weak<Outbound>) -> bool {
+        let now = bytes - bytes % GRAIN_BYTES;
+        let before = std::mem::replace(counted, now);
+        if now == before {
+            return false;
+        }
+        self.count(&self.held, before, now, connection);
+        now > before && self.budget.is_short()
+    }
+
+    /// As `count_held`, for what its requests hold.
+    pub(super) fn count_in_flight(&self, before: usize, now: usize, connection: &Weak<Outbound>) {
+        self.count(&self.in_flight, before, now, connection);
+    }
+
+    fn count(&self, part: &AtomicUsize, before: usize, now: usize, connection: &Weak<Outbound>) {
+        let used = &self.budget.0.used;
+        if now > before {
+            part.fetch_add(now - before, Ordering::Relaxed);
+            used.fetch_add(now - before, Ordering::Relaxed);
+            if !self.listed.swap(true, Ordering::Relaxed) {
+                self.budget.0.accounts.lock().insert(self.number, Weak::clone(connection));
+            }
+        } else {
+            part.fetch_sub(before - now, Ordering::Relaxed);
+            used.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn relieve(&self) {
+        self.budget.relieve();
+    }
+
+    /// The connection has ended. `left`: what `Budget::close` counted as leaving.
+    pub(super) fn end(&self, left: usize) {
+        self.go_on();
+        self.pass.store(false, Ordering::Relaxed);
+        self.budget.0.leaving.fetch_sub(left, Ordering::Relaxed);
+        self.budget.0.accounts.lock().remove(&self.number);
+    }
+}
