@@ -145,6 +145,10 @@ impl LatePull {
             Outcome::Cold => {
                 let runtime = self.broker.runtime.clone();
                 runtime.spawn_blocking("cold pull", move || {
+                    if !self.completion.peer().is_active() {
+                        // Nobody is left to whom what the disk has could be given.
+                        return;
+                    }
                     let config = self.broker.config.load();
                     let outcome = self.search(&config, Disk::MayWait);
                     self.go_on(&config, outcome);

@@ -166,6 +166,10 @@ impl Budget {
     pub(super) fn relieve(&self) {
         if self.is_short() {
             let _one = self.0.relief.lock();
+            if !self.is_short() {
+                // Whoever had the lock has made room.
+                return;
+            }
             // Some more than needed, lest the next answer begins again.
             let wanted = self.0.bytes - self.0.bytes / (4 * BUDGET_SHARE);
             for connection in by_greed(self.accounts()) {

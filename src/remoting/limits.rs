@@ -45,6 +45,9 @@ pub(super) const WRITE_SLICES_MAX: usize = 64;
 /// A body up to this size is copied beside its header: cheaper than a slice of its own in a `writev`.
 pub(super) const COPIED_BODY_BYTES_MAX: usize = 4 * KIB;
 
+/// With little memory left bodies that wait for their peers lie in pieces of this size: 64 of them are a `writev` of 1 MiB.
+pub(super) const WAITING_PIECE_BYTES: usize = 16 * KIB;
+
 /// How long an outgoing connection may take, as the original's client.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(3);
 

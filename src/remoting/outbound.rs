@@ -161,13 +161,15 @@ impl Outbound {
     pub(super) fn reply(&self, replies: &mut Replies) -> bool {
         let (goes_on, short) = {
             let mut state = self.state.lock();
+            // Its heads, bodies and what is open of it.
+            let added = replies.pieces_count() + 1;
             state.waiting.append(replies);
             state.write();
             if state.waiting.is_empty() {
                 // Their buffer is the caller's again.
                 std::mem::swap(&mut state.waiting, replies);
             } else {
-                state.waiting.fit();
+                state.waiting.fit(added, self.account.is_tight());
             }
             let short = self.count(&mut state);
             (!self.is_over(&state), short)
@@ -187,9 +189,14 @@ impl Outbound {
             }
             let was_empty = state.waiting.is_empty();
             if state.stream.is_some() {
+                let known = state.waiting.pieces_count();
                 encode(&mut state.waiting);
+                let added = state.waiting.pieces_count() - known;
                 if urgency == Urgency::Now && was_empty {
                     state.write();
+                }
+                if added > 0 && !state.waiting.is_empty() && urgency != Urgency::AtFlush && self.account.is_tight() {
+                    state.waiting.fit(added, true);
                 }
                 if state.waiting.len() > self.limits.bytes && state.close.is_none() {
                     state.close = Some("it does not read its answers");
@@ -311,7 +318,7 @@ impl Outbound {
 
     /// True when there may be no room left: whoever counts calls `Account::relieve` after the lock.
     fn count(&self, state: &mut State) -> bool {
-        self.account.count_held(&mut state.counted_bytes, state.waiting.len(), &self.me)
+        self.account.count_held(&mut state.counted_bytes, state.waiting.held_bytes(), &self.me)
     }
 
     #[cfg(test)]

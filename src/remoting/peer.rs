@@ -207,8 +207,9 @@ impl Peer {
     }
 
     /// Whether what this peer asks is read before what those ask that do not come first. Right for a consumer that is behind: it asks
-    /// for little at a time and waits for it.
+    /// for little at a time and waits for it. With little memory left nobody comes first: what is asked then mostly is not taken.
     pub fn come_first(&self, first: bool) {
+        let first = first && !self.outbound.account.is_tight();
         if self.comes_first() != first {
             self.first.store(first, Ordering::Relaxed);
         }

@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 use ferrocket_protocol::RemotingCommand;
 
-use super::limits::{COPIED_BODY_BYTES_MAX, READ_BYTES_MIN, WRITE_SLICES_MAX};
+use super::limits::{COPIED_BODY_BYTES_MAX, READ_BYTES_MIN, WAITING_PIECE_BYTES, WRITE_SLICES_MAX};
 
 /// The replies of one read, in the order in which they were given. They leave in one write after the last request of that read.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Replies {
     pieces: VecDeque<Bytes>,
     pieces_bytes: usize,
     open: BytesMut,
+    /// What the socket has taken of the piece (or the buffer) that is in front. It is only freed as a whole.
+    taken_bytes: usize,
 }
 
 impl Replies {
@@ -76,12 +78,35 @@ impl Replies {
         self.pieces_bytes + self.open.len()
     }
 
+    /// What is kept in memory for it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.len() + self.taken_bytes
+    }
+
+    /// How many pieces one more `append` of this brings.
+    pub(super) fn pieces_count(&self) -> usize {
+        self.pieces.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.open.is_empty()
     }
 
-    /// What waits for the peer keeps no buffer that is much too large for it.
-    pub(super) fn fit(&mut self) {
+    /// What waits for the peer keeps no buffer that is much too large for it: neither the open one nor, by a head that was written
+    /// into it, one that others share. With little memory left a body waits in pieces of one size: those that are freed between others
+    /// serve every next answer, whatever its size. `added`: so many pieces are new.
+    pub(super) fn fit(&mut self, added: usize, is_tight: bool) {
+        let known = self.pieces.len().saturating_sub(added);
+        if known == 0 {
+            self.taken_bytes = 0;
+        }
+        for piece in self.pieces.split_off(known) {
+            if piece.len() <= COPIED_BODY_BYTES_MAX || is_tight {
+                self.pieces.extend(piece.chunks(WAITING_PIECE_BYTES).map(Bytes::copy_from_slice));
+            } else {
+                self.pieces.push_back(piece);
+            }
+        }
         if self.open.capacity() > 2 * self.open.len() + READ_BYTES_MIN {
             self.open = BytesMut::from(&self.open[..]);
         }
@@ -143,13 +168,17 @@ impl Replies {
             if bytes < piece.len() {
                 piece.advance(bytes);
                 self.pieces_bytes -= bytes;
+                self.taken_bytes += bytes;
                 return;
             }
             bytes -= piece.len();
             self.pieces_bytes -= piece.len();
             self.pieces.pop_front();
+            self.taken_bytes = 0;
         }
         self.open.advance(bytes);
+        // It may have moved to its begin meanwhile: it never keeps more than this for long.
+        self.taken_bytes = if self.open.is_empty() { 0 } else { (self.taken_bytes + bytes).min(self.open.capacity()) };
     }
 }
 
@@ -194,6 +223,45 @@ mod tests {
             assert_eq!(written(&mut replies, bytes_per_write), b"abcdefghijklmnop");
             assert_eq!(replies.len(), 0);
         }
+    }
+
+    #[test]
+    fn what_is_taken_of_a_body_is_held_to_its_end() {
+        let mut replies = Replies::default();
+        replies.buffer().extend_from_slice(b"head");
+        replies.chain(Bytes::from(vec![b'x'; 1000]));
+        replies.buffer().extend_from_slice(b"head");
+        let take = |replies: &mut Replies, bytes: usize| {
+            replies.write(|slices| Ok(slices.iter().map(|slice| slice.len()).sum::<usize>().min(bytes))).unwrap();
+            (replies.len(), replies.held_bytes())
+        };
+        assert_eq!(take(&mut replies, 2), (1006, 1008));
+        assert_eq!(take(&mut replies, 902), (104, 1004), "the head is gone, the body is not");
+        assert_eq!(take(&mut replies, 98), (6, 1004));
+        assert_eq!(take(&mut replies, 3), (3, 4));
+        assert_eq!(take(&mut replies, 3), (0, 0));
+    }
+
+    #[test]
+    fn heads_that_wait_do_not_keep_the_buffer_that_they_share() {
+        let mut buffer = BytesMut::with_capacity(64 * 1024);
+        buffer.extend_from_slice(b"head");
+        let mut replies = Replies::in_buffer(buffer);
+        replies.chain(Bytes::from(vec![b'x'; 10_000]));
+        let added = replies.pieces_count() + 1;
+        let shared = replies.pieces[0].as_ptr();
+        replies.fit(added, false);
+        assert_eq!(replies.pieces.len(), 2);
+        assert_ne!(replies.pieces[0].as_ptr(), shared);
+        assert!(replies.open.capacity() < 64 * 1024);
+        assert_eq!(written(&mut replies, 1000).len(), 10_004);
+
+        let body: Vec<u8> = (0..3 * WAITING_PIECE_BYTES + 50).map(|at| at as u8).collect();
+        replies.chain(Bytes::from(body.clone()));
+        replies.write(|_| Ok(7)).unwrap();
+        replies.fit(1, true);
+        assert_eq!((replies.pieces.len(), replies.held_bytes()), (4, body.len() - 7), "what is taken is freed");
+        assert_eq!(written(&mut replies, 1000), &body[7..]);
     }
 
     #[test]

@@ -321,4 +321,21 @@ mod tests {
         next.run();
         assert_eq!(next.handled(), 1);
     }
+    #[tokio::test]
+    async fn with_little_memory_left_nobody_comes_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (_client, (stream, addr)) = (client.unwrap(), server.unwrap());
+        let turns = Turns::new(1);
+        let budget = crate::remoting::Budget::new(16 * 1024 * 1024);
+        let limits = Limits { turns: turns.clone(), budget: budget.clone(), ..Limits::default() };
+        let peer = Peer::new(addr, addr, stream.into_split().1, &limits, SystemClock::shared());
+        let kept = peer.outbound.keep(budget.bytes() * 5 / 8);
+        peer.come_first(true);
+        assert!(!peer.comes_first());
+        assert_eq!(turns.0.reads_left.load(Ordering::Relaxed), 0, "and nobody waits for it");
+        peer.outbound.release(kept);
+        peer.come_first(true);
+        assert!(peer.comes_first());
+    }
 }

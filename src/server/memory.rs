@@ -16,9 +16,10 @@ const BUDGET_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Work that may wait for the disk runs on so many threads at most, as tokio's default; each may hold a pull's answer.
 const POOL_THREADS_MAX: usize = 512;
 /// A disk that is slow for one is not yet slow for all.
-const POOL_THREADS_MIN: usize = 32;
-/// What one of them may hold: a few full pulls, and seldom a message of 4 MiB.
-const POOL_THREAD_BYTES: u64 = 1024 * 1024;
+const POOL_THREADS_MIN: usize = 8;
+/// What one of them may hold: a message of 4 MiB or some full pulls, and what the allocator keeps for it of answers that were freed, by
+/// their sizes.
+const POOL_THREAD_BYTES: u64 = 4 * 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Memory {
@@ -141,8 +142,8 @@ mod tests {
         };
         assert_eq!(budget(None, None), (2_048, 512));
         assert_eq!(budget(None, Some(u64::MAX / 2)), (2_048, 512), "a limit beyond the machine");
-        assert_eq!(budget(None, Some(128 * MIB)), (32, 32));
-        assert_eq!(budget(None, Some(32 * MIB)), (16, 32));
-        assert_eq!(budget(Some(100 * MIB), Some(128 * MIB)), (100, 100));
+        assert_eq!(budget(None, Some(128 * MIB)), (32, 8));
+        assert_eq!(budget(None, Some(32 * MIB)), (16, 8));
+        assert_eq!(budget(Some(100 * MIB), Some(128 * MIB)), (100, 25));
     }
 }

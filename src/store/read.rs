@@ -230,8 +230,9 @@ impl MessageStore {
                 let start = body.len();
                 if body.capacity() == 0 {
                     // Most gets are of messages of about one size.
-                    let expected = size.saturating_mul(units.len() - index).min(config.max_transfer_bytes_on_message_in_memory);
-                    body = BytesMut::with_capacity(expected.max(size).min(max_bytes.max(size)));
+                    let fitting = max_bytes.min(config.max_transfer_bytes_on_message_in_memory) / size.max(1);
+                    let expected = (units.len() - index).min(max_count).min(fitting).max(1);
+                    body = BytesMut::with_capacity(size * expected);
                 }
                 // Up to the last message that this get may want: they are asked for together.
                 let last = (index + max_count.saturating_sub(count).max(1)).min(units.len()) - 1;
