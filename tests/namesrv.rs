@@ -402,6 +402,36 @@ async fn a_topic_is_registered_and_deleted_by_hand() {
     assert!(route(&mut client, "T").await.is_none() && route(&mut client, "U").await.is_some());
 }
 
+/// 103, from one connection for more brokers than one connection has.
+#[tokio::test]
+async fn a_connection_that_registers_too_many_brokers_is_refused_and_leaves_nothing_behind() {
+    let story = with(|_| {}).await;
+    let (mut client, mut other) = (story.client().await, story.client().await);
+    let body = topics(&["T", "U"]);
+    for at in 0..1024 {
+        let header = broker_header(&format!("b{at}"), &format!("h{at}:1"));
+        assert_eq!(register(&mut client, &header, &body).await.code, response_code::SUCCESS, "{at}");
+    }
+    let refused = register(&mut client, &broker_header("more", "more:1"), &body).await;
+    let words = "register broker failed: one connection registers 1024 brokers at most";
+    assert_eq!((refused.code, remark(&refused)), (response_code::SYSTEM_ERROR, words));
+    assert_eq!(register(&mut client, &broker_header("b7", "h7:1"), &body).await.code, response_code::SUCCESS, "a heartbeat");
+    assert_eq!(register(&mut other, &broker_header("more", "more:1"), &body).await.code, response_code::SUCCESS);
+    drop(client);
+    // The end of the connection is noticed in its own time.
+    let info = async {
+        loop {
+            let info = other.call(RemotingCommand::request(code::GET_BROKER_CLUSTER_INFO)).await;
+            let info: ClusterInfo = fastjson::from_slice(&info.body).unwrap();
+            if info.broker_addr_table.len() == 1 {
+                break info;
+            }
+        }
+    };
+    let left = tokio::time::timeout(Duration::from_secs(30), info).await.unwrap();
+    assert!(left.broker_addr_table.contains_key("more"));
+}
+
 /// 100, 101, 102, 219 and `kvConfig.json`.
 #[tokio::test]
 async fn settings_are_kept_by_namespace() {

@@ -5,6 +5,7 @@
 //! nothing of the broker that may live in the same process but what it hands over (`own_broker`).
 
 mod kv_config;
+mod live;
 mod own_broker;
 mod processor;
 mod route_info;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use ferrocket_protocol::RemotingCommand;
 use parking_lot::{Mutex, RwLock};
-use tracing::info;
 
 pub use kv_config::{KvConfig, Save};
 pub use own_broker::OwnBroker;
@@ -141,10 +141,6 @@ impl RequestHandler for NameServer {
         if self.broker_peers.lock().remove(&peer.id()).is_none() {
             return;
         }
-        let (brokers, changes) = self.routes.unregister_connection(peer.id(), self.rules());
-        if brokers > 0 {
-            info!(%peer, brokers, "the connection of a broker ended");
-        }
-        processor::notify(self, changes);
+        processor::notify(self, self.routes.unregister_connection(peer.id(), self.rules()));
     }
 }

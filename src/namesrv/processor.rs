@@ -287,8 +287,12 @@ fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingComm
         part: Part::Frame,
     };
     server.remember(peer);
-    let Some(registered) = server.routes.register(registration, server.rules(), server.now_millis()) else {
-        return refused(response_code::SYSTEM_ERROR, "register broker failed");
+    let registered = match server.routes.register(registration, server.rules(), server.now_millis()) {
+        Ok(registered) => registered,
+        Err(why) => {
+            warn!(%peer, broker = %header.broker_name, %why, "a registration is refused");
+            return refused(response_code::SYSTEM_ERROR, why.to_string());
+        }
     };
     notify(server, registered.notice);
     let response = success_with(&RegisterBrokerResponseHeader {

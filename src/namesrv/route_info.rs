@@ -11,9 +11,9 @@ use ferrocket_protocol::body::topic::TopicList;
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::perm;
 use parking_lot::RwLock;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::route_tables::{BrokerAddress, Departure, Live, MinIdChange, Registered, Registration, Rules, Tables, address};
+use super::route_tables::{Departure, MinIdChange, NotRegistered, Registered, Registration, Rules, Tables, address};
 
 /// Bits of a topic's sysFlag.
 const UNIT: i32 = 1;
@@ -23,8 +23,7 @@ const UNIT_SUB: i32 = 2;
 pub(super) struct RouteInfo(RwLock<Tables>);
 
 impl RouteInfo {
-    /// `None`: refused. The first registration of a broker must bring all of its topics; a single one would be taken for all.
-    pub(super) fn register(&self, wanted: Registration, rules: Rules, now_millis: i64) -> Option<Registered> {
+    pub(super) fn register(&self, wanted: Registration, rules: Rules, now_millis: i64) -> Result<Registered, NotRegistered> {
         self.0.write().register(wanted, rules, now_millis)
     }
 
@@ -140,37 +139,39 @@ impl RouteInfo {
 
     /// A sign of life; a broker that is not known stays unknown.
     pub(super) fn touch(&self, cluster: &str, addr: &str, now_millis: i64) {
-        if let Some(live) = self.0.write().live.get_mut(&address(cluster, addr)) {
-            live.last_update_millis = now_millis;
-        }
+        self.0.write().live.touch(&address(cluster, addr), now_millis);
     }
 
     /// Forgets brokers; whom to tell about it.
     pub(super) fn unregister(&self, departures: &[Departure], rules: Rules) -> Vec<MinIdChange> {
-        self.0.write().unregister(departures, rules)
+        let changes = self.0.write().unregister(departures, rules);
+        say_left(departures, "said so");
+        changes
     }
 
     /// Forgets the brokers whose last registration came over this connection, all in one step: one that comes back over another one
-    /// meanwhile stays. How many they were, and whom to tell about it.
-    pub(super) fn unregister_connection(&self, connection: u64, rules: Rules) -> (usize, Vec<MinIdChange>) {
-        let mut tables = self.0.write();
-        let gone = |(_, live): &(&BrokerAddress, &Live)| live.connection == connection;
-        let departures: Vec<Departure> = tables.live.iter().filter(gone).map(|(at, _)| tables.departure(at)).collect();
-        (departures.len(), tables.unregister(&departures, rules))
+    /// meanwhile stays. Whom to tell about it.
+    pub(super) fn unregister_connection(&self, connection: u64, rules: Rules) -> Vec<MinIdChange> {
+        let (departures, changes) = {
+            let mut tables = self.0.write();
+            let departures = tables.live.of_connection(connection);
+            let changes = if departures.is_empty() { Vec::new() } else { tables.unregister(&departures, rules) };
+            (departures, changes)
+        };
+        say_left(&departures, "its connection ended");
+        changes
     }
 
     /// Forgets the brokers that have been silent for too long; their connections, and whom to tell about it.
     pub(super) fn unregister_silent(&self, now_millis: i64, rules: Rules) -> (Vec<u64>, Vec<MinIdChange>) {
-        let mut tables = self.0.write();
-        let is_silent = |live: &Live| live.last_update_millis.saturating_add(live.expiry_millis) < now_millis;
-        let silent = tables.live.iter().filter(|(_, live)| is_silent(live));
-        let (departures, connections): (Vec<Departure>, Vec<u64>) = silent
-            .map(|(at, live)| {
-                warn!(cluster = at.cluster, addr = at.addr, expiry_millis = live.expiry_millis, "a broker has gone silent");
-                (tables.departure(at), live.connection)
-            })
-            .unzip();
-        (connections, tables.unregister(&departures, rules))
+        let (departures, connections, changes) = {
+            let mut tables = self.0.write();
+            let (departures, connections) = tables.live.silent(now_millis);
+            let changes = if departures.is_empty() { Vec::new() } else { tables.unregister(&departures, rules) };
+            (departures, connections, changes)
+        };
+        say_left(&departures, "it has gone silent");
+        (connections, changes)
     }
 
     /// The broker has these topics no longer.
@@ -185,6 +186,17 @@ impl RouteInfo {
     }
 }
 
+/// One line, however many they are; the tables are free by then.
+fn say_left(departures: &[Departure], why: &str) {
+    match departures {
+        [] => {}
+        [Departure { cluster, name, id, addr }] => info!(cluster, broker = name, id, addr, why, "a broker left"),
+        [Departure { cluster, name, id, addr }, ..] => {
+            info!(cluster, broker = name, id, addr, why, brokers = departures.len(), "brokers left; the first one is named");
+        }
+    }
+}
+
 fn topic_list(topics: impl Iterator<Item = String>) -> TopicList {
     let topics: BTreeSet<String> = topics.collect();
     TopicList { topic_list: topics.into_iter().collect(), ..TopicList::default() }
@@ -195,6 +207,7 @@ mod tests {
     use ferrocket_protocol::body::topic::TopicConfig;
 
     use super::*;
+    use crate::namesrv::live::BROKERS_OF_A_CONNECTION;
 
     const RULES: Rules = Rules { delete_topics_not_registered: false, acting_master: false, notify_min_id: false };
 
@@ -274,7 +287,7 @@ mod tests {
     #[test]
     fn the_first_registration_must_not_be_a_single_topic() {
         let routes = RouteInfo::default();
-        assert_eq!(routes.register(broker("a", 0, "h1:1", &[("T", 4)]), RULES, 0), None);
+        assert_eq!(routes.register(broker("a", 0, "h1:1", &[("T", 4)]), RULES, 0), Err(NotRegistered::SingleTopic));
         assert!(routes.topic_route("T", RULES).is_none());
         // The original leaves the name behind.
         assert_eq!(routes.cluster_info().cluster_addr_table["C"].len(), 1);
@@ -308,7 +321,7 @@ mod tests {
         routes.register(newer, RULES, 0).unwrap();
         let mut older = broker("a", 0, "h2:1", &[("T", 4), ("U", 4)]);
         older.data_version.state_version = 6;
-        assert_eq!(routes.register(older, RULES, 0), Some(Registered::default()));
+        assert_eq!(routes.register(older, RULES, 0), Ok(Registered::default()));
         assert_eq!(routes.member_group("C", "a").broker_addrs[&0], "h1:1");
     }
 
@@ -349,9 +362,9 @@ mod tests {
         let mut moved = broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]);
         moved.connection = 2;
         routes.register(moved, RULES, 0).unwrap();
-        assert_eq!(routes.unregister_connection(1, RULES).0, 0);
+        routes.unregister_connection(1, RULES);
         assert_eq!(routes.all_topics().topic_list, ["T", "U"]);
-        assert_eq!(routes.unregister_connection(2, RULES).0, 1);
+        routes.unregister_connection(2, RULES);
         assert!(routes.all_topics().topic_list.is_empty());
     }
 
@@ -376,7 +389,7 @@ mod tests {
         let mut moved = broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]);
         (moved.cluster, moved.connection) = ("D".into(), 2);
         routes.register(moved, RULES, 0).unwrap();
-        assert_eq!(routes.unregister_connection(2, RULES).0, 1);
+        routes.unregister_connection(2, RULES);
         assert_eq!(routes.cluster_info(), ClusterInfo::default());
         assert!(routes.all_topics().topic_list.is_empty());
     }
@@ -394,6 +407,65 @@ mod tests {
         routes.touch("C", "nobody:1", 120_000);
         assert!(routes.unregister_silent(121_000, RULES).0.is_empty());
         assert_eq!((routes.unregister_silent(121_001, RULES).0, names()), (vec![1], vec![]));
+    }
+
+    /// Brokers that say they live at one address leave together; the original forgets one of them and keeps the others for good.
+    #[test]
+    fn brokers_of_one_address_leave_together() {
+        let routes = RouteInfo::default();
+        for name in ["a", "b", "c"] {
+            routes.register(broker(name, 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        }
+        routes.unregister(&[departure("c", 0, "h1:1")], RULES);
+        assert_eq!(routes.cluster_info().broker_addr_table.len(), 2);
+        routes.unregister_connection(1, RULES);
+        assert_eq!(routes.cluster_info(), ClusterInfo::default());
+    }
+
+    #[test]
+    fn one_connection_registers_so_many_brokers_and_no_more() {
+        let routes = RouteInfo::default();
+        let one = |at: usize, addr: usize| broker(&format!("b{at}"), 0, &format!("h{addr}:1"), &[("T", 4), ("U", 4)]);
+        // Half of them at addresses of their own, half at one address.
+        let addr = |at: usize| if at.is_multiple_of(2) { at } else { 1 };
+        for at in 0..BROKERS_OF_A_CONNECTION {
+            routes.register(one(at, addr(at)), RULES, 0).unwrap();
+        }
+        for addr in [1, BROKERS_OF_A_CONNECTION] {
+            assert_eq!(routes.register(one(BROKERS_OF_A_CONNECTION, addr), RULES, 0), Err(NotRegistered::TooMany));
+        }
+        assert_eq!(routes.cluster_info().cluster_addr_table["C"].len(), BROKERS_OF_A_CONNECTION, "nothing is left of what was refused");
+        for at in 0..4 {
+            routes.register(one(at, addr(at)), RULES, 0).unwrap();
+        }
+        let mut other = one(BROKERS_OF_A_CONNECTION, BROKERS_OF_A_CONNECTION);
+        other.connection = 2;
+        routes.register(other, RULES, 0).unwrap();
+        // One that leaves makes room for another one.
+        routes.unregister(&[departure("b2", 0, "h2:1")], RULES);
+        routes.register(one(BROKERS_OF_A_CONNECTION + 1, 2), RULES, 0).unwrap();
+        routes.unregister_connection(1, RULES);
+        assert_eq!(routes.cluster_info().broker_addr_table.len(), 1);
+    }
+
+    /// 20,000 brokers, each in a cluster of its own. Looking through all for each of them takes minutes in an unoptimised build;
+    /// looking once takes a fraction of a second, so that the limit tells the two apart on any machine.
+    #[test]
+    fn many_brokers_leave_in_time_that_grows_with_their_number() {
+        let routes = RouteInfo::default();
+        for at in 0..20_000 {
+            let mut one = broker(&format!("b{at}"), 0, &format!("h{at}:1"), &[("T", 4), ("U", 4)]);
+            (one.cluster, one.connection) = (format!("C{at}"), at / BROKERS_OF_A_CONNECTION as u64);
+            routes.register(one, RULES, 0).unwrap();
+        }
+        let clock = crate::runtime::SystemClock::shared();
+        let began = clock.nanos();
+        (0..10).for_each(|connection| drop(routes.unregister_connection(connection, RULES)));
+        assert_eq!(routes.cluster_info().broker_addr_table.len(), 20_000 - 10 * BROKERS_OF_A_CONNECTION);
+        assert_eq!(routes.unregister_silent(120_001, RULES).0.len(), 10);
+        assert_eq!(routes.cluster_info(), ClusterInfo::default());
+        let took = std::time::Duration::from_nanos(clock.nanos() - began);
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
     }
 
     #[test]

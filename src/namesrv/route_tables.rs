@@ -10,10 +10,11 @@ use ferrocket_protocol::body::route::{BrokerData, QueueData, TopicRouteData};
 use ferrocket_protocol::body::topic::{TopicConfig, TopicQueueMappingInfo};
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::perm;
+use thiserror::Error;
 use tracing::{info, warn};
 
-/// Silence after which a broker is forgotten, when it did not say its own.
-pub(super) const BROKER_EXPIRY_MILLIS: i64 = 120_000;
+use super::live::{BROKERS_OF_A_CONNECTION, BrokerAddress, LiveTable};
+
 const MASTER_ID: i64 = 0;
 /// Topics by which brokers of one set find each other; their routes never show a slave as master.
 const MEMBER_GROUP_TOPIC_PREFIX: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
@@ -24,25 +25,10 @@ pub(super) struct Tables {
     pub topics: HashMap<String, BTreeMap<String, QueueData>>,
     pub brokers: BTreeMap<String, BrokerData>,
     pub clusters: BTreeMap<String, BTreeSet<String>>,
-    pub live: HashMap<BrokerAddress, Live>,
+    pub live: LiveTable,
     pub filter_servers: HashMap<BrokerAddress, Vec<String>>,
     /// Static topics: topic, then broker name.
     pub mapping_infos: HashMap<String, BTreeMap<String, TopicQueueMappingInfo>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct BrokerAddress {
-    pub cluster: String,
-    pub addr: String,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Live {
-    pub last_update_millis: i64,
-    pub expiry_millis: i64,
-    pub data_version: DataVersion,
-    pub connection: u64,
-    pub ha_server_addr: String,
 }
 
 /// REGISTER_BROKER as it came.
@@ -85,6 +71,16 @@ pub(super) struct Registered {
     pub notice: Option<MinIdChange>,
 }
 
+/// Why a registration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum NotRegistered {
+    /// The first registration of a broker must bring all of its topics; a single one would be taken for all.
+    #[error("register broker failed")]
+    SingleTopic,
+    #[error("register broker failed: one connection registers {BROKERS_OF_A_CONNECTION} brokers at most")]
+    TooMany,
+}
+
 /// A broker set has another smallest id than before: its members are told, if the name server is so configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MinIdChange {
@@ -113,8 +109,12 @@ pub(super) struct Departure {
 }
 
 impl Tables {
-    pub(super) fn register(&mut self, wanted: Registration, rules: Rules, now_millis: i64) -> Option<Registered> {
+    pub(super) fn register(&mut self, wanted: Registration, rules: Rules, now_millis: i64) -> Result<Registered, NotRegistered> {
         let Registration { cluster, addr, name, id, .. } = &wanted;
+        let at = address(cluster, addr);
+        if !self.live.has_room(&at, &wanted) {
+            return Err(NotRegistered::TooMany);
+        }
         self.clusters.entry(cluster.clone()).or_default().insert(name.clone());
         let mut first = !self.brokers.contains_key(name);
         let broker = self.brokers.entry(name.clone()).or_insert_with(|| BrokerData {
@@ -138,19 +138,19 @@ impl Tables {
                 .is_some_and(|live| live.data_version.state_version > wanted.data_version.state_version);
             if newer {
                 warn!(broker = name, id, old, new = addr, "a broker with an older epoch wants the place of another; ignored");
-                self.live.remove(&address(cluster, addr));
-                return Some(Registered::default());
+                self.live.leave(&at, name);
+                return Ok(Registered::default());
             }
         }
         if !broker.broker_addrs.contains_key(id) && wanted.topics.len() == 1 && wanted.part == Part::Frame {
             warn!(broker = name, id, addr, "a broker that is not registered brings a single topic; refused");
-            return None;
+            return Err(NotRegistered::SingleTopic);
         }
         let old = broker.broker_addrs.insert(*id, addr.clone());
         if let Some(old) = old.as_ref().filter(|old| *old != addr) {
             // The original keeps what it knows of the address that was replaced until it is silent for long enough, and then closes
             // the connection that it came over, which may be this one.
-            self.live.remove(&address(cluster, old));
+            self.live.leave(&address(cluster, old), name);
             self.filter_servers.remove(&address(cluster, old));
         }
         first |= old.is_none_or(|old| old.is_empty());
@@ -163,15 +163,7 @@ impl Tables {
             self.take_topics(&wanted, first, reads_only, rules);
         }
 
-        let at = address(cluster, addr);
-        let live = Live {
-            last_update_millis: now_millis,
-            expiry_millis: wanted.expiry_millis.unwrap_or(BROKER_EXPIRY_MILLIS),
-            data_version: wanted.data_version.clone(),
-            connection: wanted.connection,
-            ha_server_addr: wanted.ha_server_addr.clone(),
-        };
-        if self.live.insert(at.clone(), live).is_none() {
+        if self.live.put(&at, &wanted, now_millis) {
             info!(cluster, broker = name, id, addr, "a broker registered");
         }
         match &wanted.filter_servers {
@@ -192,7 +184,7 @@ impl Tables {
         if min_id_changes && rules.notify_min_id {
             registered.notice = Some(min_id_change(addrs, None, Some(wanted.ha_server_addr.clone())));
         }
-        Some(registered)
+        Ok(registered)
     }
 
     fn take_topics(&mut self, wanted: &Registration, first: bool, reads_only: bool, rules: Rules) {
@@ -291,32 +283,21 @@ impl Tables {
         })
     }
 
-    /// Everything under this address. The original looks only into sets that have kept the cluster they began with, and so leaves a
-    /// broker that came back in another one in the routes for good.
-    pub(super) fn departure(&self, at: &BrokerAddress) -> Departure {
-        let all = self.brokers.iter().flat_map(|(name, broker)| broker.broker_addrs.iter().map(move |(id, addr)| (name, *id, addr)));
-        let found =
-            all.filter(|(name, _, addr)| **addr == at.addr && self.is_in(&at.cluster, name)).map(|(name, id, _)| (name.clone(), id));
-        let (name, id) = found.min_by_key(|(name, _)| self.brokers[name].cluster != at.cluster).unwrap_or_default();
-        Departure { cluster: at.cluster.clone(), addr: at.addr.clone(), name, id }
-    }
-
-    fn is_in(&self, cluster: &str, name: &str) -> bool {
-        self.clusters.get(cluster).is_some_and(|names| names.contains(name))
-    }
-
     pub(super) fn unregister(&mut self, departures: &[Departure], rules: Rules) -> Vec<MinIdChange> {
         let (mut removed, mut reduced) = (BTreeSet::new(), BTreeSet::new());
         let mut changes: BTreeMap<String, String> = BTreeMap::new();
         for Departure { cluster, addr, name, id } in departures {
             let at = address(cluster, addr);
-            let was_live = self.live.remove(&at).is_some();
+            self.live.leave(&at, name);
             self.filter_servers.remove(&at);
-            info!(cluster, broker = name, id, addr, was_live, "a broker left");
             let mut is_gone = false;
             if let Some(broker) = self.brokers.get_mut(name) {
                 let was_smallest = broker.broker_addrs.keys().next() == Some(id);
-                broker.broker_addrs.retain(|_, other| other != addr);
+                if broker.broker_addrs.get(id) == Some(addr) {
+                    broker.broker_addrs.remove(id);
+                } else {
+                    broker.broker_addrs.retain(|_, other| other != addr);
+                }
                 is_gone = broker.broker_addrs.is_empty();
                 if !is_gone && was_smallest {
                     changes.insert(name.clone(), addr.clone());
@@ -328,9 +309,11 @@ impl Tables {
             }
             self.brokers.remove(name);
             removed.insert(name.clone());
-            // In every cluster: it may have come back in another one than it began in.
+        }
+        if !removed.is_empty() {
+            // In every cluster: a broker may have come back in another one than it began in.
             self.clusters.retain(|_, names| {
-                names.remove(name);
+                names.retain(|name| !removed.contains(name));
                 !names.is_empty()
             });
         }
