@@ -10,7 +10,7 @@ use super::plan::ConfigFile;
 use crate::broker::persist;
 use crate::store::{Fs as StoreFs, RealFs};
 
-/// A configuration file is not larger than this; a mistaken `-c` on a log is caught early.
+/// A configuration file or kept table is not larger than this, read or written; a mistaken `-c` on a log is caught early.
 const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Replaces a file by these bytes; `Err` says why it could not, for people.
@@ -57,16 +57,29 @@ impl Fs {
         match self.read(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            Err(error) => Err(StartError::Sentence(format!("{path} cannot be read: {error}; change its permissions, or move it away"))),
+            Err(error) => {
+                let remedy = match error.kind() {
+                    io::ErrorKind::FileTooLarge => "shorten it, or move it away to begin without",
+                    io::ErrorKind::PermissionDenied => "change its permissions, or move it away",
+                    _ => "mend its disk, or move it away",
+                };
+                Err(StartError::Sentence(format!("{path} cannot be read: {error}; {remedy}")))
+            }
         }
     }
 
-    /// Replaces the file so that no crash can halve it.
+    /// Replaces the file so that no crash can halve it. What the next start would not read is not written.
     pub(super) fn saver(&self, path: &str) -> Save {
         // The directory is synced too, so it must have a name.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
         let file = persist::ConfigFile::new(self.shared(), path);
-        Box::new(move |bytes| file.store(bytes).map_err(|error| error.to_string()))
+        Box::new(move |bytes| {
+            let length = bytes.len() as u64;
+            if length > CONFIG_BYTES_MAX {
+                return Err(format!("it would be {length} bytes long, and no start reads more than {CONFIG_BYTES_MAX}"));
+            }
+            file.store(bytes).map_err(|error| error.to_string())
+        })
     }
 
     /// No file lies there; a directory that is not there holds none.
@@ -83,7 +96,8 @@ impl Fs {
         let file = self.0.open_read_only(Path::new(path))?;
         let length = file.len()?;
         if length > CONFIG_BYTES_MAX {
-            return Err(io::Error::other(format!("it is {length} bytes long, which no configuration is")));
+            let why = format!("it is {length} bytes long, and no more than {CONFIG_BYTES_MAX} are read");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
         let mut bytes = vec![0; length as usize];
         let mut at = 0;
@@ -95,5 +109,59 @@ impl Fs {
         }
         bytes.truncate(at);
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BrokerConfig, ConfigCell, UpdateError};
+    use crate::namesrv::KvConfig;
+    use crate::store::MemoryFs;
+
+    const PATH: &str = "/kept";
+
+    /// Values of 6 MB, of which two fit into a file that is read.
+    fn large() -> String {
+        "x".repeat(6_000_000)
+    }
+
+    #[test]
+    fn settings_that_no_start_would_read_are_refused_and_the_old_ones_stay() {
+        let fs = Fs::of(MemoryFs::new().shared());
+        let kv = KvConfig::load(None, fs.saver(PATH)).unwrap();
+        for key in ["a", "b"] {
+            kv.put("n", key, Some(&large())).unwrap();
+        }
+        let why = kv.put("n", "c", Some(&large())).unwrap_err().to_string();
+        let words = "kvConfig.json could not be written, nothing is changed: it would be 180000";
+        assert!(why.starts_with(words) && why.ends_with("and no start reads more than 16777216"), "{why}");
+        assert_eq!(kv.get("n", "c"), None);
+        let again = KvConfig::load(fs.read_table(PATH).unwrap().as_deref(), fs.saver(PATH)).unwrap();
+        assert!(again.get("n", "b").is_some() && again.get("n", "c").is_none());
+    }
+
+    #[test]
+    fn a_configuration_that_no_start_would_read_is_refused_and_the_old_one_stays() {
+        let fs = Fs::of(MemoryFs::new().shared());
+        let cell = ConfigCell::backed(BrokerConfig::default(), Vec::new(), 1, fs.saver(PATH));
+        for key in ["brokerName", "regionId"] {
+            cell.update(format!("{key}={}", large()).as_bytes(), 7).unwrap();
+        }
+        let refused = cell.update(format!("brokerClusterName={}", large()).as_bytes(), 7);
+        assert!(matches!(&refused, Err(UpdateError::NotSaved(why)) if why.ends_with("no start reads more than 16777216")), "{refused:?}");
+        assert_eq!(cell.load().broker_cluster_name, "DefaultCluster");
+        let kept = fs.read_kept_changes(PATH).unwrap().unwrap();
+        assert!(kept.bytes.starts_with(b"brokerName=x") && kept.bytes.len() < 13_000_000);
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_with_what_to_do() {
+        let machine = MemoryFs::new();
+        let file = persist::ConfigFile::new(machine.shared(), PATH);
+        file.store(&vec![b'x'; CONFIG_BYTES_MAX as usize + 1]).unwrap();
+        let said = Fs::of(machine.shared()).read_table(PATH).unwrap_err().to_string();
+        let sentence = "/kept cannot be read: it is 16777217 bytes long, and no more than 16777216 are read; shorten it, or move it away to begin without";
+        assert_eq!(said, sentence);
     }
 }
