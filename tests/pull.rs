@@ -400,3 +400,26 @@ async fn a_stop_answers_what_is_held_and_offsets_survive_it() {
     assert_eq!(pulled(&client.call(pull_request(&own_filter("T", 0, 0, "*"))).await).2, ["kept"]);
     broker.stop().await;
 }
+
+/// A pull brings any expression, and what it says is remembered for minutes: neither may be of any size.
+#[tokio::test]
+async fn expressions_of_pulls_are_bounded_one_by_one_and_together() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 1);
+    let mut client = broker.connect().await;
+    let pull = |group: String, expression: String| {
+        let header = PullMessageRequestHeader { sys_flag: 4, subscription: Some(Str::from(expression)), ..pull_header("G", "T", 0, 0) };
+        pull_request(&PullMessageRequestHeader { consumer_group: Str::from(group), ..header })
+    };
+    let tags = |bytes: usize| (0..).map(|tag| format!("{tag:x}")).take(bytes / 8).collect::<Vec<_>>().join("||");
+    let refused = client.call(pull("G".to_owned(), tags(1 << 20))).await;
+    assert_eq!(refused.code, response_code::SUBSCRIPTION_PARSE_FAILED);
+    let allowed = tags(32 * 1024);
+    for number in 0..100 {
+        let response = client.call(pull(format!("G{number}"), allowed.clone())).await;
+        assert_eq!(response.code, response_code::PULL_NOT_FOUND, "read anew each time, if need be");
+    }
+    let remembered = (0..100).filter(|number| broker.broker.consumers.pulled_subscription(&format!("G{number}"), "T").is_some()).count();
+    assert!((10..90).contains(&remembered), "{remembered} of 100 are remembered");
+    broker.stop().await;
+}

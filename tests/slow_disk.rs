@@ -50,7 +50,7 @@ const ROWS: &[Row] = &[
     row(code::SEARCH_OFFSET_BY_TIMESTAMP, &[("topic", "%"), ("queueId", "0"), ("timestamp", "0")], true),
     row(code::GET_EARLIEST_MSG_STORETIME, QUEUE, true),
     row(code::QUERY_CONSUMER_OFFSET, &[("consumerGroup", "New"), ("topic", "%"), ("queueId", "0")], true),
-    row(code::UPDATE_CONSUMER_OFFSET, &[("consumerGroup", "G"), ("topic", "%"), ("queueId", "0"), ("commitOffset", "1")], false),
+    row(code::UPDATE_CONSUMER_OFFSET, &[("consumerGroup", "G"), ("topic", "%"), ("queueId", "0"), ("commitOffset", "1")], true),
     row(code::GET_TOPIC_STATS_INFO, QUEUE, true),
     row(code::GET_CONSUME_STATS, &[("consumerGroup", "Idle"), ("topic", "%")], true),
     row(code::GET_BROKER_RUNTIME_INFO, &[], true),

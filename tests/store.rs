@@ -187,6 +187,34 @@ fn a_torn_tail_is_cut_and_written_over() {
     assert_has(&store, 200);
 }
 
+/// What lies behind damage cannot be part of the log any more, but no start removes it.
+#[test]
+fn records_behind_damage_are_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let store = open(config.clone());
+    let places: Vec<i64> = (0..40).map(|_| store.put_message(&message("T", 0, vec![b'x'; 60_000])).physical_offset).collect();
+    let end = store.max_phy_offset();
+    drop(store);
+    let log = |offset: i64| dir.path().join("commitlog").join(format!("{offset:020}"));
+    let (first, second) = (std::fs::read(log(0)).unwrap(), std::fs::read(log(1 << 20)).unwrap());
+    let damaged = places[4];
+    let mut bytes = first.clone();
+    bytes[damaged as usize + 200] ^= 1;
+    std::fs::write(log(0), bytes).unwrap();
+    std::fs::remove_file(dir.path().join("ferrocket.position")).unwrap();
+
+    let store = open(config);
+    assert_eq!(store.max_phy_offset(), damaged, "offsets go on from the last whole record");
+    let kept = dir.path().join(format!("commitlog.behind.{damaged:020}"));
+    assert_eq!(std::fs::read(kept.join(format!("{:020}", 1 << 20))).unwrap(), second);
+    assert!(kept.join(format!("{:020}", 2 << 20)).exists() && end > 2 << 20);
+    let rest = std::fs::read(kept.join(format!("{damaged:020}"))).unwrap();
+    let next = (places[5] - damaged) as usize;
+    assert_eq!(rest[next..], first[places[5] as usize..], "with what the damaged file has behind it");
+    assert_eq!(store.put_message(&message("T", 0, "on")).queue_offset, 4);
+}
+
 #[test]
 fn a_directory_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();

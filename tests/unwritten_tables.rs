@@ -209,3 +209,19 @@ async fn offsets_after_an_answered_change_survive_a_kill() {
         setup = broker.stop().await;
     }
 }
+
+/// Also when the queue is one of an earlier start that nothing has loaded yet.
+#[tokio::test]
+async fn a_late_commit_of_a_deleted_topic_is_refused_after_a_restart_too() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 1);
+    let mut client = broker.connect().await;
+    client.consume("G", "c", &[("T", "*")]).await;
+    client.send_many("T", 0, 3).await;
+    let broker = broker.stop().await.start().await;
+    let mut client = broker.connect().await;
+    assert_eq!(client.commit("G", "T", 0, 100).await.code, response_code::INVALID_PARAMETER);
+    assert_eq!(broker.broker.consumer_offsets.committed("G", "T", 0), None);
+    assert_eq!(client.commit("G", "T", 0, 3).await.code, response_code::SUCCESS);
+    broker.stop().await;
+}

@@ -59,7 +59,17 @@ pub struct Consumers {
     clock: SharedClock,
     table: RwLock<Table>,
     /// Subscriptions that came with pulls of groups that may have no heartbeat (the original's compensation table).
-    pulled: RwLock<NameMap<SubscriptionsByTopic>>,
+    pulled: RwLock<Pulled>,
+}
+
+/// What the subscriptions of pulls may take together, by `Subscription::kept_bytes`: a pull brings any group name and any expression.
+/// Beyond it they are read anew with each pull.
+const PULLED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+#[derive(Debug, Default)]
+struct Pulled {
+    groups: NameMap<SubscriptionsByTopic>,
+    bytes: usize,
 }
 
 type SubscriptionsByTopic = NameMap<Arc<Subscription>>;
@@ -267,19 +277,30 @@ impl Consumers {
     }
 
     pub fn pulled_subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
-        self.pulled.read().get(group)?.get(topic).cloned()
+        self.pulled.read().groups.get(group)?.get(topic).cloned()
     }
 
     pub fn remember_pulled(&self, group: &str, topic: &str, subscription: &Arc<Subscription>) {
         let mut pulled = self.pulled.write();
-        pulled.entry(Arc::from(group)).or_default().insert(Arc::from(topic), Arc::clone(subscription));
+        let pulled = &mut *pulled;
+        let bytes = subscription.kept_bytes() + group.len();
+        let before = pulled.groups.get(group).and_then(|topics| topics.get(topic)).map_or(0, |old| old.kept_bytes() + group.len());
+        if pulled.bytes - before + bytes > PULLED_BYTES_MAX {
+            return;
+        }
+        pulled.bytes = pulled.bytes - before + bytes;
+        pulled.groups.entry(Arc::from(group)).or_default().insert(Arc::from(topic), Arc::clone(subscription));
     }
 
     /// Forgets subscriptions of pulls that were made long ago.
     pub fn expire_pulled(&self) {
         let oldest = self.clock.now_millis() - PULLED_SUBSCRIPTION_EXPIRES_MILLIS;
-        self.pulled.write().retain(|_, topics| {
+        let mut pulled = self.pulled.write();
+        let pulled = &mut *pulled;
+        pulled.bytes = 0;
+        pulled.groups.retain(|group, topics| {
             topics.retain(|_, subscription| subscription.data.sub_version >= oldest);
+            pulled.bytes += topics.values().map(|subscription| subscription.kept_bytes() + group.len()).sum::<usize>();
             !topics.is_empty()
         });
     }

@@ -14,10 +14,11 @@ use ferrocket_protocol::header::{HeartbeatResponseHeader, UnregisterClientReques
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};
 
 use super::checks::body_of;
+use super::coverage;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::consumers::{Client, ConsumeMode};
-use crate::broker::{membership, retry};
+use crate::broker::{filter, membership, retry};
 use crate::remoting::Peer;
 
 /// Groups that one client can be in. Each is made with its retry topic, on the disk and in every name server; a process has a few.
@@ -65,7 +66,12 @@ pub(super) fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoti
 
 fn require_countable(heartbeat: &HeartbeatData) -> Result<(), Refusal> {
     let most = heartbeat.consumer_data_set.iter().map(|consumer| consumer.subscription_data_set.len()).max().unwrap_or(0);
+    let subscriptions = || heartbeat.consumer_data_set.iter().flat_map(|consumer| &consumer.subscription_data_set);
+    let tags = subscriptions().map(|data| data.tags_set.len() + data.code_set.len()).sum();
+    let longest = subscriptions().map(|data| data.sub_string.len()).max().unwrap_or(0);
     for (what, count, limit) in [
+        ("tags", tags, filter::TAGS_MAX),
+        ("bytes of an expression", longest, filter::EXPRESSION_BYTES_MAX),
         ("consumer groups", heartbeat.consumer_data_set.len(), GROUPS_PER_CLIENT_MAX),
         ("producer groups", heartbeat.producer_data_set.len(), GROUPS_PER_CLIENT_MAX),
         ("subscriptions of one group", most, SUBSCRIPTIONS_MAX),
@@ -104,13 +110,14 @@ pub(super) fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remot
 }
 
 /// CHECK_CLIENT_CONFIG: clients ask before they start with a filter that is no list of tags.
-pub(super) fn check_config(request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn check_config(peer: &Peer, request: &RemotingCommand) -> Result<Reply, Refusal> {
     if request.body.is_empty() {
         return Ok(Reply::success());
     }
     let check: CheckClientRequestBody = body_of(request)?;
     match check.subscription_data {
         Some(data) if !crate::broker::filter::is_tag_type(&data.expression_type) => {
+            peer.asked_in_vain(coverage::SQL92);
             let language = data.expression_type;
             Err(Refusal::system_error(format!("The broker does not support consumer to filter message by {language}")))
         }

@@ -33,11 +33,11 @@ pub(super) fn list_consumers(broker: &Broker, request: &RemotingCommand) -> Resu
 }
 
 /// UPDATE_CONSUMER_OFFSET.
-pub(super) fn update_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
-    update_offset_by(broker, &request.header()?).map_err(Refusal::with_header)
+pub(super) fn update_offset(broker: &Broker, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
+    update_offset_by(broker, &request.header()?, disk).map_err(Refusal::with_header)
 }
 
-fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader) -> Result<Reply, Refusal> {
+fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader, disk: Disk) -> Result<Reply, Refusal> {
     let (group, topic) = (&*header.consumer_group, &*header.topic);
     if !broker.groups.contains(group) {
         let remark = format!("Group {group} not exist!");
@@ -58,17 +58,14 @@ fn update_offset_by(broker: &Broker, header: &UpdateConsumerOffsetRequestHeader)
         let response = RemotingCommand::response(response_code::SUCCESS).with_header(&());
         return Ok(Reply::Now(response.with_remark("Offset has been previously reset")));
     }
-    let queue = broker.store.reader(topic, queue_id);
-    // The original takes any offset. A late commit of a topic that was deleted and made anew would pass over the new messages; its queues
-    // are in memory. Of those of an earlier start, which the disk has to be asked for, the next pull tells.
-    if queue.is_loaded() {
-        let end = queue.max_offset().max(0);
-        let is_queue = (0..topic_config.queue_count()).contains(&queue_id) || end > 0;
-        if offset > end || !is_queue {
-            tracing::info!(group, topic, queue_id, offset, end, "refused a commit of an offset that is not there");
-            let remark = format!("offset {offset} is not in queue {queue_id} of topic {topic}, which ends at {end}");
-            return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
-        }
+    let Some(Range { end, .. }) = queue_offsets(broker, topic, queue_id, disk)? else { return Ok(Reply::WouldBlock(Cold::Read)) };
+    // The original takes any offset. A late commit of a topic that was deleted and made anew would pass over the new messages.
+    let is_queue = (0..topic_config.queue_count()).contains(&queue_id) || end > 0;
+    if offset > end.max(0) || !is_queue {
+        let end = end.max(0);
+        tracing::info!(group, topic, queue_id, offset, end, "refused a commit of an offset that is not there");
+        let remark = format!("offset {offset} is not in queue {queue_id} of topic {topic}, which ends at {end}");
+        return Err(Refusal::new(response_code::INVALID_PARAMETER, remark));
     }
     broker.consumer_offsets.commit(group, topic, queue_id, offset, config.consumer_offset_update_version_step);
     if !broker.topics.contains(topic) {

@@ -65,7 +65,7 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
         code::CONSUMER_SEND_MSG_BACK => send_back::process(broker, request),
 
         code::QUERY_CONSUMER_OFFSET => consumer_manage::query_offset(broker, request, disk),
-        code::UPDATE_CONSUMER_OFFSET => consumer_manage::update_offset(broker, request),
+        code::UPDATE_CONSUMER_OFFSET => consumer_manage::update_offset(broker, request, disk),
         code::SEARCH_OFFSET_BY_TIMESTAMP => consumer_manage::search_offset(broker, request),
         code::GET_MAX_OFFSET => consumer_manage::max_offset(broker, request, disk),
         code::GET_MIN_OFFSET => consumer_manage::min_offset(broker, request, disk),
@@ -75,7 +75,7 @@ pub fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand
 
         code::HEART_BEAT => client_manage::heartbeat(broker, peer, request),
         code::UNREGISTER_CLIENT => client_manage::unregister(broker, peer, request),
-        code::CHECK_CLIENT_CONFIG => client_manage::check_config(request),
+        code::CHECK_CLIENT_CONFIG => client_manage::check_config(peer, request),
         code::LOCK_BATCH_MQ => client_manage::lock_queues(broker, request),
         code::UNLOCK_BATCH_MQ => client_manage::unlock_queues(broker, request),
 

@@ -35,7 +35,11 @@ impl MessageStore {
     pub fn clean(&self) {
         let config = self.config.load_full();
         let disk = self.judge_disk();
-        self.health.disk_full.store(disk.full, Ordering::SeqCst);
+        match (self.health.disk_full.swap(disk.full, Ordering::SeqCst), disk.full) {
+            (false, true) => error!("the disk is full: no more messages are taken until there is room again"),
+            (true, false) => info!("the disk has room again: messages are taken"),
+            _ => {}
+        }
         let manual =
             self.health.manual_delete_ticks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ticks| ticks.checked_sub(1)).is_ok();
         let now = self.clock.now_millis();
@@ -74,7 +78,11 @@ impl MessageStore {
                 error!(path = %file.path().display(), %error, "cannot remove an expired file");
                 break;
             }
-            info!(path = %file.path().display(), "removed an expired file of the log");
+            let path = file.path().display();
+            match expired {
+                true => info!(%path, "removed an expired file of the log"),
+                false => warn!(%path, "removed a file of the log before its time: the disk is too full"),
+            }
         }
     }
 

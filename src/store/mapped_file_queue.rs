@@ -163,13 +163,25 @@ impl MappedFileQueue {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed?,
         }
-        {
-            let _changing = self.changing.lock();
-            let mut files = Vec::clone(&self.files.load());
-            files.retain(|other| !Arc::ptr_eq(other, file));
-            self.files.store(Arc::new(files));
-        }
+        self.forget(file);
         self.sync_dir_of(file)
+    }
+
+    /// Takes a file out of the log, and keeps it in this directory of the same file system.
+    pub(super) fn move_to(&self, file: &Arc<MappedFile>, dir: &Path) -> io::Result<()> {
+        if let Some(name) = file.path().file_name() {
+            self.fs.rename(file.path(), &dir.join(name))?;
+        }
+        self.forget(file);
+        self.fs.sync_dir(dir)?;
+        self.sync_dir_of(file)
+    }
+
+    fn forget(&self, file: &Arc<MappedFile>) {
+        let _changing = self.changing.lock();
+        let mut files = Vec::clone(&self.files.load());
+        files.retain(|other| !Arc::ptr_eq(other, file));
+        self.files.store(Arc::new(files));
     }
 
     /// Takes a created file off the disk that never became part of the log.

@@ -3,4 +3,4 @@
 
 mod tags;
 
-pub use tags::{ParseFailed, Subscription, is_tag_type};
+pub use tags::{EXPRESSION_BYTES_MAX, ParseFailed, Subscription, TAGS_MAX, is_tag_type};

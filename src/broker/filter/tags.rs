@@ -12,6 +12,14 @@ use crate::store::MessageFilter;
 const EVERYTHING: &str = "*";
 const TAG: &str = "TAG";
 
+/// The longest expression that is read: some thousand tags, of which a consumer has a few. It is kept as text, as a set and as hashes.
+pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
+/// Tags and their hashes of all subscriptions of one heartbeat: they are kept for as long as its client is there.
+pub const TAGS_MAX: usize = 131_072;
+/// What a tag costs in the sets beside its text, and a subscription beside its tags.
+const TAG_BYTES: usize = 64;
+const SUBSCRIPTION_BYTES: usize = 512;
+
 /// A subscription as a client stated it, and what a ConsumeQueue unit is tested against.
 #[derive(Debug)]
 pub struct Subscription {
@@ -40,6 +48,9 @@ impl Subscription {
     pub fn of_pull(topic: &str, expression: Option<&str>, expression_type: Option<&str>, now_millis: i64) -> Result<Self, ParseFailed> {
         let mut data = SubscriptionData { topic: topic.to_owned(), sub_version: now_millis, ..Default::default() };
         let expression = expression.unwrap_or_default();
+        if expression.len() > EXPRESSION_BYTES_MAX {
+            return Err(ParseFailed(format!("the expression has {} bytes, more than {EXPRESSION_BYTES_MAX}", expression.len())));
+        }
         if let Some(other) = expression_type.filter(|name| *name != TAG) {
             if expression.is_empty() {
                 return Err(ParseFailed(format!("Expression can't be null! {other}")));
@@ -63,6 +74,12 @@ impl Subscription {
             data.code_set.insert(string_hash(tag));
         }
         Ok(Self::of_heartbeat(data))
+    }
+
+    /// About what it takes to keep it.
+    pub fn kept_bytes(&self) -> usize {
+        let data = &self.data;
+        SUBSCRIPTION_BYTES + data.topic.len() + 2 * data.sub_string.len() + TAG_BYTES * (data.tags_set.len() + data.code_set.len())
     }
 
     #[cfg(test)]
