@@ -82,11 +82,23 @@ async fn keys_changed_by_command_hold_at_once_and_after_a_restart() {
             let put = PutKvConfigRequestHeader { namespace: Some("n".into()), key: Some("k".into()), value: Some("v".into()) };
             assert_eq!(client.call_with(request_code::PUT_KV_CONFIG, &put).await.code, response_code::SUCCESS);
         }
+        let mut asker = Client::connect(namesrv).await;
+        let disabled = asker.call_with_body(request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, "").await;
+        assert_eq!(disabled.code, response_code::SYSTEM_ERROR, "round {round}");
+        if round == 1 {
+            // Beside what an earlier run kept, not in its place.
+            assert_eq!(
+                asker.call_with_body(request_code::UPDATE_NAMESRV_CONFIG, "enableTopicList=false").await.code,
+                response_code::SUCCESS
+            );
+        }
         let refused = client.call(send_request("T", 0, "", &"x".repeat(200))).await;
         assert_eq!(refused.code, response_code::MESSAGE_ILLEGAL, "round {round}: {:?}", refused.remark);
         assert_eq!(server.stop("-TERM"), Some(0));
     }
     assert_eq!(std::fs::read_to_string(&conf).unwrap(), "# mine\nbrokerName=b\nlistenPort=0\nmaxMessageSize=100\n");
+    let kept = std::fs::read_to_string(folder.path().join("ferrocket-data/namesrv/namesrv.properties")).unwrap();
+    assert_eq!(kept, "enableAllTopicList=false\nenableTopicList=false\n");
     let kv = std::fs::read_to_string(folder.path().join("ferrocket-data/namesrv/kvConfig.json")).unwrap();
     assert_eq!(kv, r#"{"configTable":{"n":{"k":"v"}}}"#);
 }

@@ -45,7 +45,12 @@ impl AllInOne {
             Some(_) => None,
             None => Fs::machine().read_kept_changes(&plan::kept_changes_path(plan::root_of(&wanted)))?,
         };
-        let plan = plan::all_in_one(wanted, kept, &Machine::read())?;
+        let mut plan = plan::all_in_one(wanted, kept, &Machine::read())?;
+        if let Some(namesrv) = &mut plan.namesrv
+            && let Some(kept) = Fs::machine().read_kept_changes(&namesrv.file.path)?
+        {
+            namesrv.obey_kept(kept)?;
+        }
         super::run(plan, &self.common, self.print_important)
     }
 }

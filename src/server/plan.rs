@@ -55,6 +55,21 @@ pub struct NamesrvPlan {
     pub file: ConfigFile,
 }
 
+impl NamesrvPlan {
+    /// Obeys the changes that commands made at an earlier run of an all-in-one. Where it listens and what it writes is the process's.
+    pub fn obey_kept(&mut self, kept: ConfigFile) -> Result<(), Unreadable> {
+        let planned = self.config.clone();
+        config::read(&mut self.config, &kept.bytes, &kept.path)?;
+        self.config.listen_port = planned.listen_port;
+        self.config.bind_address = planned.bind_address;
+        self.config.kv_config_path = planned.kv_config_path;
+        self.config.config_store_path = planned.config_store_path;
+        self.rules = rules(&self.config.advertise)?;
+        self.file = kept;
+        Ok(())
+    }
+}
+
 /// `ferrocket`: a broker, and a name server unless another one is named.
 pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -> Result<Plan, Unreadable> {
     let mut broker = broker_plan(&wanted, kept, machine, Some("./ferrocket-data"))?;
@@ -191,6 +206,7 @@ fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machin
         config.config_store_path = format!("{home}/namesrv/namesrv.properties");
     }
     let rules = rules(&config.advertise)?;
+    // Without -c the original writes there and begins without it at the next start, and so do we.
     let file = file.cloned().unwrap_or_else(|| ConfigFile { path: config.config_store_path.clone(), bytes: Vec::new() });
     Ok(NamesrvPlan { config, rules, report, file })
 }
@@ -407,6 +423,23 @@ mod tests {
         let misspelt: Vec<_> = plan.report.misspelt().collect();
         assert_eq!(misspelt, [("broker.conf, line 7: ".to_owned(), "flushDiskTyp", "flushDiskType")]);
         assert!(!plan.report.without_honoured().to_string().contains("brokerName"));
+    }
+
+    /// The port, the address and the paths of an all-in-one are not those of the file, whatever a hand or a command wrote there.
+    #[test]
+    fn kept_changes_of_the_name_server_are_obeyed_but_for_its_place() {
+        let mut plan = all_in_one(Wanted::default(), None, &machine()).unwrap().namesrv.unwrap();
+        let before = plan.config.clone();
+        let text = "enableTopicList=false\nlistenPort=1\nbindAddress=10.0.0.1\nkvConfigPath=/x\nconfigStorePath=/y\n";
+        plan.obey_kept(ConfigFile { path: plan.file.path.clone(), bytes: text.into() }).unwrap();
+        assert!(!plan.config.enable_topic_list);
+        assert_eq!((plan.file.path.as_str(), plan.file.bytes.as_slice()), (before.config_store_path.as_str(), text.as_bytes()));
+        let place = |config: &NamesrvConfig| {
+            (config.listen_port, config.bind_address.clone(), config.kv_config_path.clone(), config.config_store_path.clone())
+        };
+        assert_eq!(place(&plan.config), place(&before));
+        let wrong = ConfigFile { path: "kept".to_owned(), bytes: b"listenPort=x".to_vec() };
+        assert!(plan.obey_kept(wrong).unwrap_err().to_string().starts_with("kept, line 1: listenPort=x is wrong"));
     }
 
     #[test]
