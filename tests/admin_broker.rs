@@ -47,6 +47,27 @@ async fn what_cannot_be_changed_is_refused_as_a_whole() {
     assert_eq!(answer.code, response_code::SUCCESS, "nothing to change");
 }
 
+/// Where files lie and how they are laid out is decided on the machine.
+#[tokio::test]
+async fn no_command_says_where_files_lie_or_how_large_they_are() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let listed = client.call(RemotingCommand::request(request_code::GET_BROKER_CONFIG)).await;
+    let listed = String::from_utf8(listed.body.to_vec()).unwrap();
+    let names_a_place = |key: &&str| {
+        let key = key.to_lowercase();
+        key.contains("storepath") || key.ends_with("path") || key.contains("filesize") || ["maxindexnum", "maxhashslotnum"].contains(&&*key)
+    };
+    let keys: Vec<&str> = listed.lines().filter_map(|line| Some(line.split_once('=')?.0)).filter(names_a_place).collect();
+    assert!(keys.len() >= 20 && keys.contains(&"storePathRootDir") && keys.contains(&"readOnlyCommitLogStorePaths"), "{keys:?}");
+    for key in keys {
+        let answer = client.call_with_body(request_code::UPDATE_BROKER_CONFIG, format!("fileReservedTime=1\n{key}=1000\n")).await;
+        let words = (response_code::NO_PERMISSION, "Can not update config in black list.");
+        assert_eq!((answer.code, remark(&answer)), words, "{key}");
+    }
+    assert_eq!(broker.broker.config.load().file_reserved_time, 72);
+}
+
 #[tokio::test]
 async fn a_changed_permission_is_a_new_version_of_the_topics() {
     let broker = TestBroker::start().await;

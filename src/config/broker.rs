@@ -6,9 +6,36 @@ use super::declare::config;
 use super::value::{cpus, text, unset};
 use super::{BrokerRole, FlushDiskType, refuse_broker, why};
 
+/// What no command changes: where files lie and how they are laid out is decided on the machine. A client would otherwise have the
+/// next start write where it says, and delete what does not fit.
+const FIXED_BLACK_LIST: [&str; 22] = [
+    "authConfigPath",
+    "brokerConfigPath",
+    "compactionCqMappedFileSize",
+    "compactionMappedFileSize",
+    "configBlackList",
+    "mapedFileSizeCommitLog",
+    "mapedFileSizeConsumeQueue",
+    "mappedFileSizeCommitLog",
+    "mappedFileSizeConsumeQueue",
+    "mappedFileSizeConsumeQueueExt",
+    "mappedFileSizeTimerLog",
+    "mapperFileSizeBatchConsumeQueue",
+    "maxHashSlotNum",
+    "maxIndexNum",
+    "readOnlyCommitLogStorePaths",
+    "rocketmqHome",
+    "storePathBrokerIdentity",
+    "storePathCommitLog",
+    "storePathDLedgerCommitLog",
+    "storePathEpochFile",
+    "storePathRootDir",
+    "useSeparateStorePathForRocksdbCQ",
+];
+
 config! {
     /// A broker's configuration. A text that is unset is empty.
-    pub struct BrokerConfig, black list ["brokerConfigPath", "rocketmqHome", "configBlackList"], refusal refuse_broker {
+    pub struct BrokerConfig, black list FIXED_BLACK_LIST, refusal refuse_broker {
         // --- of this server alone
 
         /// Which address each network is given for this broker: `NETWORK=HOST[:PORT]`, several separated by commas, as in `172.18.0.1/32=127.0.0.1`.
