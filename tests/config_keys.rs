@@ -359,7 +359,7 @@ async fn what_the_next_start_would_refuse_is_not_taken_by_command() {
     assert!(held.contains("maxMessageSize=4194304\n") && held.contains("fileReservedTime=72\n"), "{held}");
     assert!(!story.path("config/broker.properties").exists());
     let mut namesrv = Client::connect(story.namesrv).await;
-    for change in ["listenPort=70000", "advertise=x", no_host] {
+    for change in ["listenPort=70000", "advertise=x", no_host, not_ours] {
         let refused = namesrv.call_with_body(request_code::UPDATE_NAMESRV_CONFIG, change).await;
         assert_eq!(refused.code, response_code::SYSTEM_ERROR, "{change}");
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The broker of this process: its directory, its ports, its boot line, and the order in which it stops.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::files::Fs;
 use super::machine::Machine;
 use super::plan::BrokerPlan;
 use super::stop::Stop;
-use super::{Door, StartError, bind_host, cannot_listen, listen};
+use super::{Door, StartError, check_bind, listen};
 use crate::broker::registration::Neighbour;
 use crate::broker::schedule::parse_levels;
 use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError, unserved};
@@ -213,9 +213,7 @@ fn check(now: &BrokerConfig, config: &BrokerConfig) -> Result<(), String> {
             return Err(StartError::Sentence(why.to_owned()));
         }
         if config.bind_address != now.bind_address {
-            let host = bind_host(&config.bind_address)?;
-            TcpListener::bind((host, 0))
-                .map_err(|error| cannot_listen(SocketAddr::new(host, 0), &error, "listenPort", &Report::default()))?;
+            check_bind(&config.bind_address)?;
         }
         Ok::<(), StartError>(())
     };

@@ -253,6 +253,12 @@ fn bind_host(bind_address: &str) -> Result<IpAddr, StartError> {
     bind_address.parse().map_err(wrong)
 }
 
+/// Does this machine have the address? Asked before a command changes it.
+fn check_bind(bind_address: &str) -> Result<(), StartError> {
+    let addr = SocketAddr::new(bind_host(bind_address)?, 0);
+    std::net::TcpListener::bind(addr).map(drop).map_err(|error| cannot_listen(addr, &error, "listenPort", &Report::default()))
+}
+
 /// Where a server listens, and what an operator would change if it cannot.
 struct Door<'a> {
     bind_address: &'a str,

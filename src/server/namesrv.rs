@@ -8,9 +8,9 @@ use ferrocket_protocol::body::TopicConfig;
 
 use super::files::Fs;
 use super::plan::NamesrvPlan;
-use super::{Door, Screen, StartError, listen, say_report};
+use super::{Door, Screen, StartError, check_bind, listen, say_report};
 use crate::broker::registration::{Identity, Neighbour, Told};
-use crate::config::{NamesrvConfigCell, Report};
+use crate::config::{NamesrvConfig, NamesrvConfigCell, Report};
 use crate::namesrv::{KvConfig, NameServer, OwnBroker};
 use crate::remoting::{Limits, Listener, RequestHandler};
 use crate::runtime::Runtime;
@@ -35,7 +35,7 @@ impl Namesrv {
             .map_err(|why| StartError::Sentence(format!("{kv_path} cannot be read: {why}; repair it, or move it away to begin without")))?;
         say_report(&plan.report, &plan.file.path, screen, say);
         let save = fs.saver(&plan.file.path);
-        let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save);
+        let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check);
         let server = NameServer::new(Arc::new(config), kv, plan.rules, runtime);
         Ok(Self { server, listener: None, bind_address, wanted_port, idle_seconds, report: plan.report })
     }
@@ -76,6 +76,11 @@ impl Namesrv {
             _ => format!("127.0.0.1:{port}"),
         }
     }
+}
+
+/// The sentence with which the next start would refuse these values.
+fn check(now: &NamesrvConfig, config: &NamesrvConfig) -> Result<(), String> {
+    if config.bind_address == now.bind_address { Ok(()) } else { check_bind(&config.bind_address).map_err(|error| error.to_string()) }
 }
 
 /// The name server as the broker of this process knows it.
