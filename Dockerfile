@@ -10,7 +10,9 @@ COPY protocol/Cargo.toml protocol/
 COPY benches/counters benches/counters
 COPY protocol/benches protocol/benches
 COPY compat-tests/Cargo.toml compat-tests/
-RUN mkdir -p src protocol/src compat-tests/src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs protocol/src/lib.rs && echo 'fn main() {}' > compat-tests/src/main.rs \
+COPY races/Cargo.toml races/
+RUN mkdir -p src protocol/src compat-tests/src races/src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs protocol/src/lib.rs \
+ && echo 'fn main() {}' | tee compat-tests/src/main.rs > races/src/main.rs \
  && target="$(rustc -vV | sed -n 's/^host: //p')" && cargo build --release --locked --target "$target" -p ferrocket
 COPY protocol protocol
 COPY src src
