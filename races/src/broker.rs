@@ -18,5 +18,5 @@ pub mod filter {
         }
     }
 }
-#[path = "../../src/broker/hold.rs"]
+#[path = "../../src/broker/hold/mod.rs"]
 pub mod hold;

@@ -3,7 +3,7 @@
 //!
 //! A waiter lies in its queue's own list, which is there as long as somebody waits or has waited a moment ago; what it does when it is
 //! woken is the affair of whoever registered it, so this room knows neither requests nor connections. One task watches all deadlines,
-//! another wakes crowds piece by piece; nothing polls.
+//! another wakes crowds piece by piece (`crowd`); nothing polls.
 //!
 //! Arrivals of one queue may be told in another order than that of the queue (`ArrivalListener`). That is no matter here: each is
 //! compared with the offset that a waiter waits for, and none changes what another one is compared with.
@@ -12,14 +12,18 @@
 //! up to five seconds after its deadline; here it ends at its deadline. A pull whose filter did not want what arrived is run
 //! again five seconds later at the latest, as there, so that its consumer's offset moves on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod crowd;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
+pub use self::crowd::Piece;
+use self::crowd::{Crowds, News};
 use super::filter::Subscription;
 use crate::runtime::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock, fence};
 use crate::runtime::{NameMap, Runtime, SharedClock};
@@ -35,19 +39,6 @@ pub const WAITERS_COUNT_MAX: usize = 500_000;
 /// As many waiters in one queue as whoever brings a message looks at himself: a message rarely has more consumers, and these get it at
 /// once. More of them are a crowd; its sender's answer waits for none of it.
 pub const LOOKED_AT_ONCE_MAX: usize = 32;
-/// So many of a crowd are woken together.
-const PIECE_COUNT: usize = 16;
-/// Pieces whose pulls have not run yet. The connections' threads always have something to do, and a request that comes meanwhile
-/// waits for no more than this.
-const PIECES_UNDER_WAY_MAX: usize = 2;
-/// A piece whose pulls have not run after this is waited for no longer: a connection that does not come to its work, because its peer
-/// takes no answers, must not keep the others from their messages.
-const PIECE_MILLIS_MAX: u64 = 10;
-/// Waiters of a crowd that are looked at under one lock: a sender may wait for it.
-const CROWD_LOOK_COUNT: usize = 256;
-/// Different tags that have arrived for a crowd since it was last looked at. After these they count as whichever tags: a pull that is
-/// run in vain is answered so and asks again.
-const ARRIVED_TAGS_MAX: usize = 64;
 /// A list or table keeps room for this many, and for four times of what is in it.
 const SPARE_ROOM: usize = 64;
 
@@ -57,10 +48,6 @@ pub trait Waits: Send {
     /// that is done.
     fn wake(self: Box<Self>, piece: Option<Piece>);
 }
-
-/// Part of a crowd: when the last of them is done the next part is woken.
-#[derive(Clone, Debug)]
-pub struct Piece(#[expect(dead_code, reason = "it is there to be dropped")] Arc<OwnedSemaphorePermit>);
 
 /// What a pull leaves behind when it waits.
 pub struct Waiter {
@@ -87,10 +74,7 @@ pub struct Hold {
     watched_until: AtomicU64,
     /// Rung when a deadline before that was added.
     earlier: Notify,
-    /// Queues that have news for their crowds.
-    crowds: Mutex<Vec<Arc<QueueHold>>>,
-    /// Rung when one was added.
-    crowded: Notify,
+    crowds: Crowds,
     /// The broker stops: nobody waits any more.
     stopping: AtomicBool,
 }
@@ -117,28 +101,11 @@ struct Waiters {
     is_gone: bool,
 }
 
-/// Why waiters are looked at.
-#[derive(Debug, Default)]
-struct News {
-    arrived: Vec<Arrived>,
-    /// Deadlines up to this moment have passed.
-    overdue_nanos: u64,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Arrived {
     max_offset: i64,
     /// `None`: whichever.
     tags_code: Option<i64>,
-}
-
-/// A crowd that is being looked at, from the last to the first: who comes meanwhile knows the news.
-struct Pass {
-    queue: Arc<QueueHold>,
-    news: News,
-    /// Waiters that were not looked at lie below.
-    below: usize,
-    first_deadline_nanos: u64,
 }
 
 struct Held {
@@ -174,26 +141,6 @@ impl Held {
     }
 }
 
-impl News {
-    fn is_none(&self) -> bool {
-        self.arrived.is_empty() && self.overdue_nanos == 0
-    }
-
-    /// What a tags code has brought is one arrival, whatever the order in which it is told.
-    fn add(&mut self, arrived: Arrived) {
-        let same = |known: &&mut Arrived| known.tags_code.is_none() || known.tags_code == arrived.tags_code;
-        if let Some(known) = self.arrived.iter_mut().find(same) {
-            known.max_offset = known.max_offset.max(arrived.max_offset);
-        } else if self.arrived.len() < ARRIVED_TAGS_MAX {
-            self.arrived.push(arrived);
-        } else {
-            let max_offset = self.arrived.iter().map(|known| known.max_offset).fold(arrived.max_offset, i64::max);
-            self.arrived.clear();
-            self.arrived.push(Arrived { max_offset, tags_code: None });
-        }
-    }
-}
-
 impl Hold {
     pub fn new(clock: SharedClock) -> Self {
         Self {
@@ -204,8 +151,7 @@ impl Hold {
             looks: Mutex::new(BTreeMap::new()),
             watched_until: AtomicU64::new(u64::MAX),
             earlier: Notify::new(),
-            crowds: Mutex::new(Vec::new()),
-            crowded: Notify::new(),
+            crowds: Crowds::new(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -270,7 +216,7 @@ impl Hold {
         let mut waiters = queue.waiters.lock();
         if waiters.held.len() > LOOKED_AT_ONCE_MAX {
             waiters.news.add(arrived);
-            self.tell_crowd(&queue, &mut waiters);
+            self.crowds.tell(&queue, &mut waiters);
             return;
         }
         let mut look_nanos = u64::MAX;
@@ -327,7 +273,7 @@ impl Hold {
         });
         let hold = Arc::clone(self);
         let shutdown = runtime.shutdown().clone();
-        runtime.spawn_essential("pull crowds", async move { shutdown.or(hold.look_after_crowds()).await });
+        runtime.spawn_essential("pull crowds", async move { shutdown.or(crowd::look_after(&hold)).await });
     }
 
     async fn next_deadline(&self) {
@@ -373,7 +319,7 @@ impl Hold {
             }
             if waiters.held.len() > LOOKED_AT_ONCE_MAX {
                 waiters.news.overdue_nanos = now;
-                self.tell_crowd(&queue, &mut waiters);
+                self.crowds.tell(&queue, &mut waiters);
                 continue;
             }
             self.wake(&queue, &mut waiters, |held| held.deadline_nanos <= now);
@@ -413,80 +359,6 @@ impl Hold {
                 topics.shrink_to(SPARE_ROOM);
             }
         }
-    }
-
-    fn tell_crowd(&self, queue: &Arc<QueueHold>, waiters: &mut Waiters) {
-        if !std::mem::replace(&mut waiters.is_crowd, true) {
-            self.crowds.lock().push(Arc::clone(queue));
-            self.crowded.notify_one();
-        }
-    }
-
-    async fn look_after_crowds(&self) {
-        let mut passes = VecDeque::new();
-        let mut pieces = Arc::new(Semaphore::new(PIECES_UNDER_WAY_MAX));
-        loop {
-            let came = std::mem::take(&mut *self.crowds.lock());
-            passes.extend(came.into_iter().map(Pass::new));
-            let Some(mut pass) = passes.pop_front() else {
-                self.crowded.notified().await;
-                continue;
-            };
-            let piece = self.next_piece(&mut pieces).await;
-            if self.look_on(&mut pass, &piece) {
-                passes.push_back(pass);
-            }
-        }
-    }
-
-    async fn next_piece(&self, pieces: &mut Arc<Semaphore>) -> Piece {
-        loop {
-            tokio::select! {
-                biased;
-                Ok(permit) = Arc::clone(pieces).acquire_owned() => return Piece(Arc::new(permit)),
-                () = self.clock.sleep(Duration::from_millis(PIECE_MILLIS_MAX)) => *pieces = Arc::new(Semaphore::new(PIECES_UNDER_WAY_MAX)),
-            }
-        }
-    }
-
-    /// Wakes the next piece of a crowd. Whether there is more to look at.
-    fn look_on(&self, pass: &mut Pass, piece: &Piece) -> bool {
-        let mut woken = Vec::with_capacity(PIECE_COUNT);
-        let queue = Arc::clone(&pass.queue);
-        let mut waiters = queue.waiters.lock();
-        // Others take waiters out meanwhile; what was not looked at only moves down.
-        pass.below = pass.below.min(waiters.held.len());
-        for _ in 0..CROWD_LOOK_COUNT {
-            let Some(at) = pass.below.checked_sub(1) else { break };
-            if woken.len() == PIECE_COUNT {
-                break;
-            }
-            pass.below = at;
-            let held = &mut waiters.held[at];
-            if held.is_wanted(&pass.news.arrived, &self.clock) || held.deadline_nanos <= pass.news.overdue_nanos {
-                woken.push(waiters.held.swap_remove(at));
-            } else {
-                pass.first_deadline_nanos = pass.first_deadline_nanos.min(held.deadline_nanos);
-            }
-        }
-        self.count(&queue, -(woken.len() as isize));
-        let mut goes_on = true;
-        if pass.below == 0 {
-            if pass.first_deadline_nanos < u64::MAX {
-                self.look_by(pass.first_deadline_nanos, &queue, &mut waiters);
-            }
-            goes_on = pass.begin(&mut waiters);
-        }
-        if goes_on {
-            drop(waiters);
-        } else {
-            waiters.is_crowd = false;
-            self.looked(&queue, waiters);
-        }
-        for held in woken {
-            held.waiter.who.wake(Some(piece.clone()));
-        }
-        goes_on
     }
 
     /// Takes out the chosen waiters.
@@ -544,37 +416,18 @@ impl Hold {
     }
 }
 
-impl Pass {
-    fn new(queue: Arc<QueueHold>) -> Self {
-        let mut pass = Self { queue: Arc::clone(&queue), news: News::default(), below: 0, first_deadline_nanos: u64::MAX };
-        pass.begin(&mut queue.waiters.lock());
-        pass
-    }
-
-    /// From the last waiter on, when there is news.
-    fn begin(&mut self, waiters: &mut Waiters) -> bool {
-        if waiters.news.is_none() {
-            return false;
-        }
-        self.news = std::mem::take(&mut waiters.news);
-        self.below = waiters.held.len();
-        self.first_deadline_nanos = u64::MAX;
-        true
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test has files and threads of its own")]
 mod tests {
     use super::*;
     use crate::runtime::ManualClock;
 
-    fn hold() -> (Arc<Hold>, ManualClock) {
+    pub(super) fn hold() -> (Arc<Hold>, ManualClock) {
         let clock = ManualClock::at_millis(0);
         (Arc::new(Hold::new(Arc::new(clock.clone()))), clock)
     }
 
-    fn waiter(from_offset: i64, tags: &str, timeout_millis: i64, woken: &Arc<AtomicUsize>) -> Waiter {
+    pub(super) fn waiter(from_offset: i64, tags: &str, timeout_millis: i64, woken: &Arc<AtomicUsize>) -> Waiter {
         let woken = Arc::clone(woken);
         Waiter {
             from_offset,
@@ -593,12 +446,12 @@ mod tests {
         }
     }
 
-    fn held(hold: &Hold, waiter: Waiter, max_offset: i64) {
+    pub(super) fn held(hold: &Hold, waiter: Waiter, max_offset: i64) {
         assert!(hold.register("T", 1, waiter, || max_offset).is_ok());
     }
 
     /// Lets the deadline task look at the clock before it is moved, and answer after.
-    async fn settle(clock: &ManualClock) {
+    pub(super) async fn settle(clock: &ManualClock) {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -782,93 +635,6 @@ mod tests {
         assert!(hold.looks.lock().is_empty() && hold.topics.read().capacity() <= 2 * SPARE_ROOM, "nor room for them");
         held(&hold, waiter(0, "*", 1_000, &woken), 1);
         assert_eq!(woken.load(Ordering::SeqCst), 5_001, "and one comes again");
-        assert!(runtime.stop(Duration::from_secs(5)).await);
-    }
-
-    /// A crowd's place in the queue of whoever works for it.
-    struct OfCrowd {
-        woken: Arc<Mutex<Vec<Option<Piece>>>>,
-    }
-
-    impl Waits for OfCrowd {
-        fn wake(self: Box<Self>, piece: Option<Piece>) {
-            self.woken.lock().push(piece);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_crowd_is_woken_piece_by_piece_and_never_by_the_sender() {
-        const COUNT: usize = 1_000;
-        let (hold, clock) = hold();
-        let runtime = Runtime::current(Arc::new(clock.clone()));
-        hold.start(&runtime);
-        let woken = Arc::new(Mutex::new(Vec::new()));
-        for at in 0..COUNT {
-            let who = Box::new(OfCrowd { woken: Arc::clone(&woken) });
-            let tags = if at % 10 == 0 { "A" } else { "*" };
-            let subscription = Arc::new(Subscription::of_tags("T", tags));
-            held(&hold, Waiter { from_offset: 0, subscription, timeout_millis: 15_000, wakes_on_arrival: true, who }, 0);
-        }
-        hold.arriving("T", 1, 1, 66);
-        assert_eq!(woken.lock().len(), 0, "the sender goes on");
-        settle(&clock).await;
-        assert_eq!(woken.lock().len(), PIECE_COUNT * PIECES_UNDER_WAY_MAX);
-        // Nobody comes to his pulls.
-        clock.advance(Duration::from_millis(PIECE_MILLIS_MAX));
-        settle(&clock).await;
-        assert_eq!(woken.lock().len(), 2 * PIECE_COUNT * PIECES_UNDER_WAY_MAX, "the others do not wait for them");
-        let mut all = std::mem::take(&mut *woken.lock()).len();
-        while all < COUNT * 9 / 10 {
-            settle(&clock).await;
-            let piece = std::mem::take(&mut *woken.lock());
-            assert!(!piece.is_empty() && piece.len() <= PIECE_COUNT * PIECES_UNDER_WAY_MAX, "{} at once", piece.len());
-            assert!(piece.iter().all(Option::is_some));
-            all += piece.len();
-        }
-        settle(&clock).await;
-        assert_eq!((woken.lock().len(), hold.waiting_count()), (0, COUNT / 10), "those who want another tag wait on");
-        // The other tag, told after a later message of the first, as it may come from two senders.
-        hold.arriving("T", 1, 3, 66);
-        hold.arriving("T", 1, 2, 65);
-        while hold.waiting_count() > 0 {
-            settle(&clock).await;
-            woken.lock().clear();
-        }
-        // As many deadlines at one moment are a crowd too.
-        for _ in 0..COUNT {
-            let who = Box::new(OfCrowd { woken: Arc::clone(&woken) });
-            let subscription = Arc::new(Subscription::of_tags("T", "*"));
-            held(&hold, Waiter { from_offset: 3, subscription, timeout_millis: 15_000, wakes_on_arrival: true, who }, 3);
-        }
-        settle(&clock).await;
-        clock.advance(Duration::from_secs(15));
-        settle(&clock).await;
-        assert!(woken.lock().len() <= PIECE_COUNT * PIECES_UNDER_WAY_MAX);
-        while hold.waiting_count() > 0 {
-            woken.lock().clear();
-            settle(&clock).await;
-        }
-        woken.lock().clear();
-        settle(&clock).await;
-        assert_eq!(hold.queue_count(), 0);
-        assert!(runtime.stop(Duration::from_secs(5)).await);
-    }
-
-    #[tokio::test]
-    async fn more_tags_than_are_kept_count_as_whichever() {
-        let (hold, clock) = hold();
-        let runtime = Runtime::current(Arc::new(clock.clone()));
-        hold.start(&runtime);
-        let woken = Arc::new(AtomicUsize::new(0));
-        for _ in 0..=LOOKED_AT_ONCE_MAX {
-            held(&hold, waiter(0, "A", 15_000, &woken), 0);
-        }
-        for at in 0..2 * ARRIVED_TAGS_MAX as i64 {
-            hold.arriving("T", 1, at + 1, 1_000 + at);
-        }
-        assert!(hold.find_queue("T", 1).unwrap().waiters.lock().news.arrived.len() <= ARRIVED_TAGS_MAX);
-        settle(&clock).await;
-        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (LOOKED_AT_ONCE_MAX + 1, 0));
         assert!(runtime.stop(Duration::from_secs(5)).await);
     }
 }
