@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `make torture-races`: the orders in which threads of connections, held pulls and work in line may meet.
+//! `make torture-races`: the orders in which threads of connections, held pulls and serial queues may meet.
 //!
 //! The model compiles the programme's own files over locks and sockets at which a scheduler decides who goes on (shuttle), and runs
 //! small programmes in thousands of orders. The stress drives the programme itself: two reactors, real sockets, clients that send,

@@ -14,9 +14,9 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
 use self::rooms::{AtomicU64, Hold, Ordering, Piece, Runtime, SharedClock, Waiter, Waits, subscription};
-use self::service::{Broker, Handler, IN_LINE, LATER, SEND, TOPIC, pull_of};
+use self::service::{Broker, Handler, LATER, SEND, SERIAL, TOPIC, pull_of};
 use crate::broker::hold::LOOKED_AT_ONCE_MAX;
-use crate::remoting::{Client, Connected, Limits, Turns, connect, drain, is_drained};
+use crate::remoting::{Client, Connected, Limits, ReadScheduler, connect, drain, is_drained};
 use crate::runtime::sync::AtomicUsize;
 use crate::runtime::{Clock, ManualClock, SystemClock};
 
@@ -27,7 +27,7 @@ mod rooms {
 
     use crate::broker::filter::Subscription;
     pub(super) use crate::broker::hold::{Hold, Piece, Waiter, Waits};
-    pub(super) use crate::remoting::{Completion, Line, Peer, Replies, RequestHandler, Work};
+    pub(super) use crate::remoting::{Completion, Peer, Replies, RequestHandler, SerialQueue, Work};
     pub(super) use crate::runtime::sync::{AtomicU64, Mutex, Ordering};
     pub(super) use crate::runtime::{Runtime, SharedClock};
 
@@ -52,7 +52,7 @@ struct Model {
 }
 
 const MODELS: [Model; 7] = [
-    Model { name: "turns, held pulls and late answers", run: everybody_is_answered },
+    Model { name: "read grants, held pulls and deferred answers", run: everybody_is_answered },
     Model { name: "clients that go, closes and drains", run: whoever_goes_leaves_nothing },
     Model { name: "peers that read late", run: late_readers_are_answered },
     Model { name: "limits of one request and one answer", run: paused_ones_go_on },
@@ -162,7 +162,7 @@ async fn produce(client: Client, rounds: usize, tag: i64) {
     for round in 0..rounds {
         match thread_rng().gen_range(0..3) {
             0 => asked.ask(&[(SEND, tag as i32)]),
-            1 => asked.ask(&[(SEND, tag as i32), (IN_LINE, 0)]),
+            1 => asked.ask(&[(SEND, tag as i32), (SERIAL, 0)]),
             _ => asked.ask(&[(LATER, round as i32 % 2), (SEND, tag as i32)]),
         }
         if round % 2 == 1 {
@@ -186,7 +186,7 @@ impl Server {
         let clock: SharedClock = Arc::new(ManualClock::at_millis(0));
         let runtime = Runtime::default();
         let broker = Broker::new(Arc::clone(&clock), &runtime, LONG_MILLIS);
-        let limits = Limits { turns: Turns::new(1), ..limits };
+        let limits = Limits { read_scheduler: ReadScheduler::new(1), ..limits };
         Self { handler: Arc::new(Handler(Arc::clone(&broker))), broker, runtime, limits, clock }
     }
 
@@ -200,13 +200,13 @@ impl Server {
             client.close();
             block_on(task).expect("a connection's task panicked");
             self.broker.hold.stop();
-            while !self.broker.line.is_idle() || peer.outstanding_count() > 0 {
+            while !self.broker.serial.is_idle() || peer.outstanding_count() > 0 {
                 shuttle::thread::yield_now();
             }
         }
         assert_eq!(self.broker.hold.waiting_count(), 0, "somebody waits after the stop");
         self.runtime.shutdown().begin();
-        assert_eq!(format!("{:?}", self.limits.turns), "Turns(1 free, 0 waiting)");
+        assert_eq!(format!("{:?}", self.limits.read_scheduler), "ReadScheduler(1 free, 0 waiting)");
     }
 }
 
@@ -229,7 +229,7 @@ fn everybody_is_answered() {
 async fn ask_until_the_end(client: Client, goes_after: usize) {
     let mut asked = Asked::new(&client);
     for at in 0..goes_after {
-        asked.ask(&[pull_of(at as i64, None), (SEND, 1), (IN_LINE, 0), (LATER, at as i32 % 2)]);
+        asked.ask(&[pull_of(at as i64, None), (SEND, 1), (SERIAL, 0), (LATER, at as i32 % 2)]);
         if asked.answer().await.is_none() {
             return;
         }
@@ -278,7 +278,7 @@ fn late_readers_are_answered() {
             let client = one.client.clone();
             spawn(async move {
                 let mut asked = Asked::new(&client);
-                asked.ask(&[(SEND, 1), (LATER, 0), (IN_LINE, 0), (SEND, 1), (LATER, 1), pull_of(0, None)]);
+                asked.ask(&[(SEND, 1), (LATER, 0), (SERIAL, 0), (SEND, 1), (LATER, 1), pull_of(0, None)]);
                 asked.ask(&[(SEND, 1), (LATER, 0), (SEND, 1)]);
                 asked.all_answers().await;
                 client.close();

@@ -10,30 +10,30 @@ mod buffers;
 mod connect;
 #[path = "../../src/remoting/connection.rs"]
 mod connection;
-#[path = "../../src/remoting/late.rs"]
-mod late;
+#[path = "../../src/remoting/deferred.rs"]
+mod deferred;
 #[path = "../../src/remoting/limits.rs"]
 mod limits;
-#[path = "../../src/remoting/line.rs"]
-mod line;
 #[path = "../../src/remoting/outbound.rs"]
 mod outbound;
 #[path = "../../src/remoting/peer.rs"]
 mod peer;
+#[path = "../../src/remoting/read_scheduler.rs"]
+mod read_scheduler;
 #[path = "../../src/remoting/replies.rs"]
 mod replies;
+#[path = "../../src/remoting/serial_queue.rs"]
+mod serial_queue;
 mod socket;
-#[path = "../../src/remoting/turns.rs"]
-mod turns;
 #[path = "../../src/remoting/unserved.rs"]
 mod unserved;
 
 pub use connect::{Connected, connect, drain, is_drained};
 pub use connection::RequestHandler;
-pub use late::{Round, Work};
+pub use deferred::{ReadBatch, Work};
 pub use limits::Limits;
-pub use line::Line;
 pub use peer::{CallError, Completion, Peer};
+pub use read_scheduler::ReadScheduler;
 pub use replies::Replies;
+pub use serial_queue::SerialQueue;
 pub use socket::Client;
-pub use turns::Turns;

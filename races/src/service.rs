@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! As much of a broker as brings the rooms together: a log of one queue, pulls that wait for it, work in line, late answers.
+//! As much of a broker as brings the rooms together: a log of one queue, pulls that wait for it, serial work, deferred answers.
 //!
 //! Compiled twice: over the model's rooms and over the programme's (`rooms`).
 
@@ -8,14 +8,14 @@ use std::sync::Arc;
 use ferrocket_protocol::{RemotingCommand, response_code};
 
 use super::rooms::{
-    AtomicU64, Completion, Hold, Line, Mutex, Ordering, Peer, Piece, Replies, RequestHandler, Runtime, SharedClock, Waiter, Waits, Work,
-    subscription, tags_code,
+    AtomicU64, Completion, Hold, Mutex, Ordering, Peer, Piece, Replies, RequestHandler, Runtime, SerialQueue, SharedClock, Waiter, Waits,
+    Work, subscription, tags_code,
 };
 
 /// Request codes; the number that a request carries is its version.
 pub(super) const SEND: i32 = 1;
 pub(super) const PULL: i32 = 2;
-pub(super) const IN_LINE: i32 = 3;
+pub(super) const SERIAL: i32 = 3;
 pub(super) const LATER: i32 = 4;
 
 pub(super) const TOPIC: &str = "T";
@@ -28,7 +28,7 @@ pub(super) fn pull_of(from: i64, tag: Option<i64>) -> (i32, i32) {
 
 pub(super) struct Broker {
     pub(super) hold: Arc<Hold>,
-    pub(super) line: Line,
+    pub(super) serial: SerialQueue,
     /// The tags of one queue.
     log: Mutex<Vec<i64>>,
     /// How much of it may be read.
@@ -49,8 +49,8 @@ impl Broker {
     pub(super) fn new(clock: SharedClock, runtime: &Runtime, pull_millis: i64) -> Arc<Self> {
         let hold = Arc::new(Hold::new(clock));
         hold.start(runtime);
-        let line = Line::new("in line", runtime);
-        Arc::new(Self { hold, line, log: Mutex::new(Vec::new()), shown: AtomicU64::new(0), pull_millis, runtime: runtime.clone() })
+        let serial = SerialQueue::new("serial work", runtime);
+        Arc::new(Self { hold, serial, log: Mutex::new(Vec::new()), shown: AtomicU64::new(0), pull_millis, runtime: runtime.clone() })
     }
 
     /// As in the store, the lock is left before the arrival is told.
@@ -91,7 +91,7 @@ impl Waits for Pull {
     fn wake(mut self: Box<Self>, piece: Option<Piece>) {
         self.piece = piece;
         let peer = Arc::clone(self.completion.peer());
-        peer.run_soon(self);
+        peer.defer(self);
     }
 }
 
@@ -117,7 +117,7 @@ impl RequestHandler for Handler {
                 let (from, tag) = (i64::from(request.version >> 8), i64::from(request.version & 0xFF));
                 let tag = (tag != i64::from(ANY_TAG)).then_some(tag);
                 if let Some(outcome) = broker.search(from, tag) {
-                    peer.come_first(outcome.0 < broker.max_offset());
+                    peer.set_priority(outcome.0 < broker.max_offset());
                     return replies.answer(request, found(outcome));
                 }
                 let completion = peer.completion(request);
@@ -128,9 +128,9 @@ impl RequestHandler for Handler {
                     waiter.who.wake(None);
                 }
             }
-            IN_LINE => {
+            SERIAL => {
                 let completion = peer.completion(request);
-                broker.line.push(peer, move || completion.answer(RemotingCommand::response(response_code::SUCCESS)));
+                broker.serial.push(peer, move || completion.answer(RemotingCommand::response(response_code::SUCCESS)));
             }
             _ => {
                 let completion = peer.completion(request);

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ferrocket::remoting::{Limits, Listener, Turns};
+use ferrocket::remoting::{Limits, Listener, ReadScheduler};
 use ferrocket::runtime::{Clock, Runtime, SystemClock, Task};
 use ferrocket_protocol::{RemotingCommand, frame, response_code};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use self::service::{Broker, Handler, IN_LINE, LATER, SEND, pull_of};
+use self::service::{Broker, Handler, LATER, SEND, SERIAL, pull_of};
 
 mod rooms {
     //! The rooms as the programme has them.
@@ -25,7 +25,7 @@ mod rooms {
 
     pub(super) use ferrocket::broker::filter::Subscription;
     pub(super) use ferrocket::broker::hold::{Hold, Piece, Waiter, Waits};
-    pub(super) use ferrocket::remoting::{Completion, Line, Peer, Replies, RequestHandler, Work};
+    pub(super) use ferrocket::remoting::{Completion, Peer, Replies, RequestHandler, SerialQueue, Work};
     pub(super) use ferrocket::runtime::sync::{AtomicU64, Mutex, Ordering};
     pub(super) use ferrocket::runtime::{Runtime, SharedClock};
     use ferrocket_protocol::java_hash::string_hash;
@@ -179,7 +179,7 @@ impl Client {
 
 fn request(random: &mut Random) -> (i32, i32) {
     match random.below(8) {
-        0 => (IN_LINE, 0),
+        0 => (SERIAL, 0),
         1 => (LATER, random.below(2) as i32),
         _ => (SEND, random.below(TAGS) as i32),
     }
@@ -248,8 +248,8 @@ async fn one_round(seed: u64, time: Duration) -> usize {
     let runtime = Runtime::current(SystemClock::shared());
     runtime.start_reactors(31).expect("reactors");
     let broker = Broker::new(SystemClock::shared(), &runtime, PULL_MILLIS);
-    let turns = Turns::new(2);
-    let limits = Limits { turns: turns.clone(), completions: 64, outbound_pause_bytes: 4 * 1024, ..Limits::default() };
+    let read_scheduler = ReadScheduler::new(2);
+    let limits = Limits { read_scheduler: read_scheduler.clone(), completions: 64, outbound_pause_bytes: 4 * 1024, ..Limits::default() };
     let handler = Arc::new(Handler(Arc::clone(&broker)));
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), handler, limits, &runtime).await.expect("a port");
     let addr = listener.local_addr();
@@ -289,12 +289,15 @@ async fn one_round(seed: u64, time: Duration) -> usize {
         assert!(client.join().await.is_some(), "seed {seed}: a client panicked");
     }
     let settled = async {
-        while listener.connection_count() > 0 || !broker.line.is_idle() || format!("{turns:?}") != "Turns(2 free, 0 waiting)" {
+        while listener.connection_count() > 0
+            || !broker.serial.is_idle()
+            || format!("{read_scheduler:?}") != "ReadScheduler(2 free, 0 waiting)"
+        {
             clock.sleep(Duration::from_millis(1)).await;
         }
     };
     let ended = tokio::time::timeout(PATIENCE, settled).await.is_ok();
-    assert!(ended, "seed {seed}: left: {} connections, {:?}, {turns:?}", listener.connection_count(), broker.line);
+    assert!(ended, "seed {seed}: left: {} connections, {:?}, {read_scheduler:?}", listener.connection_count(), broker.serial);
     assert_eq!(broker.hold.waiting_count(), 0, "seed {seed}: somebody waits after the stop");
     assert!(runtime.stop(PATIENCE).await, "seed {seed}: the runtime does not stop");
     shared.answers.load(Ordering::Relaxed)

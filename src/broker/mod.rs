@@ -38,7 +38,7 @@ use thiserror::Error;
 use tracing::error;
 
 use crate::config::{AdvertiseRules, Advertised, BrokerConfig, ConfigCell};
-use crate::remoting::{Peer, Round};
+use crate::remoting::{Peer, ReadBatch};
 use crate::runtime::{Runtime, SharedClock, local_time};
 use crate::store::{ArrivalListener, Fs, MessageStore, StoreConfig, StoreError};
 
@@ -178,7 +178,7 @@ impl ArrivalListener for Arrivals {
 
     /// One write per producer, by the thread that flushed.
     fn round(&self, answers: &mut dyn FnMut()) {
-        let _round = Round::begin();
+        let _batch = ReadBatch::begin();
         answers();
     }
 }

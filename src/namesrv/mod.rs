@@ -23,7 +23,7 @@ pub use own_broker::OwnBroker;
 pub use processor::serves;
 
 use crate::config::{AdvertiseRules, Advertised, NamesrvConfigCell};
-use crate::remoting::{Line, Peer, RemotingClient, Replies, RequestHandler};
+use crate::remoting::{Peer, RemotingClient, Replies, RequestHandler, SerialQueue};
 use crate::runtime::{Runtime, SharedClock};
 use route_info::RouteInfo;
 use route_tables::Rules;
@@ -35,7 +35,7 @@ pub struct NameServer {
     kept: Kept,
     routes: RouteInfo,
     /// Changes of what is kept.
-    changes: Line,
+    changes: SerialQueue,
     /// Addresses of brokers for clients of certain networks.
     advertise: AdvertiseRules,
     /// The broker of this process, whose address depends on who asks.
@@ -60,7 +60,7 @@ impl NameServer {
         Arc::new(Self {
             kept: Kept { config, kv: Arc::new(kv), clock: runtime.clock().clone() },
             routes: RouteInfo::default(),
-            changes: Line::new("change", runtime),
+            changes: SerialQueue::new("change", runtime),
             advertise,
             own_broker: RwLock::new(None),
             broker_peers: Mutex::default(),

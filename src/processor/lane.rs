@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lanes: where each request is served, what Java calls its executor. A connection's task never waits for the disk.
 //!
-//! Beside THE TABLE in `mod.rs`, which is the same for every lane; knows no request's meaning.
+//! OffReactor THE TABLE in `mod.rs`, which is the same for every lane; knows no request's meaning.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tracing::debug;
 use super::process;
 use super::reply::{Cold, Refusal, Reply};
 use crate::broker::Broker;
-use crate::remoting::{Completion, Line, Peer};
+use crate::remoting::{Completion, Peer, SerialQueue};
 
 /// Whether a request may wait for the disk where it is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +76,9 @@ fn lane_of(request_code: i32) -> Lane {
 /// The lanes beside the connections' tasks.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    changes: Line,
+    changes: SerialQueue,
     /// Sends to queues that are not loaded, in the order of each queue.
-    cold_sends: [Line; COLD_LINES],
+    cold_sends: [SerialQueue; COLD_LINES],
 }
 
 /// Cold queues that are loaded side by side. After a restart senders come back to all queues at once; a disk takes a few reads at a time.
@@ -86,12 +86,12 @@ const COLD_LINES: usize = 8;
 
 impl Lanes {
     pub(super) fn new(broker: &Broker) -> Self {
-        let cold_sends = std::array::from_fn(|_| Line::new("cold send", &broker.runtime));
-        Self { changes: Line::new("change", &broker.runtime), cold_sends }
+        let cold_sends = std::array::from_fn(|_| SerialQueue::new("cold send", &broker.runtime));
+        Self { changes: SerialQueue::new("change", &broker.runtime), cold_sends }
     }
 
     /// Where a request goes that the connection's task does not serve itself.
-    pub(super) fn beside(&self, peer: &Peer, request_code: i32) -> Option<Beside> {
+    pub(super) fn beside(&self, peer: &Peer, request_code: i32) -> Option<OffReactor> {
         let in_line = match lane_of(request_code) {
             Lane::Connection => return None,
             Lane::Tables => self.changes.has_of(peer).then_some(true)?,
@@ -99,14 +99,14 @@ impl Lanes {
             Lane::Disk => self.changes.has_of(peer),
             Lane::DiskChanges => true,
         };
-        Some(if in_line { Beside::Changes } else { Beside::Pool })
+        Some(if in_line { OffReactor::Changes } else { OffReactor::Pool })
     }
 
-    pub(super) fn serve(&self, beside: Beside, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
+    pub(super) fn serve(&self, beside: OffReactor, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
         let work = work(broker, peer, request);
         match beside {
-            Beside::Changes => self.changes.push(peer, work),
-            Beside::Pool => drop(broker.runtime.spawn_blocking("request", work)),
+            OffReactor::Changes => self.changes.push(peer, work),
+            OffReactor::Pool => drop(broker.runtime.spawn_blocking("request", work)),
         }
     }
 
@@ -123,9 +123,9 @@ impl Lanes {
     }
 }
 
-/// Beside the connection's task.
+/// OffReactor the connection's task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beside {
+pub(super) enum OffReactor {
     Pool,
     Changes,
 }
@@ -148,7 +148,7 @@ fn answer(broker: &Broker, completion: Completion, outcome: Result<Reply, Refusa
             let (form, opaque) = (completion.serialize_type(), completion.opaque());
             completion.answer_with(|replies| sent.write(&broker.config.load(), form, opaque, replies));
         }
-        Ok(Reply::Later | Reply::Silent) => completion.pass_on(),
+        Ok(Reply::Later | Reply::Silent) => completion.end_unanswered(),
         Ok(Reply::WouldBlock(_)) => unreachable!("a request that may wait does"),
         Err(refusal) => {
             debug!(peer = %completion.peer(), refusal = refusal.code, remark = ?refusal.remark, "refused");

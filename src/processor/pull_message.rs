@@ -188,7 +188,7 @@ impl Waits for LatePull {
     fn wake(mut self: Box<Self>, piece: Option<Piece>) {
         self.piece = piece;
         let peer = Arc::clone(self.completion.peer());
-        peer.run_soon(self);
+        peer.defer(self);
     }
 }
 
@@ -420,7 +420,7 @@ impl Pull<'_> {
                 tracing::info!(group, topic, queue_id, asked, corrected = next, status, peer = %peer, "a pull asked for an offset that is not there");
             }
         }
-        peer.come_first(found.next_begin_offset < found.max_offset);
+        peer.set_priority(found.next_begin_offset < found.max_offset);
         let suggests_slave = config.slave_read_enable && !config.in_broker_container;
         let suggest_which_broker_id = match (suggests_slave, found.suggest_pulling_from_slave) {
             (false, _) => 0,

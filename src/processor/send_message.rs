@@ -452,7 +452,7 @@ impl Send<'_> {
                 let (form, opaque) = (completion.serialize_type(), completion.opaque());
                 // Many are flushed at once: those of one producer leave in one write, from the thread that flushed them.
                 let peer = Arc::clone(completion.peer());
-                peer.run_soon(Box::new(move || completion.answer_with(|replies| reply.write(&config.load(), form, opaque, replies))));
+                peer.defer(Box::new(move || completion.answer_with(|replies| reply.write(&config.load(), form, opaque, replies))));
             };
             if has_new_topic && status != PutMessageStatus::PutOk {
                 // The disk may not answer for long.

@@ -16,13 +16,13 @@ use tokio_util::io::poll_read_buf;
 use tracing::{debug, error, info, warn};
 
 use super::buffers::{self, Buffers};
-use super::late::{self, BoxedWork, Round, WORKS_AT_ONCE_MAX};
+use super::deferred::{self, BoxedWork, ReadBatch, WORKS_AT_ONCE_MAX};
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
-use super::outbound::Turn;
+use super::outbound::NextStep;
 use super::peer::Peer;
+use super::read_scheduler::ReadGrant;
 use super::replies::Replies;
 use super::socket::OwnedReadHalf;
-use super::turns::Place;
 use crate::runtime::sync::{AtomicU32, Ordering};
 
 /// What is done with the requests of a connection.
@@ -56,7 +56,7 @@ pub(super) struct Connection<H: ?Sized> {
     handler: Arc<H>,
     /// Coarse time, moved by the listener's sweep.
     tick: Arc<AtomicU32>,
-    place: Place,
+    grant: ReadGrant,
     /// What is done before the next read.
     works: vec::IntoIter<BoxedWork>,
     input: BytesMut,
@@ -79,7 +79,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             peer,
             handler,
             tick,
-            place: Place::Outside,
+            grant: ReadGrant::Unscheduled,
             works: Vec::new().into_iter(),
             input: BytesMut::new(),
             counted_bytes: 0,
@@ -93,7 +93,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     /// Runs the connection to its end.
     pub(super) async fn run(mut self) {
         self.handler.connected(&self.peer);
-        let end = std::future::poll_fn(|context| self.poll_in_turn(context)).await;
+        let end = std::future::poll_fn(|context| self.poll_scheduled(context)).await;
         self.input = BytesMut::new();
         self.count_input();
         self.peer.end();
@@ -108,15 +108,15 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         }
     }
 
-    fn poll_in_turn(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        self.peer.turns.begin(&mut self.place);
+    fn poll_scheduled(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.peer.read_scheduler.task_begins(&mut self.grant);
         let end = self.poll(context);
         if self.input.is_empty() {
             // Whoever waits owns no buffer, whatever for.
             self.shrink();
         }
         self.count_input();
-        if self.peer.turns.end(&mut self.place) {
+        if self.peer.read_scheduler.task_ends(&mut self.grant) {
             context.waker().wake_by_ref();
         }
         end
@@ -130,34 +130,34 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let (turn, progress) = self.peer.outbound.turn(context);
-            self.peer.turns.look(&self.peer, &mut self.place);
+            let (step, progress) = self.peer.outbound.next_step(context);
+            self.peer.read_scheduler.take_grant(&self.peer, &mut self.grant);
             if progress {
                 self.touch();
             }
-            match turn {
-                Turn::Read => {}
-                Turn::Work(works) => {
+            match step {
+                NextStep::Read => {}
+                NextStep::Work(works) => {
                     self.peer.outbound.account.go_on();
                     self.works = works.into_iter();
                     continue;
                 }
-                Turn::ReadLast => {
+                NextStep::ReadLast => {
                     if let Err(end) = self.read_last(context) {
                         return Poll::Ready(end);
                     }
                     self.peer.outbound.read_out();
                     continue;
                 }
-                Turn::Pause => {
+                NextStep::Pause => {
                     self.shrink();
                     return Poll::Pending;
                 }
-                Turn::PauseForRoom => {
+                NextStep::PauseForRoom => {
                     self.pause_for_room();
                     return Poll::Pending;
                 }
-                Turn::Close(reason) => return Poll::Ready(End::Ours(reason)),
+                NextStep::Close(reason) => return Poll::Ready(End::Ours(reason)),
             }
             if self.stopped_short {
                 if !self.may_go_on() {
@@ -177,7 +177,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             if !self.may_go_on() {
                 return Poll::Pending;
             }
-            if !self.peer.turns.may_read(&self.peer, &mut self.place) {
+            if !self.peer.read_scheduler.may_read(&self.peer, &mut self.grant) {
                 return Poll::Pending;
             }
             match ready!(self.poll_read(context)) {
@@ -189,8 +189,8 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 }
                 Err(error) => return Poll::Ready(End::Reset(error)),
             }
-            if self.place == Place::Called {
-                self.place = Place::Served;
+            if self.grant == ReadGrant::Granted {
+                self.grant = ReadGrant::Used;
                 return Poll::Pending;
             }
         }
@@ -216,7 +216,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     /// Some of its works; what there is no room for goes back.
     fn run_works(&mut self) {
         for _ in 0..WORKS_AT_ONCE_MAX.min(self.works.len()) {
-            self.works.next().into_iter().for_each(|work| late::run(&self.peer, work));
+            self.works.next().into_iter().for_each(|work| deferred::run(&self.peer, work));
             if self.works.len() > 0 && !self.peer.outbound.account.may_answer() {
                 self.peer.outbound.put_back(std::mem::take(&mut self.works).collect());
             }
@@ -322,7 +322,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             self.start_seen = self.input.len() >= HTTP2_PREFACE.len();
         }
         self.stopped_short = false;
-        let mut round = Round::begin();
+        let mut batch = ReadBatch::begin();
         let Buffers { mut header, replies: buffer } = buffers::take();
         let mut replies = Replies::in_buffer(buffer);
         let mut failure = None;
@@ -334,7 +334,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                         let read_nanos = *self.read_nanos.get_or_insert_with(|| self.peer.now_nanos().max(1));
                         self.handle(&mut command, &mut replies);
                         command.give_back(&mut header);
-                        round.requests += 1;
+                        batch.requests += 1;
                         self.peer.set_read_nanos(Some(read_nanos));
                     }
                     Err(error) => failure = Some(End::NotRocketMq(error)),
@@ -354,7 +354,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 break;
             }
         }
-        drop(round);
+        drop(batch);
         if !replies.is_empty() {
             self.peer.outbound.reply(&mut replies);
         }
@@ -391,7 +391,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 impl<H: ?Sized> Drop for Connection<H> {
     fn drop(&mut self) {
         self.peer.outbound.count_input(&mut self.counted_bytes, 0);
-        self.peer.turns.leave(&self.peer, &mut self.place);
+        self.peer.read_scheduler.leave(&self.peer, &mut self.grant);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::budget::Budget;
-use super::turns::Turns;
+use super::read_scheduler::ReadScheduler;
 use super::unserved::Unserved;
 
 const KIB: usize = 1024;
@@ -123,7 +123,7 @@ pub struct Limits {
     pub outbound_pause_bytes: usize,
     pub outbound_bytes: usize,
     pub completions: usize,
-    pub turns: Turns,
+    pub read_scheduler: ReadScheduler,
     pub budget: Budget,
 }
 
@@ -136,7 +136,7 @@ impl Default for Limits {
             outbound_pause_bytes: OUTBOUND_PAUSE_BYTES,
             outbound_bytes: OUTBOUND_BYTES_MAX,
             completions: COMPLETIONS_MAX,
-            turns: Turns::default(),
+            read_scheduler: ReadScheduler::default(),
             budget: Budget::default(),
         }
     }

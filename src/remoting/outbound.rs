@@ -10,7 +10,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll, Waker};
 
 use super::budget::Account;
-use super::late::BoxedWork;
+use super::deferred::BoxedWork;
 use super::limits::{COMPLETIONS_PER_GRAIN, GRAIN_BYTES, Limits};
 use super::replies::Replies;
 use super::socket::OwnedWriteHalf;
@@ -71,7 +71,7 @@ enum Drain {
 }
 
 /// What the connection's task may do next.
-pub(super) enum Turn {
+pub(super) enum NextStep {
     Read,
     /// Do this, and come again.
     Work(Vec<BoxedWork>),
@@ -123,7 +123,7 @@ impl Outbound {
 
     /// Called by the connection's task before it reads: registers it, writes what waits and says how to go on.
     /// True beside it when something was written.
-    pub(super) fn turn(&self, context: &mut Context<'_>) -> (Turn, bool) {
+    pub(super) fn next_step(&self, context: &mut Context<'_>) -> (NextStep, bool) {
         let mut state = self.state.lock();
         match &state.task {
             Some(task) if task.will_wake(context.waker()) => {}
@@ -138,23 +138,23 @@ impl Outbound {
         }
         self.count(&mut state);
         if let Some(reason) = state.close {
-            return (Turn::Close(reason), progress);
+            return (NextStep::Close(reason), progress);
         }
         if !state.work.is_empty() {
             if state.drain == Drain::No && !self.account.may_answer() {
-                return (Turn::PauseForRoom, progress);
+                return (NextStep::PauseForRoom, progress);
             }
             // It comes again after the work: nobody has to wake it for what the work answers.
             state.task = None;
-            return (Turn::Work(std::mem::take(&mut state.work)), progress);
+            return (NextStep::Work(std::mem::take(&mut state.work)), progress);
         }
         match state.drain {
             Drain::No => {}
-            Drain::Asked => return (Turn::ReadLast, progress),
-            Drain::ReadOut => return (Turn::Pause, progress),
+            Drain::Asked => return (NextStep::ReadLast, progress),
+            Drain::ReadOut => return (NextStep::Pause, progress),
         }
         state.paused = self.is_over(&state);
-        (if state.paused { Turn::Pause } else { Turn::Read }, progress)
+        (if state.paused { NextStep::Pause } else { NextStep::Read }, progress)
     }
 
     /// The replies of one read. True while more may be read at once.

@@ -12,12 +12,12 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::late::{self, BoxedWork};
+use super::deferred::{self, BoxedWork};
 use super::limits::{Limits, READ_BYTES_MIN};
 use super::outbound::{Outbound, Urgency};
+use super::read_scheduler::ReadScheduler;
 use super::replies::Replies;
 use super::socket::OwnedWriteHalf;
-use super::turns::Turns;
 use super::unserved::Unserved;
 use crate::runtime::SharedClock;
 use crate::runtime::sync::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -35,12 +35,12 @@ pub struct Peer {
     language: AtomicU8,
     version: AtomicI32,
     pub(super) outbound: Arc<Outbound>,
-    pub(super) turns: Turns,
+    pub(super) read_scheduler: ReadScheduler,
     unserved: Unserved,
-    /// It is read before others: see `Turns`.
-    first: AtomicBool,
-    /// Its turn to be read has come.
-    called: AtomicBool,
+    /// It is read before others: see `ReadScheduler`.
+    priority: AtomicBool,
+    /// The scheduler lets it be read.
+    read_granted: AtomicBool,
     calls: Mutex<Calls>,
 }
 
@@ -93,10 +93,10 @@ impl Peer {
             language: AtomicU8::new(LanguageCode::default().code()),
             version: AtomicI32::new(0),
             outbound: Arc::new_cyclic(|outbound| Outbound::new(outbound, remote_addr, stream, limits)),
-            turns: limits.turns.clone(),
+            read_scheduler: limits.read_scheduler.clone(),
             unserved: limits.connections.unserved.clone(),
-            first: AtomicBool::new(false),
-            called: AtomicBool::new(false),
+            priority: AtomicBool::new(false),
+            read_granted: AtomicBool::new(false),
             calls: Mutex::new(Calls::default()),
         }
     }
@@ -184,10 +184,10 @@ impl Peer {
         self.outbound.account.room_bytes()
     }
 
-    /// Does this soon, for what others bring about (arrivals that end held pulls); what `answer` and `answer_with` say there leaves in
-    /// one write: see `late`. Dropped when the connection has ended.
-    pub fn run_soon(self: Arc<Self>, work: BoxedWork) {
-        late::run_soon(self, work);
+    /// Does this at the end of the read that brings it about (arrivals that end held pulls), or on the connection's task; what `answer`
+    /// and `answer_with` say there leaves in one write: see `deferred`. Dropped when the connection has ended.
+    pub fn defer(self: Arc<Self>, work: BoxedWork) {
+        deferred::defer(self, work);
     }
 
     /// Ends the connection; what already waits to be written is offered to the socket once more.
@@ -206,28 +206,28 @@ impl Peer {
         self.outbound.is_drained()
     }
 
-    /// Whether what this peer asks is read before what those ask that do not come first. Right for a consumer that is behind: it asks
-    /// for little at a time and waits for it. With little memory left nobody comes first: what is asked then mostly is not taken.
-    pub fn come_first(&self, first: bool) {
-        let first = first && !self.outbound.account.is_tight();
-        if self.comes_first() != first {
-            self.first.store(first, Ordering::Relaxed);
+    /// Whether what this peer asks is read before what those ask that have no priority. Right for a consumer that is behind: it asks
+    /// for little at a time and waits for it. With little memory left nobody has it: what is asked then mostly is not taken.
+    pub fn set_priority(&self, priority: bool) {
+        let priority = priority && !self.outbound.account.is_tight();
+        if self.has_priority() != priority {
+            self.priority.store(priority, Ordering::Relaxed);
         }
-        if first {
-            self.turns.open();
+        if priority {
+            self.read_scheduler.begin();
         }
     }
 
-    pub(super) fn comes_first(&self) -> bool {
-        self.first.load(Ordering::Relaxed)
+    pub(super) fn has_priority(&self) -> bool {
+        self.priority.load(Ordering::Relaxed)
     }
 
-    pub(super) fn give_turn(&self) {
-        self.called.store(true, Ordering::Release);
+    pub(super) fn grant_read(&self) {
+        self.read_granted.store(true, Ordering::Release);
     }
 
-    pub(super) fn take_turn(&self) -> bool {
-        self.called.swap(false, Ordering::Acquire)
+    pub(super) fn take_grant(&self) -> bool {
+        self.read_granted.swap(false, Ordering::Acquire)
     }
 
     /// Late answers that this connection still waits for.
@@ -384,11 +384,11 @@ impl Completion {
     }
 
     fn gathered() -> Urgency {
-        if late::writes_after() { Urgency::AtFlush } else { Urgency::WithOthers }
+        if deferred::writes_after() { Urgency::AtFlush } else { Urgency::WithOthers }
     }
 
     /// Ends without an answer: another completion of the same request gives it, or nobody does.
-    pub fn pass_on(mut self) {
+    pub fn end_unanswered(mut self) {
         self.answered = true;
         self.peer.outbound.push(Urgency::WithOthers, true, |_| ());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Late answers that the requests of one read bring about (arrivals that end held pulls) are made when all of them are handled: one
-//! answer holds everything that came with the read, and one write per peer all its answers.
+//! Deferred work: late answers that the requests of one read bring about (arrivals that end held pulls) are made when all of them are
+//! handled: one answer holds everything that came with the read, and one write per peer all its answers.
 //!
 //! A read that brought little does that itself, which is the earliest that the peers can get them, as long as it is not much: its own
 //! answers wait. One that brought much leaves it to the tasks of their connections: until those run more will have come. Knows nothing
@@ -15,7 +15,7 @@ use tracing::error;
 use super::peer::Peer;
 use crate::runtime::sync::thread_local;
 
-/// What is done late, once.
+/// What is deferred, and done once.
 pub trait Work: Send {
     fn run(self: Box<Self>);
 }
@@ -46,29 +46,30 @@ struct Gathered {
 }
 
 thread_local! {
-    static ROUND: RefCell<Gathered> = const { RefCell::new(Gathered { open: false, works: Vec::new() }) };
+    static BATCH: RefCell<Gathered> = const { RefCell::new(Gathered { open: false, works: Vec::new() }) };
     /// This thread makes late answers and writes them afterwards.
     static WRITES_AFTER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// As long as this lives, late answers of this thread wait for its end.
-pub struct Round {
+/// The requests of one read. As long as this lives, what this thread defers waits for its end.
+pub struct ReadBatch {
+    /// So many were handled.
     pub(super) requests: usize,
 }
 
-impl Round {
+impl ReadBatch {
     pub fn begin() -> Self {
-        ROUND.with(|round| round.borrow_mut().open = true);
+        BATCH.with(|batch| batch.borrow_mut().open = true);
         Self { requests: 0 }
     }
 }
 
-impl Drop for Round {
+impl Drop for ReadBatch {
     fn drop(&mut self) {
-        let mut works = ROUND.with(|round| {
-            let mut round = round.borrow_mut();
-            round.open = false;
-            std::mem::take(&mut round.works)
+        let mut works = BATCH.with(|batch| {
+            let mut batch = batch.borrow_mut();
+            batch.open = false;
+            std::mem::take(&mut batch.works)
         });
         if works.is_empty() {
             return;
@@ -92,17 +93,17 @@ impl Drop for Round {
         }
         works.clear();
         if works.capacity() <= SPARE_WORKS_MAX {
-            ROUND.with(|round| round.borrow_mut().works = works);
+            BATCH.with(|batch| batch.borrow_mut().works = works);
         }
     }
 }
 
-/// Does this soon, for its peer: at the end of this thread's round, or on the connection's task.
-pub(super) fn run_soon(peer: Arc<Peer>, work: BoxedWork) {
-    let left = ROUND.with(|round| {
-        let mut round = round.borrow_mut();
-        if round.open {
-            round.works.push((peer, Some(work)));
+/// Does this soon, for its peer: at the end of this thread's batch, or on the connection's task.
+pub(super) fn defer(peer: Arc<Peer>, work: BoxedWork) {
+    let left = BATCH.with(|batch| {
+        let mut batch = batch.borrow_mut();
+        if batch.open {
+            batch.works.push((peer, Some(work)));
             return None;
         }
         Some((peer, work))
@@ -128,7 +129,7 @@ pub(super) fn writes_after() -> bool {
 mod tests {
     use super::*;
     use crate::remoting::Limits;
-    use crate::remoting::outbound::Turn;
+    use crate::remoting::outbound::NextStep;
     use crate::runtime::SystemClock;
     use ferrocket_protocol::{RemotingCommand, response_code};
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,32 +154,32 @@ mod tests {
         let local_addr = stream.local_addr().unwrap();
         let (_read, write) = stream.into_split();
         let peer = Arc::new(Peer::new(remote_addr, local_addr, write, &Limits::default(), SystemClock::shared()));
-        let answer_soon = || {
+        let answer_deferred = || {
             let completion = peer.completion(&RemotingCommand::request(11));
-            run_soon(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+            defer(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
         };
-        let mut round = Round::begin();
-        answer_soon();
-        run_soon(Arc::clone(&peer), Box::new(|| panic!("on purpose")));
-        answer_soon();
+        let mut batch = ReadBatch::begin();
+        answer_deferred();
+        defer(Arc::clone(&peer), Box::new(|| panic!("on purpose")));
+        answer_deferred();
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 2), "nothing is answered while the read is handled");
-        round.requests = MANY_REQUESTS - 1;
-        drop(round);
+        batch.requests = MANY_REQUESTS - 1;
+        drop(batch);
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 0));
         let both = client.read(&mut [0; 4096]).await.unwrap();
 
-        let mut round = Round::begin();
-        answer_soon();
-        answer_soon();
-        round.requests = MANY_REQUESTS;
-        drop(round);
+        let mut batch = ReadBatch::begin();
+        answer_deferred();
+        answer_deferred();
+        batch.requests = MANY_REQUESTS;
+        drop(batch);
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 2), "left to the connection's task");
         let works = peer.outbound.take_work();
         assert_eq!(works.len(), 2);
         works.into_iter().for_each(|work| run(&peer, work));
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (both, 0), "which writes them in one go");
-        answer_soon();
-        assert_eq!(peer.outstanding_count(), 1, "the round is over");
+        answer_deferred();
+        assert_eq!(peer.outstanding_count(), 1, "the batch is over");
         peer.end();
         assert_eq!(peer.outstanding_count(), 0, "what waited when the connection ended is dropped");
     }
@@ -189,13 +190,13 @@ mod tests {
         let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (_client, (stream, addr)) = (client.unwrap(), server.unwrap());
         let peer = Arc::new(Peer::new(addr, addr, stream.into_split().1, &Limits::default(), SystemClock::shared()));
-        let mut round = Round::begin();
-        round.requests = 1;
+        let mut batch = ReadBatch::begin();
+        batch.requests = 1;
         for _ in 0..3 * WORKS_AT_ONCE_MAX {
             let completion = peer.completion(&RemotingCommand::request(11));
-            run_soon(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+            defer(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
         }
-        drop(round);
+        drop(batch);
         assert_eq!(peer.outstanding_count(), 2 * WORKS_AT_ONCE_MAX);
         assert_eq!(peer.outbound.take_work().len(), 2 * WORKS_AT_ONCE_MAX, "left to the connections' tasks");
     }
@@ -210,13 +211,13 @@ mod tests {
         let completion = peer.completion(&RemotingCommand::request(11));
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
-        assert!(matches!(peer.outbound.turn(&mut Context::from_waker(&waker)).0, Turn::Pause));
-        let round = Round::begin();
+        assert!(matches!(peer.outbound.next_step(&mut Context::from_waker(&waker)).0, NextStep::Pause));
+        let batch = ReadBatch::begin();
         // More than it may leave unread, until it is written.
-        run_soon(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
-        drop(round);
+        defer(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+        drop(batch);
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 0));
         assert!(woken.0.load(Ordering::SeqCst));
-        assert!(matches!(peer.outbound.turn(&mut Context::from_waker(&waker)).0, Turn::Read));
+        assert!(matches!(peer.outbound.next_step(&mut Context::from_waker(&waker)).0, NextStep::Read));
     }
 }
