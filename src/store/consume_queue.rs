@@ -17,6 +17,7 @@ use super::queue_table::QueueFiles;
 use super::unit::{UNIT_BYTES, Unit};
 
 mod load;
+mod mend;
 
 use load::first_at_or_after;
 
@@ -141,7 +142,7 @@ impl ConsumeQueue {
         if (self.min_offset()..self.max_offset()).contains(&offset) {
             self.read(files, offset, 1, true, &mut units)?;
         }
-        Ok(units.pop().filter(|unit| !unit.is_blank() && unit.is_valid()))
+        Ok(units.pop().filter(Unit::is_message))
     }
 
     /// Appends up to `count` units from `from` on, not beyond the file that holds `from`. Empty when that file is not there.
@@ -288,8 +289,8 @@ impl ConsumeQueue {
                     _ => break,
                 }
             };
-            let last_unit = first / UNIT_BYTES as i64 + units_per_file - 1;
-            if last_unit >= written || self.unit_on_disk(files, last_unit)?.physical_offset >= min_physical {
+            let end = first / UNIT_BYTES as i64 + units_per_file;
+            if end > written || self.last_message_of(files, first, end)?.is_some_and(|unit| unit.physical_offset >= min_physical) {
                 break;
             }
             files.forget(self, first);
@@ -312,6 +313,17 @@ impl ConsumeQueue {
         })?;
         self.min.fetch_max(min, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// The last unit of a full file that says where a message lies: damage at its end must not speak for all of it.
+    fn last_message_of(&self, files: &QueueFiles, file_start: i64, end: i64) -> io::Result<Option<Unit>> {
+        for offset in (file_start / UNIT_BYTES as i64..end).rev() {
+            let unit = self.unit_on_disk(files, offset)?;
+            if unit.is_message() {
+                return Ok(Some(unit));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes the queue's files and directory. Puts and gets do not wait for it.

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, ResolveFlags, SeekFrom};
 
 use super::mapped_file::Mapping;
 
@@ -122,6 +122,11 @@ pub trait FsFile: Send + Sync {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// As `read_at`, but `WouldBlock` when the bytes are not all in memory.
     fn read_at_without_waiting(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// From where on, at `offset` or behind it, the file may hold something else than zeroes; `None` when nowhere. What the file system
+    /// says without a look at the disk's contents: one that keeps no holes answers `offset`.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok((offset < self.len()?).then_some(offset))
+    }
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Takes disk space for a range, so that a later store there cannot fail for want of it.
@@ -292,6 +297,16 @@ impl FsFile for RealFile {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
                 self.read_at(buffers[0].as_mut(), offset)
             }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        // Every read and write here names its place: nobody minds where the file is left.
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(Some(data)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok((offset < self.len()?).then_some(offset)),
             Err(error) => Err(error.into()),
         }
     }

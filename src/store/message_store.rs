@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The store's only door: opening, stopping, and what every part of the store shares.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,6 +114,9 @@ pub(super) struct Complaints {
     pub(super) append: Seldom,
     pub(super) checkpoint: Seldom,
     pub(super) queue_sync: Seldom,
+    pub(super) damaged: Seldom,
+    /// Messages by queue number and offset that were found damaged, and were looked for in the log.
+    pub(super) looked_for: Mutex<HashSet<(u32, i64)>>,
 }
 
 impl MessageStore {
@@ -137,7 +140,7 @@ impl MessageStore {
         let files = MappedFileQueue::load(Arc::clone(&fs), config.commit_log_dirs(), read_only_dirs, config.mapped_file_size_commit_log)?;
         let sync_flush = config.flush_disk_type == FlushDiskType::Sync;
         let log = CommitLog::new(files, if sync_flush { AppendBy::Write } else { AppendBy::Mapping });
-        let queues = QueueTable::load(Arc::clone(&fs), &root, config.consume_queue_file_bytes())?;
+        let queues = QueueTable::load(Arc::clone(&fs), &root, config.consume_queue_file_bytes(), config.delay_level_millis.clone())?;
         let (checkpoint_file, values) =
             CheckpointFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::CHECKPOINT_FILE)))?;
         let (position_file, position) =

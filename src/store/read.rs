@@ -11,11 +11,12 @@ use bytes::{Bytes, BytesMut};
 use ferrocket_protocol::message::MessageView;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::commit_log::ReadPlace;
 use super::consume_queue::ConsumeQueue;
 use super::message_store::MessageStore;
+use super::record;
 use super::unit::{UNIT_BYTES, Unit};
 use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter, StoreError, at_path};
 
@@ -24,6 +25,9 @@ const UNITS_PER_READ: usize = 128;
 
 /// One get looks at so many units for messages that it wants, however many it asks for. The original's product wraps.
 const SCAN_UNITS_MAX: usize = 65_536;
+
+/// Damaged messages that are not looked for in the log again: each look may read much of it.
+const LOOKED_FOR_MAX: usize = 4096;
 
 /// An answer's body may wait long for its client: it keeps no more room for messages that did not come than it has bytes, and this.
 const SPARE_BODY_BYTES_MAX: usize = 4 * 1024;
@@ -193,6 +197,7 @@ impl MessageStore {
         // Units of a log file that was found gone are skipped without a look.
         let mut gone_before = i64::MIN;
         let mut place = ReadPlace::default();
+        let mut mended_to = request.offset;
         let mut units = UNITS.take();
         'fetching: loop {
             units.clear();
@@ -208,17 +213,28 @@ impl MessageStore {
             }
             let first = next;
             for (index, unit) in units.iter().enumerate() {
+                let offset = first + index as i64;
+                if !unit.is_valid() && offset >= mended_to {
+                    // The queue's file is damaged here. Who may not wait for the disk leaves it to who may.
+                    if !waiting {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                    next = offset;
+                    mended_to = offset + units.len() as i64 - index as i64;
+                    queue.mend_between(&self.queues.files, &self.log, offset..mended_to)?;
+                    continue 'fetching;
+                }
                 let size = unit.size as usize;
                 let in_memory = log_end - unit.physical_offset <= memory;
-                if (first + index as i64 - request.offset) as usize * UNIT_BYTES >= scan_bytes {
+                if (offset - request.offset) as usize * UNIT_BYTES >= scan_bytes {
                     break 'fetching;
                 }
                 if count > 0 && is_full(&config, size, count, max_count, body.len(), max_bytes, in_memory) || body.len() >= max_bytes {
                     break 'fetching;
                 }
                 last_physical = unit.physical_offset;
-                next = first + index as i64 + 1;
-                if unit.physical_offset < gone_before || unit.is_blank() || !unit.is_valid() {
+                next = offset + 1;
+                if unit.physical_offset < gone_before || !unit.is_message() {
                     continue;
                 }
                 if !filter.matches_unit(unit.tags_code) {
@@ -228,7 +244,7 @@ impl MessageStore {
                     continue;
                 }
                 let start = body.len();
-                if body.capacity() == 0 {
+                if body.capacity() == 0 && size <= GET_BYTES_MAX {
                     // Most gets are of messages of about one size.
                     let fitting = max_bytes.min(config.max_transfer_bytes_on_message_in_memory) / size.max(1);
                     let expected = (units.len() - index).min(max_count).min(fitting).max(1);
@@ -236,13 +252,22 @@ impl MessageStore {
                 }
                 // Up to the last message that this get may want: they are asked for together.
                 let last = (index + max_count.saturating_sub(count).max(1)).min(units.len()) - 1;
-                let span = usize::try_from(units[last].end_offset() - unit.physical_offset).unwrap_or(size);
-                if !self.log.copy(unit.physical_offset, size, span, waiting, &mut place, &mut body)? {
+                let span = usize::try_from(units[last].end_offset().saturating_sub(unit.physical_offset)).unwrap_or(size);
+                let is_whole = size <= GET_BYTES_MAX
+                    && self.log.copy(unit.physical_offset, size, span, waiting, &mut place, &mut body)?
+                    && record::is_at(&body[start..], unit.physical_offset);
+                if !is_whole {
+                    body.truncate(start);
                     if count == 0 {
                         status = GetMessageStatus::MessageWasRemoving;
                     }
-                    let file_bytes = self.log.files.file_bytes() as i64;
-                    gone_before = unit.physical_offset - unit.physical_offset % file_bytes + file_bytes;
+                    if unit.physical_offset < self.log.min_offset() {
+                        let file_bytes = self.log.files.file_bytes() as i64;
+                        gone_before = unit.physical_offset - unit.physical_offset % file_bytes + file_bytes;
+                    } else if self.mends(queue, offset, unit, waiting)? {
+                        next = offset;
+                        continue 'fetching;
+                    }
                     continue;
                 }
                 if filter.needs_record() {
@@ -279,6 +304,33 @@ impl MessageStore {
         result.body = body.freeze();
         result.suggest_pulling_from_slave = log_end - last_physical > memory;
         Ok(())
+    }
+
+    /// Damage in the log, or a unit that leads to no record, must not reach a client; it would lose the messages behind it as well.
+    /// Whether the unit was made anew; otherwise the message is passed over, as in the original.
+    #[cold]
+    fn mends(&self, queue: &ConsumeQueue, offset: i64, unit: &Unit, waiting: bool) -> io::Result<bool> {
+        let message = (queue.number, offset);
+        if !self.complaints.looked_for.lock().contains(&message) {
+            if !waiting {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            {
+                let mut looked_for = self.complaints.looked_for.lock();
+                if looked_for.len() >= LOOKED_FOR_MAX {
+                    looked_for.clear();
+                }
+                looked_for.insert(message);
+            }
+            if queue.remake(&self.queues.files, &self.log, offset)? {
+                return Ok(true);
+            }
+        }
+        if self.complaints.damaged.is_due(self.clock.nanos()) {
+            let (physical_offset, size) = (unit.physical_offset, unit.size);
+            warn!(topic = %queue.topic, queue_id = queue.queue_id, offset, physical_offset, size, "the log has no such record: damaged messages are passed over");
+        }
+        Ok(false)
     }
 
     /// `QueueReader::offsets`.

@@ -60,6 +60,13 @@ pub(super) fn head(bytes: &[u8], expected_offset: i64) -> Option<Head> {
     Some(Head { total_bytes: total_bytes as usize, sys_flag, store_timestamp })
 }
 
+/// Whether `bytes` look like a whole record that belongs at `expected_offset`.
+pub(super) fn is_at(bytes: &[u8], expected_offset: i64) -> bool {
+    int(bytes, layout::TOTAL_BYTES_AT).is_some_and(|total| total as usize == bytes.len())
+        && matches!(int(bytes, layout::MAGIC_AT), Some(layout::MAGIC_V1 | layout::MAGIC_V2))
+        && long(bytes, layout::PHYSICAL_OFFSET_AT) == Some(expected_offset)
+}
+
 /// Enough bytes for `plausible_bytes`.
 pub(super) const LENGTHS_BYTES_MAX: usize = layout::body_length_at(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6) + 4;
 

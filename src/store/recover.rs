@@ -8,8 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ferrocket_protocol::message::{MessageView, tags_code_of};
-use ferrocket_protocol::topic_names;
+use ferrocket_protocol::message::MessageView;
 use tracing::{error, info, warn};
 
 use super::checkpoint::{Checkpoint, Indexed, Mark, Position};
@@ -181,19 +180,12 @@ struct Scan {
 impl Scan {
     fn dispatch(
         &mut self,
-        config: &StoreConfig,
         log: &CommitLog,
         queues: &QueueTable,
         queue: Arc<ConsumeQueue>,
         record: &MessageView<'_>,
     ) -> Result<(), StoreError> {
-        queue.ensure_loaded(&queues.files, log)?;
-        let tags_code = match (record.topic == topic_names::SCHEDULE).then(|| record::delay_level(record.properties)).flatten() {
-            Some(level) => record::deliver_timestamp(level, &config.delay_level_millis, record.store_timestamp),
-            None => tags_code_of(record.properties),
-        };
-        let unit = Unit { physical_offset: record.physical_offset, size: record.total_bytes() as i32, tags_code };
-        queue.redispatch(&queues.files, record.queue_offset, unit)?;
+        queue.redispatch(&queues.files, log, record.queue_offset, Unit::of(record, &queues.files.delay_level_millis))?;
         self.pending_units += 1;
         if self.numbers.insert(queue.number) {
             queue.dirty.store(true, Ordering::Relaxed);
@@ -234,7 +226,7 @@ fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc
                 Found::Record(record) => {
                     if record.physical_offset >= start.dispatch_from && record::is_dispatched(record.sys_flag) {
                         if let Some(queue) = queues.get_or_create(record.topic, record.queue_id, true) {
-                            scan.dispatch(config, log, queues, queue, &record)?;
+                            scan.dispatch(log, queues, queue, &record)?;
                         } else {
                             scan.pass_over(&record);
                         }

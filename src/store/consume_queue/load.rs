@@ -3,23 +3,25 @@
 //!
 //! A unit on the disk is believed only if the log has that very message there.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::super::commit_log::CommitLog;
 use super::super::queue_table::QueueFiles;
 use super::super::unit::{UNIT_BYTES, Unit};
 use super::super::{StoreError, at_path};
+use super::mend::Files;
 use super::{ConsumeQueue, Inner};
 
 /// Units of a file that are read at once when its queue is loaded: not quite a page.
 const HEAD_UNITS: usize = 200;
 
 /// Blanks that recovery puts before a message. More messages than these do not get lost: then the record is damaged.
-const MISSING_UNITS_MAX: i64 = 1_000_000;
+pub(super) const MISSING_UNITS_MAX: i64 = 1_000_000;
 
 /// Half of what positions in bytes can express, so that no sum of them overflows.
 const OFFSET_MAX: i64 = i64::MAX / 2 / UNIT_BYTES as i64;
@@ -27,6 +29,11 @@ const OFFSET_MAX: i64 = i64::MAX / 2 / UNIT_BYTES as i64;
 impl ConsumeQueue {
     /// Finds out what the files hold, once.
     pub(in crate::store) fn ensure_loaded(&self, files: &QueueFiles, log: &CommitLog) -> Result<(), StoreError> {
+        self.ensure_loaded_up_to(files, log, i64::MAX)
+    }
+
+    /// As `ensure_loaded`, when all units from `limit` on are about to be written anew.
+    fn ensure_loaded_up_to(&self, files: &QueueFiles, log: &CommitLog, limit: i64) -> Result<(), StoreError> {
         if self.is_loaded() {
             return Ok(());
         }
@@ -34,22 +41,32 @@ impl ConsumeQueue {
         if self.is_loaded() {
             return Ok(());
         }
-        self.load(&mut inner, files, log)?;
+        self.load(&mut inner, files, log, limit)?;
         self.visible.store(inner.next, Ordering::Release);
         self.loaded.store(true, Ordering::Release);
         Ok(())
     }
 
-    fn load(&self, inner: &mut Inner, files: &QueueFiles, log: &CommitLog) -> Result<(), StoreError> {
+    fn load(&self, inner: &mut Inner, files: &QueueFiles, log: &CommitLog, limit: i64) -> Result<(), StoreError> {
         inner.files = self.list(files)?;
         let units_per_file = files.file_bytes as i64 / UNIT_BYTES as i64;
         // From the last file back to the first one that holds anything: that is where the queue ends.
         let mut on_disk = None;
+        let mut damaged = None;
         let mut head = Head::default();
         while let Some(&start) = inner.files.last() {
             let first = start / UNIT_BYTES as i64;
             head = self.read_head(files, start).map_err(at_path("read", &self.path_of(start)))?;
             let count = self.count_valid(files, &head, units_per_file).map_err(at_path("read", &self.path_of(start)))?;
+            // What lies behind that end, if anything does, it must not hide.
+            let unused = first + count..(first + units_per_file).min(limit);
+            let there = Files { starts: inner.files.clone(), end: i64::MAX };
+            let behind = self.last_confirmed(&there, files, log, unused.clone()).map_err(at_path("read", &self.path_of(start)))?;
+            if let Some(last) = behind {
+                on_disk = Some((first, last + 1));
+                damaged = Some(unused.start..last + 1);
+                break;
+            }
             if count > 0 {
                 on_disk = Some((first, first + count));
                 break;
@@ -64,20 +81,32 @@ impl ConsumeQueue {
             files.fs.remove_file(&self.path_of(start)).map_err(at_path("remove", &self.path_of(start)))?;
         }
         let Some((_, end)) = on_disk else { return Ok(()) };
+        self.mend_missing_files(inner, files, log)?;
+        if let Some(damaged) = damaged {
+            self.mend_file(inner, files, log, damaged)?;
+            head = Head::default();
+        }
         let floor = inner.files[0] / UNIT_BYTES as i64;
         let unit = |offset| head.unit(offset).map_or_else(|| self.unit_on_disk(files, offset), Ok);
         let mut next = end;
+        let mut inside_log = false;
         while next > floor {
             let unit = unit(next - 1).map_err(at_path("read", &self.dir))?;
             if unit.is_blank() || self.log_agrees(log, next - 1, &unit).map_err(at_path("read the log for", &self.dir))? {
                 break;
             }
+            inside_log |= unit.physical_offset < log.max_offset();
             next -= 1;
         }
         if next < end {
             warn!(topic = %self.topic, queue_id = self.queue_id, from = end, to = next, "cutting units that the log does not have");
             self.erase(inner, files, next, end)?;
+            if inside_log && limit == i64::MAX {
+                next = self.regain(inner, files, log, next).map_err(at_path("mend", &self.dir))?;
+                head = Head::default();
+            }
         }
+        let unit = |offset| head.unit(offset).map_or_else(|| self.unit_on_disk(files, offset), Ok);
         inner.next = next;
         inner.written = next;
         inner.tail_base = next;
@@ -85,14 +114,24 @@ impl ConsumeQueue {
             let last = unit(next - 1).map_err(at_path("read", &self.dir))?;
             inner.max_physical_end = if last.is_blank() { 0 } else { last.end_offset() };
         }
-        let min = first_at_or_after(floor..inner.next, log.min_offset(), unit);
-        let min = min.map_err(at_path("read", &self.dir))?;
+        let failed = at_path("read", &self.dir);
+        let mut min = first_at_or_after(floor..inner.next, log.min_offset(), unit).map_err(&failed)?;
+        let mut damaged_from = min;
+        let file_floor = ((min - 1) / units_per_file * units_per_file).max(floor);
+        while damaged_from > file_floor && !unit(damaged_from - 1).map_err(&failed)?.is_valid() {
+            damaged_from -= 1;
+        }
+        if damaged_from < min {
+            // Nobody would ask for what lies before the minimum.
+            self.mend_file(inner, files, log, damaged_from..min)?;
+            min = first_at_or_after(floor..inner.next, log.min_offset(), |offset| self.unit_on_disk(files, offset)).map_err(&failed)?;
+        }
         self.min.store(min, Ordering::Release);
         Ok(())
     }
 
     /// The unit's message is in the log, or its part of the log has expired.
-    fn log_agrees(&self, log: &CommitLog, offset: i64, unit: &Unit) -> io::Result<bool> {
+    pub(super) fn log_agrees(&self, log: &CommitLog, offset: i64, unit: &Unit) -> io::Result<bool> {
         if unit.physical_offset < log.min_offset() {
             return Ok(true);
         }
@@ -201,7 +240,8 @@ impl ConsumeQueue {
 
     /// Recovery: the record at this place of the log belongs at `offset`. The first one that a recovery meets cuts the queue
     /// there, since all that follow are met as well.
-    pub(in crate::store) fn redispatch(&self, files: &QueueFiles, offset: i64, unit: Unit) -> Result<(), StoreError> {
+    pub(in crate::store) fn redispatch(&self, files: &QueueFiles, log: &CommitLog, offset: i64, unit: Unit) -> Result<(), StoreError> {
+        self.ensure_loaded_up_to(files, log, offset)?;
         let mut inner = self.inner.lock();
         let empty = inner.files.is_empty() && inner.next == 0;
         if !(0..=OFFSET_MAX).contains(&offset) || (!empty && offset - inner.next > MISSING_UNITS_MAX) {
@@ -209,19 +249,17 @@ impl ConsumeQueue {
             warn!(topic = %self.topic, queue_id = self.queue_id, offset, next, at, "a record whose queue offset cannot be right is not readable");
             return Ok(());
         }
-        if !inner.redispatched {
-            inner.redispatched = true;
-            if offset < inner.next {
-                let end = inner.next;
-                self.erase(&mut inner, files, offset, end)?;
-                inner.next = offset;
-                inner.written = inner.written.min(offset);
-                inner.tail.clear();
-                inner.tail_base = offset;
-                let min = self.min.load(Ordering::Relaxed).min(offset);
-                self.min.store(min, Ordering::Release);
-                self.visible.store(offset, Ordering::Release);
-            }
+        let is_first = !std::mem::replace(&mut inner.redispatched, true);
+        if is_first && offset < inner.next {
+            let end = inner.next;
+            self.erase(&mut inner, files, offset, end)?;
+            inner.next = offset;
+            inner.written = inner.written.min(offset);
+            inner.tail.clear();
+            inner.tail_base = offset;
+            let min = self.min.load(Ordering::Relaxed).min(offset);
+            self.min.store(min, Ordering::Release);
+            self.visible.store(offset, Ordering::Release);
         }
         if offset < inner.next {
             // Java appends a message with a wrong queue offset at the queue's end; so its log may hold two with one offset.
@@ -237,11 +275,19 @@ impl ConsumeQueue {
                 inner.written = inner.next;
                 inner.tail_base = inner.next;
                 self.min.store(offset, Ordering::Release);
-            } else {
-                warn!(topic = %self.topic, queue_id = self.queue_id, from = inner.next, to = offset, "messages are missing: their places stay blank");
+            }
+            // The log before this recovery's part of it may have what the files lack; what lies in its part would have been met.
+            let found = match is_first && !empty {
+                true => self.units_in_log(files, log, inner.next..offset, inner.max_physical_end..unit.physical_offset),
+                false => BTreeMap::new(),
+            };
+            if !empty {
+                let (from, made) = (inner.next, found.len());
+                error!(topic = %self.topic, queue_id = self.queue_id, from, to = offset, made, "units are missing in a ConsumeQueue, and are made from the log; what it has no more stays blank");
             }
             while inner.next < offset {
-                inner.push(&Unit::BLANK);
+                let next = inner.next;
+                inner.push(found.get(&next).unwrap_or(&Unit::BLANK));
             }
         }
         inner.push(&unit);
@@ -303,14 +349,14 @@ pub(super) fn first_at_or_after(offsets: Range<i64>, physical: i64, unit: impl F
     let (mut low, mut high, mut found) = (offsets.start, offsets.end, offsets.end);
     let mut middle = low;
     while low < high {
-        // A blank says nothing of what lies before it: the next message does.
+        // A blank (or damage) says nothing of what lies before it: the next message does.
         let mut probe = middle;
         let unit = loop {
             if probe == high {
                 break None;
             }
             let unit = unit(probe)?;
-            if !unit.is_blank() {
+            if unit.is_message() {
                 break Some(unit);
             }
             probe += 1;

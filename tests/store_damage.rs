@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files of the store that were damaged while nobody looked: what is damaged is found, mended from the log where the log has it, and
+//! never hides what follows it.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ferrocket::runtime::ManualClock;
+use ferrocket::store::{
+    AllMessages, ArrivalListener, Crash, Fs, GetMessage, GetMessageStatus, MemoryFs, MessageStore, PutMessageStatus, RealFs, StoreConfig,
+};
+use ferrocket_protocol::message::{MessageInner, decode};
+
+const START_MILLIS: i64 = 1_700_000_000_000;
+const UNIT_BYTES: u64 = 20;
+/// Units of a ConsumeQueue file.
+const FILE_UNITS: u64 = 20;
+
+struct Nobody;
+
+impl ArrivalListener for Nobody {
+    fn arriving(&self, _topic: &str, _queue_id: i32, _max_offset: i64, _tags_code: i64, _store_time: i64) {}
+}
+
+fn config() -> StoreConfig {
+    StoreConfig {
+        mapped_file_size_commit_log: 16 * 1024,
+        mapped_file_size_consume_queue: (FILE_UNITS * UNIT_BYTES) as usize,
+        max_hash_slot_num: 50,
+        max_index_num: 120,
+        delete_when: String::new(),
+        ..StoreConfig::at("/store")
+    }
+}
+
+fn open_on(fs: Arc<dyn Fs>, config: StoreConfig) -> Arc<MessageStore> {
+    MessageStore::open(config, fs, Arc::new(ManualClock::at_millis(START_MILLIS)), Arc::new(Nobody)).unwrap()
+}
+
+fn open(fs: &MemoryFs) -> Arc<MessageStore> {
+    fs.set_now_millis(START_MILLIS);
+    open_on(fs.shared(), config())
+}
+
+fn message(number: usize) -> MessageInner {
+    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
+    MessageInner {
+        topic: "T".into(),
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: START_MILLIS,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: Bytes::from(format!("{number:0300}")),
+        properties: Bytes::from(format!("KEYS\x01key{number}\x02TAGS\x01A\x02")),
+        tags_code: ferrocket_protocol::message::tags_code("A"),
+    }
+}
+
+/// Messages of the queue, and between any two of them one of another.
+fn put(store: &MessageStore, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let put = store.put_message(&message(number));
+        assert_eq!((put.status, put.queue_offset), (PutMessageStatus::PutOk, number as i64));
+        let other = MessageInner { topic: "U".into(), ..message(number) };
+        assert_eq!(store.put_message(&other).status, PutMessageStatus::PutOk);
+    }
+}
+
+/// The numbers of the messages of the queue, from its minimum on.
+fn numbers(store: &MessageStore) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    let mut offset = store.min_offset("T", 0);
+    loop {
+        let request = GetMessage { group: "G", topic: "T", queue_id: 0, offset, max_count: 32, max_bytes: 1 << 20 };
+        let got = store.get_message_blocking(&request, &AllMessages).unwrap();
+        for record in decode::records(&got.body) {
+            let record = record.unwrap();
+            numbers.push(std::str::from_utf8(record.body).unwrap().parse::<usize>().unwrap());
+            assert_eq!(record.queue_offset, *numbers.last().unwrap() as i64);
+        }
+        if matches!(got.status, GetMessageStatus::OffsetOverflowOne | GetMessageStatus::NoMessageInQueue) {
+            return numbers;
+        }
+        assert!(got.next_begin_offset > offset, "{:?} at {offset}", got.status);
+        offset = got.next_begin_offset;
+    }
+}
+
+fn all_but(count: usize, missing: &[usize]) -> Vec<usize> {
+    (0..count).filter(|number| !missing.contains(number)).collect()
+}
+
+/// The file of queue 0 of T that holds a unit, and where.
+fn place_of(unit: u64) -> (PathBuf, u64) {
+    let at = unit * UNIT_BYTES;
+    let start = at - at % (FILE_UNITS * UNIT_BYTES);
+    (PathBuf::from(format!("/store/consumequeue/T/0/{start:020}")), at - start)
+}
+
+fn overwrite(fs: &MemoryFs, unit: u64, bytes: &[u8; UNIT_BYTES as usize]) {
+    let (path, at) = place_of(unit);
+    fs.damage(&path, at, bytes).unwrap();
+}
+
+/// What a store of so many messages leaves when it is stopped in order, and when it is killed.
+fn left_behind(count: usize) -> [MemoryFs; 2] {
+    let fs = MemoryFs::new();
+    let store = open(&fs);
+    put(&store, 0..count);
+    store.flush_log();
+    store.keep();
+    let killed = fs.crashed(Crash::Killed);
+    store.shutdown().unwrap();
+    [fs, killed]
+}
+
+/// Twenty bytes that are no unit, and some that are one but lead to no message.
+fn nonsense() -> [(&'static str, [u8; UNIT_BYTES as usize]); 6] {
+    let unit = |physical_offset: i64, size: i32| {
+        let mut bytes = [0; UNIT_BYTES as usize];
+        bytes[..8].copy_from_slice(&physical_offset.to_be_bytes());
+        bytes[8..12].copy_from_slice(&size.to_be_bytes());
+        bytes
+    };
+    [
+        ("zeroes", [0; UNIT_BYTES as usize]),
+        ("a negative offset", unit(i64::MIN, 450)),
+        ("no size", unit(450, 0)),
+        ("an offset behind the log", unit(i64::MAX, 450)),
+        ("an offset inside a record", unit(17, 450)),
+        ("a size of a gigabyte", unit(450, 1 << 30)),
+    ]
+}
+
+/// ConsumeQueue.java#recover ends a queue at the first unit that is not there; what follows is overwritten.
+#[test]
+fn units_that_are_damaged_are_made_from_the_log_and_hide_nothing() {
+    for (name, bytes) in nonsense() {
+        for units in [vec![50], vec![40], vec![40, 41, 42, 43, 44], vec![45, 49, 50, 57], vec![39, 40], vec![0], vec![3, 19, 20, 55]] {
+            for fs in left_behind(59) {
+                for &unit in &units {
+                    overwrite(&fs, unit, &bytes);
+                }
+                for _ in 0..2 {
+                    let store = open(&fs);
+                    assert_eq!(store.max_offset("T", 0), 59, "{name} at {units:?}");
+                    assert_eq!(numbers(&store), all_but(59, &[]), "{name} at {units:?}");
+                    store.shutdown().unwrap();
+                }
+                let store = open(&fs);
+                put(&store, 59..70);
+                store.keep();
+                assert_eq!(numbers(&store), all_but(70, &[]), "{name} at {units:?}");
+                for &unit in &units {
+                    let unit = store.consume_queue_unit("T", 0, unit as i64).unwrap().unwrap();
+                    assert_eq!(unit.tags_code, message(0).tags_code);
+                }
+            }
+        }
+    }
+}
+
+/// The last ones too, when they are not merely zeroes: those look as if nothing had been there.
+#[test]
+fn nonsense_at_the_end_of_a_queue_does_not_end_it() {
+    for (name, bytes) in nonsense().into_iter().filter(|(name, _)| matches!(*name, "an offset inside a record" | "a size of a gigabyte")) {
+        for units in [58..59, 40..59, 57..59] {
+            let [fs, _] = left_behind(59);
+            for unit in units.clone() {
+                overwrite(&fs, unit, &bytes);
+            }
+            let store = open(&fs);
+            assert_eq!(numbers(&store), all_but(59, &[]), "{name} at {units:?}");
+            put(&store, 59..70);
+            assert_eq!(numbers(&store), all_but(70, &[]), "{name} at {units:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_between_others_is_made_from_the_log() {
+    for fs in left_behind(70) {
+        fs.remove_file(&place_of(20).0).unwrap();
+        fs.remove_file(&place_of(40).0).unwrap();
+        let store = open(&fs);
+        assert_eq!(numbers(&store), all_but(70, &[]));
+        store.shutdown().unwrap();
+    }
+}
+
+/// The original passes over a unit whose message it cannot read.
+#[test]
+fn a_unit_whose_record_is_damaged_as_well_stays_blank_and_what_follows_is_delivered() {
+    let [fs, _] = left_behind(59);
+    let store = open(&fs);
+    let record = store.consume_queue_unit("T", 0, 50).unwrap().unwrap().physical_offset as u64;
+    store.shutdown().unwrap();
+    let log_file = record - record % (16 * 1024);
+    fs.damage(Path::new(&format!("/store/commitlog/{log_file:020}")), record - log_file + 4, &[0; 4]).unwrap();
+    overwrite(&fs, 50, &[0; 20]);
+    for _ in 0..2 {
+        let store = open(&fs);
+        assert_eq!(numbers(&store), all_but(59, &[50]));
+        assert_eq!(store.consume_queue_unit("T", 0, 50).unwrap(), None);
+        store.shutdown().unwrap();
+    }
+}
+
+/// A damaged record must not reach a client, which would lose the rest of its answer with it.
+#[test]
+fn a_damaged_record_is_passed_over_and_what_follows_is_delivered() {
+    let [fs, _] = left_behind(59);
+    let store = open(&fs);
+    let mut missing = Vec::new();
+    for (number, (at, bytes)) in
+        [(0, vec![0; 8]), (0, vec![0x7f; 4]), (4, vec![0; 4]), (28, vec![1; 8]), (0, vec![0xff; 60])].into_iter().enumerate()
+    {
+        let number = 10 + 3 * number;
+        let record = store.consume_queue_unit("T", 0, number as i64).unwrap().unwrap().physical_offset as u64;
+        let log_file = record - record % (16 * 1024);
+        fs.damage(Path::new(&format!("/store/commitlog/{log_file:020}")), record - log_file + at, &bytes).unwrap();
+        missing.push(number);
+    }
+    for _ in 0..2 {
+        assert_eq!(numbers(&store), all_but(59, &missing));
+    }
+    put(&store, 59..70);
+    assert_eq!(numbers(&store), all_but(70, &missing));
+    store.shutdown().unwrap();
+    let store = open(&fs);
+    assert_eq!(numbers(&store), all_but(70, &missing));
+}
+
+/// On a file system that keeps holes, where a look behind the end costs next to nothing.
+#[test]
+fn a_page_that_is_gone_on_a_real_disk_is_mended() {
+    const COUNT: usize = 1_500;
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig {
+        mapped_file_size_commit_log: 1 << 20,
+        mapped_file_size_consume_queue: 6_000_000,
+        ..StoreConfig { store_path_root_dir: dir.path().to_owned(), ..StoreConfig::at(dir.path()) }
+    };
+    let file = dir.path().join("consumequeue/T/0/00000000000000000000");
+    let fs = RealFs::shared();
+    let store = open_on(Arc::clone(&fs), config.clone());
+    put(&store, 0..COUNT);
+    store.shutdown().unwrap();
+    for (at, len) in [(0, 4096), (4096, 4096), (8192, 8192), (0, 20), (4080, 20), (20 * (COUNT as u64 - 2), 20)] {
+        fs.open(&file).unwrap().zero(at, len).unwrap();
+        let store = open_on(Arc::clone(&fs), config.clone());
+        assert_eq!(numbers(&store), all_but(COUNT, &[]), "{len} bytes at {at}");
+        store.shutdown().unwrap();
+    }
+}
+
+/// An expired file is one whose last message has expired, whatever its last unit says.
+#[test]
+fn damage_at_the_end_of_a_file_expires_no_message_before_it() {
+    let fs = MemoryFs::new();
+    let store = open(&fs);
+    put(&store, 0..100);
+    store.flush_log();
+    store.keep();
+    // The first file of the log ends in the middle of a file of the queue.
+    let first_in_second = (0..100).find(|&offset| store.consume_queue_unit("T", 0, offset).unwrap().unwrap().physical_offset >= 16 * 1024);
+    let first_in_second = first_in_second.unwrap();
+    let last_of_file = (first_in_second as u64 / FILE_UNITS + 1) * FILE_UNITS - 1;
+    assert!(last_of_file > first_in_second as u64);
+    overwrite(&fs, last_of_file, &[0; 20]);
+    fs.set_disk_bytes(fs.used_bytes() * 100 / 88);
+    store.clean();
+    let expired = store.min_phy_offset();
+    assert!(expired > 0);
+    let first = numbers(&store)[0] as i64;
+    assert!(store.consume_queue_unit("T", 0, first).unwrap().unwrap().physical_offset >= expired);
+    assert!(expired > 16 * 1024 || first == first_in_second);
+}
