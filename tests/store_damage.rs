@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{
-    AllMessages, ArrivalListener, Crash, Fs, GetMessage, GetMessageStatus, MemoryFs, MessageStore, PutMessageStatus, RealFs, StoreConfig,
+    AllMessages, ArrivalListener, Crash, Fs, GetMessage, GetMessageStatus, IndexType, MemoryFs, MessageStore, PutMessageStatus, RealFs,
+    StoreConfig,
 };
 use ferrocket_protocol::message::{MessageInner, decode};
 
@@ -282,4 +283,31 @@ fn damage_at_the_end_of_a_file_expires_no_message_before_it() {
     let first = numbers(&store)[0] as i64;
     assert!(store.consume_queue_unit("T", 0, first).unwrap().unwrap().physical_offset >= expired);
     assert!(expired > 16 * 1024 || first == first_in_second);
+}
+
+/// The index is made from the log, so what is damaged of it is made again.
+#[test]
+fn a_damaged_index_file_is_built_again_with_all_later_ones() {
+    const COUNT: usize = 200;
+    let finds = |store: &MessageStore, number: usize| {
+        !store.query_message("T", &format!("key{number}"), 32, 0, i64::MAX, IndexType::Key).records.is_empty()
+    };
+    for damage in 0..4 {
+        let [fs, _] = left_behind(COUNT);
+        let mut names: Vec<_> = fs.read_dir(Path::new("/store/index")).unwrap().into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        assert!(names.len() > 3);
+        let path = Path::new("/store/index").join(&names[1]);
+        let file = fs.open(&path).unwrap();
+        match damage {
+            0 => file.set_len(file.len().unwrap() / 2).unwrap(),
+            1 => file.set_len(30).unwrap(),
+            2 => fs.damage(&path, 36, &i32::MAX.to_be_bytes()).unwrap(),
+            _ => fs.damage(&path, 16, &i64::MAX.to_be_bytes()).unwrap(),
+        }
+        let store = open(&fs);
+        let lost: Vec<usize> = (0..COUNT).filter(|number| !finds(&store, *number)).collect();
+        assert_eq!(lost, Vec::<usize>::new(), "damage {damage}");
+        store.shutdown().unwrap();
+    }
 }

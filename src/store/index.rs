@@ -117,16 +117,27 @@ impl Index {
             let path = dir.join(name);
             let file =
                 IndexFile::open(fs.as_ref(), &path, config.max_hash_slot_num, config.max_index_num).map_err(at_path("open", &path))?;
-            // A file is synced before the next one is made; Java says the same by the time.
-            let complete = number + 1 < count && file.header.end_timestamp <= synced_timestamp;
-            let behind = file.header.end_offset >= log.max_offset();
-            all_later |= behind || !(trusted || complete) || file.header.is_empty();
-            if all_later {
-                info!(path = %path.display(), "removing an index file that may not agree with the log: it is built again");
-                fs.remove_file(&path).map_err(at_path("remove", &path))?;
-                continue;
+            let agrees = |file: &IndexFile| {
+                // A file is synced before the next one is made; Java says the same by the time.
+                let complete = number + 1 < count && file.header.end_timestamp <= synced_timestamp;
+                let behind = file.header.end_offset >= log.max_offset();
+                !behind && (trusted || complete) && !file.header.is_empty()
+            };
+            match file {
+                Some(file) if !all_later && agrees(&file) => {
+                    state.files.push(file);
+                    continue;
+                }
+                Some(_) => info!(path = %path.display(), "removing an index file that may not agree with the log: it is built again"),
+                None if all_later || number + 1 == count && !trusted => {
+                    info!(path = %path.display(), "removing an index file that was not finished: it is built again")
+                }
+                None => {
+                    warn!(path = %path.display(), "an index file is damaged, or written with another maxHashSlotNum or maxIndexNum: it and all later ones are built again from the log")
+                }
             }
-            state.files.push(file);
+            all_later = true;
+            fs.remove_file(&path).map_err(at_path("remove", &path))?;
         }
         if let Some(last) = state.files.last().map(|file| file.header.end_offset) {
             // The message at that place has its entries; the next one is the first without.

@@ -147,15 +147,19 @@ impl NewestPlaces {
 }
 
 impl IndexFile {
-    pub(super) fn open(fs: &dyn Fs, path: &Path, slot_count: u32, entry_count: u32) -> io::Result<Self> {
-        let file = fs.create(path)?;
-        let len = HEADER_BYTES + SLOT_BYTES * u64::from(slot_count) + ENTRY_BYTES as u64 * u64::from(entry_count);
-        if file.len()? < len {
-            file.set_len(len)?;
-        }
+    /// `None` when it is damaged: not of its length, or its head says what cannot be.
+    pub(super) fn open(fs: &dyn Fs, path: &Path, slot_count: u32, entry_count: u32) -> io::Result<Option<Self>> {
+        let file = fs.open(path)?;
         let mut bytes = [0; HEADER_BYTES as usize];
-        file.read_at(&mut bytes, 0)?;
-        Ok(Self { path: path.to_owned(), held: None, slot_count, entry_count, header: Header::decode(&bytes), slots: None })
+        let is_whole = file.len()? == Self::file_bytes(slot_count, entry_count) && file.read_at(&mut bytes, 0)? == bytes.len();
+        let header = Header::decode(&bytes);
+        let can_be = header.next_entry as u32 <= entry_count && (0..=header.end_offset).contains(&header.begin_offset);
+        let opened = Self { path: path.to_owned(), held: None, slot_count, entry_count, header, slots: None };
+        Ok((is_whole && can_be).then_some(opened))
+    }
+
+    fn file_bytes(slot_count: u32, entry_count: u32) -> u64 {
+        HEADER_BYTES + SLOT_BYTES * u64::from(slot_count) + ENTRY_BYTES as u64 * u64::from(entry_count)
     }
 
     fn file(&self, fs: &dyn Fs) -> io::Result<Arc<dyn FsFile>> {
@@ -164,14 +168,15 @@ impl IndexFile {
 
     /// A new file after `previous`, whose end its header begins with, as Java's does.
     pub(super) fn create(fs: &dyn Fs, path: &Path, slot_count: u32, entry_count: u32, previous: Option<&Header>) -> io::Result<Self> {
-        let mut index = Self::open(fs, path, slot_count, entry_count)?;
+        fs.create(path)?.set_len(Self::file_bytes(slot_count, entry_count))?;
+        let mut header = Header { next_entry: 1, ..Header::default() };
         if let Some(previous) = previous {
-            index.header.begin_timestamp = previous.end_timestamp;
-            index.header.end_timestamp = previous.end_timestamp;
-            index.header.begin_offset = previous.end_offset;
-            index.header.end_offset = previous.end_offset;
+            header.begin_timestamp = previous.end_timestamp;
+            header.end_timestamp = previous.end_timestamp;
+            header.begin_offset = previous.end_offset;
+            header.end_offset = previous.end_offset;
         }
-        Ok(index)
+        Ok(Self { path: path.to_owned(), held: None, slot_count, entry_count, header, slots: None })
     }
 
     /// How many more keys fit.
