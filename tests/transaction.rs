@@ -394,6 +394,23 @@ async fn a_stop_leaves_what_the_original_needs() {
     assert_eq!(max(&broker, "orders", 3), 3);
 }
 
+/// The original starts without them too. What no broker can be without still refuses: see `persist`.
+#[tokio::test]
+async fn figures_that_are_damaged_keep_no_broker_from_starting() {
+    let (broker, _) = start().await;
+    let mut client = broker.connect().await;
+    prepare(&mut client, "a").await;
+    drop(client);
+    let setup = broker.stop().await;
+    let file = |name: &str| setup.folder().join(name);
+    std::fs::write(file("config/transactionMetrics"), "{half").unwrap();
+    std::fs::write(file("config/transactionMetrics.bak"), "[]").unwrap();
+    std::fs::remove_file(file("ferrocket.halves")).unwrap();
+    std::fs::create_dir(file("ferrocket.halves")).unwrap();
+    let broker = setup.start().await;
+    assert_eq!(broker.broker.transactions.open_count(), 1, "the log says so");
+}
+
 fn original(broker: &TestBroker, topic: &'static str, body: &str, pairs: &[(&str, &str)]) -> i64 {
     let put = broker.broker.store.put_message(&MessageInner {
         topic: Str::from_static(topic),

@@ -55,7 +55,7 @@ use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
 use self::to_client::GroupNews;
 use self::topics::{QUEUES_MAX, Topic, Topics};
-use self::transaction::{TransactionError, Transactions};
+use self::transaction::Transactions;
 
 /// How long an answer waits for the name servers to hear of a new topic. They are told in any case; a client that gets its
 /// answer first only finds the route a moment later. Producers wait 3 s for theirs.
@@ -98,8 +98,6 @@ pub enum OpenError {
     Persist(#[from] PersistError),
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    #[error(transparent)]
-    Transaction(#[from] TransactionError),
 }
 
 pub struct Broker {

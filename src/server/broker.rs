@@ -303,13 +303,10 @@ fn open_sentence(error: &OpenError, root: &Path) -> String {
 fn io_error(error: &OpenError) -> Option<&std::io::Error> {
     use crate::broker::persist::PersistError;
     use crate::broker::schedule::ScheduleError;
-    use crate::broker::transaction::TransactionError;
     match error {
         OpenError::Store(StoreError::Io { source, .. })
-        | OpenError::Transaction(TransactionError::Store(StoreError::Io { source, .. }))
         | OpenError::Persist(PersistError::Io { source, .. })
-        | OpenError::Schedule(ScheduleError::Persist(PersistError::Io { source, .. }))
-        | OpenError::Transaction(TransactionError::Persist(PersistError::Io { source, .. })) => Some(source),
+        | OpenError::Schedule(ScheduleError::Persist(PersistError::Io { source, .. })) => Some(source),
         _ => None,
     }
 }

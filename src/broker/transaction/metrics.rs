@@ -8,6 +8,7 @@ use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::fastjson;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::broker::persist::{ConfigFile, PersistError};
 
@@ -35,10 +36,14 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn load(file: ConfigFile, now_millis: i64) -> Result<Self, PersistError> {
-        let stored = file.load(fastjson::from_slice::<Table>)?;
+    /// What the file has, or nothing: figures for people, without which a broker does all its work.
+    pub(super) fn load(file: ConfigFile, now_millis: i64) -> Self {
+        let stored = file.load(fastjson::from_slice::<Table>).unwrap_or_else(|error| {
+            warn!(%error, "open transactions are counted from zero");
+            None
+        });
         let table = stored.unwrap_or_else(|| Table { data_version: DataVersion::at(now_millis), ..Table::default() });
-        Ok(Self { table: Mutex::new(table), changes: AtomicU64::new(0), written: Mutex::new(0), file })
+        Self { table: Mutex::new(table), changes: AtomicU64::new(0), written: Mutex::new(0), file }
     }
 
     pub(super) fn add(&self, topic: &str, change: i64, now_millis: i64) {

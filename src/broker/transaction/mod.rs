@@ -44,14 +44,6 @@ const SNAPSHOT_HALVES_USUAL: i64 = 20_000;
 /// Wait after something that the store refused.
 const RETRY_MILLIS: i64 = 1_000;
 
-#[derive(Debug, thiserror::Error)]
-pub enum TransactionError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Persist(#[from] PersistError),
-}
-
 /// What transactions are made of.
 pub struct Parts {
     pub store: Arc<MessageStore>,
@@ -132,11 +124,14 @@ impl fmt::Debug for Transactions {
 
 impl Transactions {
     /// Finds out what is open. Blocks on the disk.
-    pub fn open(parts: Parts, consumer_offsets: &ConsumerOffsets) -> Result<Self, TransactionError> {
+    pub fn open(parts: Parts, consumer_offsets: &ConsumerOffsets) -> Result<Self, StoreError> {
         let Parts { store, config, clock, parker, snapshot, metrics } = parts;
         let now = clock.now_millis();
         let settings = config.load();
-        let bytes = snapshot.load(|bytes| Ok::<_, PersistError>(bytes.to_vec()))?;
+        let bytes = snapshot.load(|bytes| Ok::<_, PersistError>(bytes.to_vec())).unwrap_or_else(|error| {
+            warn!(%error, "the snapshot of open transactions cannot be read: they are taken from the log");
+            None
+        });
         let committed = |topic| consumer_offsets.committed(topic_names::SYSTEM_TRANS_GROUP, topic, 0);
         let (mut open, copied) = rebuild::open_halves(
             &store,
@@ -166,7 +161,7 @@ impl Transactions {
             looks_at_millis: i64::MAX,
         };
         Ok(Self {
-            metrics: Metrics::load(metrics, now)?,
+            metrics: Metrics::load(metrics, now),
             in_step: RwLock::new(()),
             tables: Mutex::new(tables),
             op_messages: OpMessages::default(),
