@@ -95,6 +95,9 @@ impl Fs for PanicsFs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FsLock>> {
         RealFs.lock(path)
     }
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn FsLock>> {
+        RealFs.lock_dir(path)
+    }
     fn boot_id(&self) -> String {
         RealFs.boot_id()
     }

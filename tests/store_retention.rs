@@ -13,7 +13,7 @@ use chrono::Timelike;
 use ferrocket::runtime::{ManualClock, Runtime, local_time};
 use ferrocket::store::{
     AllMessages, ArrivalListener, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, IndexType, MemoryFs,
-    MessageStore, PutMessageStatus, StoreConfig, StoreError,
+    MessageStore, PutMessageStatus, RealFs, StoreConfig, StoreError,
 };
 use ferrocket_protocol::message::{MessageInner, decode, layout, tags_code};
 
@@ -363,6 +363,31 @@ fn a_file_of_another_size_stops_the_start_and_names_the_key() {
 fn a_second_broker_in_the_same_directory_is_refused() {
     let broker = Broker::new(|_| ());
     assert!(matches!(broker.try_open(), Err(StoreError::Locked { .. })));
+}
+
+/// Two servers with one log and different roots would write over each other's messages. Nothing may lie beside the log's files: the
+/// original takes every name there for an offset.
+#[test]
+fn a_second_broker_with_another_root_and_the_same_log_is_refused() {
+    for fs in [MemoryFs::new().shared(), RealFs::shared()] {
+        let dir = tempfile::tempdir().unwrap();
+        fs.create_dir_all(dir.path()).unwrap();
+        let config_of = |root: &str| StoreConfig {
+            store_path_commit_log: vec![dir.path().join("log")],
+            mapped_file_size_commit_log: 16 * 1024,
+            ..StoreConfig::at(dir.path().join(root))
+        };
+        let open = |root: &str| {
+            let clock = Arc::new(ManualClock::at_millis(START_MILLIS));
+            MessageStore::open(config_of(root), Arc::clone(&fs), clock, Arc::new(Nobody))
+        };
+        let first = open("a").unwrap();
+        let why = open("b").err().unwrap().to_string();
+        assert!(why.contains("/log is in use by another broker") && why.contains("storePathCommitLog"), "{why}");
+        assert!(fs.read_dir(&dir.path().join("log")).unwrap().iter().all(|entry| entry.name.parse::<u64>().is_ok()));
+        first.shutdown().unwrap();
+        open("b").unwrap().shutdown().unwrap();
+    }
 }
 
 /// Our position file is a hint: a Java broker that knows nothing of it has appended, or has expired files, meanwhile.

@@ -67,7 +67,7 @@ pub fn is_failed_sync(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<FailedSync>())
 }
 
-/// A lock on a file of this store; dropped with the process at the latest.
+/// A lock on a file or a directory of this store; dropped with the process at the latest.
 pub trait FsLock: Send + Sync {}
 
 /// The file system. Paths are used as they are; nothing here creates parents unless it says so.
@@ -95,6 +95,9 @@ pub trait Fs: Send + Sync + 'static {
     fn disk_usage(&self, path: &Path) -> io::Result<DiskUsage>;
     /// Java's lock: a POSIX record lock on the first byte. `WouldBlock` when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FsLock>>;
+    /// Takes a directory for one store and leaves nothing in it. `WouldBlock` when another one has it, of this process or another;
+    /// `Unsupported` where the file system knows no such lock.
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn FsLock>>;
     /// Changes when written but unsynced data may have been lost: the kernel's boot id. Empty when unknown.
     fn boot_id(&self) -> String;
 
@@ -236,6 +239,18 @@ impl Fs for RealFs {
             if held { io::Error::from(io::ErrorKind::WouldBlock) } else { error.into() }
         })?;
         Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn FsLock>> {
+        use rustix::io::Errno;
+        let file = File::open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Err(Errno::WOULDBLOCK) => Err(io::ErrorKind::WouldBlock.into()),
+            // NFS wants the file open for writing, which a directory never is.
+            Err(Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn boot_id(&self) -> String {

@@ -6,6 +6,7 @@
 //! power cut keeps any subset of the pages that were not synced.
 
 mod gate;
+mod lock;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -511,27 +512,15 @@ impl Fs for MemoryFs {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FsLock>> {
         self.create(path)?;
-        if !self.0.lock().locked.insert(path.to_owned()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(Box::new(MemoryLock { fs: self.clone(), path: path.to_owned() }))
+        lock::take(self, path)
+    }
+
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn FsLock>> {
+        lock::take(self, path)
     }
 
     fn boot_id(&self) -> String {
         self.0.lock().boot.to_string()
-    }
-}
-
-struct MemoryLock {
-    fs: MemoryFs,
-    path: PathBuf,
-}
-
-impl FsLock for MemoryLock {}
-
-impl Drop for MemoryLock {
-    fn drop(&mut self) {
-        self.fs.0.lock().locked.remove(&self.path);
     }
 }
 

@@ -68,7 +68,8 @@ pub struct MessageStore {
     pub(super) last_store_timestamp: AtomicI64,
     /// When the present put took the append lock, by the wall clock; 0 while nobody has it.
     pub(super) put_began_millis: AtomicI64,
-    lock: Mutex<Option<Box<dyn FsLock>>>,
+    /// Of the root and of the directories of the log.
+    locks: Mutex<Vec<Box<dyn FsLock>>>,
 }
 
 /// What the holder of the append lock may change.
@@ -132,9 +133,11 @@ impl MessageStore {
         fs.create_dir_all(&root).map_err(at_path("create directory", &root))?;
         let lock_path = root.join(checkpoint::LOCK_FILE);
         let lock = fs.lock(&lock_path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => StoreError::Locked { path: root.clone() },
+            io::ErrorKind::WouldBlock => StoreError::Locked { path: root.clone(), key: "storePathRootDir" },
             _ => at_path("lock", &lock_path)(error),
         })?;
+        let mut locks = vec![lock];
+        locks.extend(lock_log(fs.as_ref(), &config)?);
         let orderly = !fs.exists(&root.join(checkpoint::ABORT_FILE));
         let read_only_dirs = config.read_only_commit_log_store_paths.clone();
         let files = MappedFileQueue::load(Arc::clone(&fs), config.commit_log_dirs(), read_only_dirs, config.mapped_file_size_commit_log)?;
@@ -180,7 +183,7 @@ impl MessageStore {
             keeper_wanted_at: AtomicI64::new(end + 1),
             last_store_timestamp: AtomicI64::new(last_store_timestamp),
             put_began_millis: AtomicI64::new(0),
-            lock: Mutex::new(Some(lock)),
+            locks: Mutex::new(locks),
             root,
             fs,
         });
@@ -235,7 +238,7 @@ impl MessageStore {
         let failed = at_path("close the store in", &self.root);
         self.flush_log();
         let result = self.close_queues().and_then(|written| self.close_index().and_then(|()| self.close_files(written)));
-        *self.lock.lock() = None;
+        self.locks.lock().clear();
         result.map_err(failed)?;
         if self.health.poisoned.load(Ordering::SeqCst) {
             return Err(StoreError::Poisoned);
@@ -423,6 +426,29 @@ impl MessageStore {
     pub fn disk_capacity(&self) -> Option<DiskUsage> {
         self.fs.disk_usage(&self.root).ok()
     }
+}
+
+/// The log may lie outside the root, where a broker with another root would write over it. A broker of the original takes every file
+/// there for a part of the log, so the directories themselves are locked.
+fn lock_log(fs: &dyn Fs, config: &StoreConfig) -> Result<Vec<Box<dyn FsLock>>, StoreError> {
+    let mut locks = Vec::new();
+    let mut dirs = config.commit_log_dirs();
+    dirs.sort();
+    dirs.dedup();
+    for dir in dirs.iter().filter(|dir| !config.read_only_commit_log_store_paths.contains(dir)) {
+        fs.create_dir_all(dir).map_err(at_path("create directory", dir))?;
+        match fs.lock_dir(dir) {
+            Ok(lock) => locks.push(lock),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(StoreError::Locked { path: dir.clone(), key: "storePathCommitLog" });
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                warn!(dir = %dir.display(), "this file system cannot lock a directory: nothing keeps another broker from writing to this log");
+            }
+            Err(error) => return Err(at_path("lock", dir)(error)),
+        }
+    }
+    Ok(locks)
 }
 
 /// Used parts of the disks that the CommitLog (the emptiest of its paths), the ConsumeQueues and the index are on.

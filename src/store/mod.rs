@@ -66,8 +66,8 @@ pub enum StoreError {
     WrongLength { path: PathBuf, found: u64, expected: u64, key: &'static str },
     #[error("{} does not belong there: its name is not an offset; move it away", path.display())]
     ForeignFile { path: PathBuf },
-    #[error("{} is in use by another broker: stop it, or choose another storePathRootDir", path.display())]
-    Locked { path: PathBuf },
+    #[error("{} is in use by another broker: stop it, or choose another {key}", path.display())]
+    Locked { path: PathBuf, key: &'static str },
     #[error("{} was written with storeType=defaultRocksDB, which is not served", path.display())]
     RocksDb { path: PathBuf },
     #[error("the log ends in {}, which may only be read: make it writable or take its path out of readOnlyCommitLogStorePaths", path.display())]
