@@ -289,6 +289,39 @@ async fn a_client_whose_feature_is_not_served_is_named_once() {
     assert_eq!(said.lines().count(), 5, "{said}");
 }
 
+/// The first files expire while a server runs, never while it is stopped; the last one never.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "somebody takes files away from a server that is stopped")]
+async fn what_is_missing_of_the_log_is_said_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let place = format!("storePathRootDir={}", root.display());
+    let args = with_any_ports(&["--set", "brokerName=m", "--set", "mappedFileSizeCommitLog=1048576", "--set", &place]);
+    let said_by_a_life = async |sends: usize| {
+        let mut server = Server::start(folder.path(), &args);
+        server.namesrv();
+        let mut client = Client::connect(server.broker("m")).await;
+        for _ in 0..sends {
+            assert_eq!(client.call(send_request("T", 0, "", &"x".repeat(100_000))).await.code, response_code::SUCCESS);
+        }
+        drop(client);
+        let (code, said) = server.stop_and_hear("-TERM");
+        assert_eq!(code, Some(0));
+        said
+    };
+    assert_eq!(said_by_a_life(35).await, "");
+    std::fs::remove_file(root.join("commitlog/00000000000000000000")).unwrap();
+    let said = said_by_a_life(1).await;
+    assert!(said.contains("WARN") && said.contains("the log begins later") && said.contains("from=0 to=1048576"), "{said}");
+    assert_eq!(said_by_a_life(1).await, "", "once");
+    std::fs::remove_file(root.join("commitlog/00000000000003145728")).unwrap();
+    let said = said_by_a_life(1).await;
+    assert!(said.contains("ERROR") && said.contains("the log's end is missing") && said.contains("to=38"), "{said}");
+    std::fs::remove_dir_all(root.join("commitlog")).unwrap();
+    let said = said_by_a_life(1).await;
+    assert!(said.contains("the log's end is missing: it was on the disk up to there from=0"), "{said}");
+}
+
 /// The log spoke of an offset that is not there, and named the same number twice.
 #[tokio::test]
 async fn a_reset_offset_is_not_called_a_missing_one() {

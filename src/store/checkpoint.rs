@@ -129,6 +129,8 @@ pub(super) struct Position {
     pub(super) written: Indexed,
     /// As `written`, but durable.
     pub(super) synced: Indexed,
+    /// Where the log began.
+    pub(super) log_begins: Option<i64>,
 }
 
 const SLOT_BYTES: usize = 128;
@@ -150,6 +152,7 @@ impl Position {
             u64::from(self.synced.mark.last_record_crc),
             self.written.queues_left.map_or(0, |count| u64::from(count) + 1),
             self.synced.queues_left.map_or(0, |count| u64::from(count) + 1),
+            self.log_begins.map_or(0, |offset| offset as u64 + 1),
         ];
         for (long, place) in longs.iter().zip(bytes.chunks_exact_mut(8)) {
             place.copy_from_slice(&long.to_be_bytes());
@@ -175,6 +178,7 @@ impl Position {
             boot: long(3),
             written: indexed(4, 10),
             synced: indexed(7, 11),
+            log_begins: long(12).checked_sub(1).map(|offset| offset as i64),
         })
     }
 }
@@ -235,6 +239,7 @@ mod tests {
             clean: true,
             boot: 9,
             written: Indexed { mark: Mark { position: 100, last_record: 50, last_record_crc: 1 }, queues_left: Some(0) },
+            log_begins: Some(0),
             ..Position::default()
         };
         let mut bytes = position.encode();

@@ -271,6 +271,7 @@ impl MessageStore {
         let written = if poisoned { Indexed::default() } else { self.keeper.lock().written };
         let mut checkpoint = self.checkpoint.lock();
         checkpoint.position.written = written;
+        checkpoint.position.log_begins = Some(self.log.min_offset());
         let position = checkpoint.position.clone();
         let values = checkpoint.values;
         checkpoint.file.write(&values)?;

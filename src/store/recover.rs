@@ -58,9 +58,20 @@ pub(super) fn recover(
 ) -> Result<Recovered, StoreError> {
     let files = log.files.files();
     let Some(last_file) = files.last() else {
+        say_what_is_gone(position, orderly, 0);
         return without_log(log, queues);
     };
     log.set_readable_end(last_file.end_offset());
+    if let Some(begins) = position.and_then(|position| position.log_begins)
+        && begins < log.min_offset()
+    {
+        let (from, to) = (begins, log.min_offset());
+        warn!(
+            from,
+            to,
+            "the log begins later than when this server last wrote to it: files expired just before a kill or under another broker, or somebody removed them"
+        );
+    }
     let boot_id = fs.boot_id();
     let same_boot = |position: &&Position| !boot_id.is_empty() && position.boot == hash_of(&boot_id);
     let fitting = |indexed: Indexed| Ok::<_, StoreError>(fits(log, queues, &indexed)?.then_some(indexed));
@@ -75,6 +86,7 @@ pub(super) fn recover(
     };
     info!(offset = start.offset, trusted, orderly, "reading the log");
     let scan = scan(config, log, queues, &files, &start)?;
+    say_what_is_gone(position, orderly, scan.end);
     cut(fs, log, &files, scan.end, trusted && orderly)?;
     for queue in queues.all() {
         queue.cut_behind(&queues.files, scan.end)?;
@@ -86,6 +98,15 @@ pub(super) fn recover(
         redispatched: scan.redispatched,
         synced,
     })
+}
+
+/// What was durable, or there when the store was stopped in order, no crash can take.
+fn say_what_is_gone(position: Option<&Position>, orderly: bool, end: i64) {
+    let Some(position) = position else { return };
+    let was_there = if position.clean && orderly { position.written.mark.position } else { position.synced.mark.position };
+    if was_there > end {
+        error!(from = end, to = was_there, "the log's end is missing: it was on the disk up to there");
+    }
 }
 
 /// Java too: without a log the ConsumeQueues mean nothing.
