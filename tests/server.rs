@@ -139,6 +139,16 @@ fn a_failed_start_is_one_sentence_with_the_remedy() {
     let says = failed_start(folder.path(), &["--data", "rocks"]);
     assert!(says.starts_with("rocks/config/rdb holds topics, groups and offsets in RocksDB (configManagerVersion=v2)"), "{says}");
 
+    for (args, says) in [
+        (&["--data", ""][..], "command line, --data: storePathRootDir is empty: name a directory, or leave it out for ./ferrocket-data"),
+        (&["broker", "--data", ""], "command line, --data: storePathRootDir is empty: name a directory, or leave it out for $HOME/store"),
+        (
+            &["--set", "mappedFileSizeCommitLog=10"],
+            "command line, --set: mappedFileSizeCommitLog=10 is wrong: it must be a whole number of bytes from 1024 to 2147483647",
+        ),
+    ] {
+        assert_eq!(failed_start(folder.path(), args), says);
+    }
     let file = write(folder.path().join("file"), "");
     for args in [vec!["--data", &file], vec!["broker", "--data", &file]] {
         let says = failed_start(folder.path(), &args);
@@ -203,6 +213,32 @@ async fn a_misspelt_key_is_warned_of_in_file_and_command() {
     for (line, (given, meant)) in lines[1..].iter().zip([("lisenPort", "listenPort"), ("enableTopicLst", "enableTopicList")]) {
         assert!(line.contains(&format!("did you mean {meant}?")) && line.contains(given), "{said}");
     }
+}
+
+/// Java's Properties takes the last of two lines without a word, and takes a byte order mark for letters of the first key.
+#[test]
+fn a_key_that_stands_twice_is_warned_of_and_a_byte_order_mark_hides_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = write(folder.path().join("broker.conf"), "\u{feff}brokerName=bom\nlistenPort=1\nlistenPort=0\n");
+    let mut server = Server::start(folder.path(), &["-c", &conf, "--namesrv-port", "0"]);
+    server.namesrv();
+    server.broker("bom");
+    let (code, said) = server.stop_and_hear("-TERM");
+    assert_eq!(code, Some(0));
+    let warning = format!("{conf}, line 2: listenPort stands again in line 3, and the last line of a key counts");
+    assert!(said.lines().count() == 1 && said.contains("WARN") && said.contains(&warning), "{said}");
+}
+
+/// A secret in a file is no secret once it stands in the log of a container.
+#[test]
+fn the_table_of_keys_shows_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = write(folder.path().join("broker.conf"), "listenPort=0\nobjectStoreSecretKey=s3cret\n");
+    let mut server = Server::start(folder.path(), &["-c", &conf, "--namesrv-port", "0"]);
+    server.line("objectStoreSecretKey=(hidden)");
+    server.line("The broker[");
+    assert!(!server.lines.join("\n").contains("s3cret"), "{:?}", server.lines);
+    assert_eq!(server.stop("-TERM"), Some(0));
 }
 
 #[test]
@@ -462,6 +498,19 @@ fn printed_configuration_starts_nothing() {
     let printed = String::from_utf8(output.stdout).unwrap();
     let (broker, namesrv) = printed.strip_prefix("# broker\n").unwrap().split_once("# name server\n").unwrap();
     assert!(broker.contains("\nlistenPort=10911\n") && namesrv.contains("\nlistenPort=9876\n"), "{printed}");
+    // It doubts and refuses what a start would.
+    let conf = write(folder.path().join("broker.conf"), "flushDiskTyp=SYNC_FLUSH\nbrokerName=a\nbrokerName=b\n");
+    let output = command(folder.path(), &["broker", "-m", "-c", &conf]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said.contains("did you mean flushDiskType?") && said.contains("line 2: brokerName stands again in line 3"), "{said}");
+    let late = write(folder.path().join("late.conf"), "brokerName=a\nmessageDelayLevel=1x\n");
+    assert!(
+        failed_start(folder.path(), &["broker", "-p", "-c", &late])
+            .starts_with(&format!("{late}, line 2: messageDelayLevel=1x is wrong: "))
+    );
+    let elsewhere = ["-p", "--set", "bindAddress=203.0.113.9"];
+    assert!(failed_start(folder.path(), &elsewhere).ends_with("this machine has no such address; correct bindAddress"));
     let output = command(folder.path(), &["broker", "--data", "there", "-m"]).output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("\nstorePathRootDir=there\n") && !printed.contains('#'), "{printed}");

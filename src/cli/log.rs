@@ -19,6 +19,8 @@ pub(super) enum Format {
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The part of the log that is ours; others write nothing that is worth a directive of its own.
 const OURS: &str = "ferrocket";
+/// Its rooms: a part that lies in none of them logs nothing.
+const ROOMS: [&str; 9] = ["broker", "cli", "config", "namesrv", "processor", "remoting", "runtime", "server", "store"];
 
 /// Starts logging for the whole process. `filter` goes before RUST_LOG, and that before info.
 pub(super) fn start(format: Format, filter: Option<&str>) -> Result<(), StartError> {
@@ -54,6 +56,24 @@ fn checked(source: &str, filter: &str) -> Result<EnvFilter, StartError> {
             return Err(wrong(format!("{word} is no level{meant}")));
         }
     }
+    for target in directives.iter().map(|directive| directive.split(['=', '[']).next().unwrap_or_default()) {
+        let (first, room) = target.split_once("::").map_or((target, None), |(first, rest)| (first, rest.split("::").next()));
+        // The library takes a target for the beginning of a name.
+        let is_begun = |room: &str| ROOMS.iter().any(|known| known.starts_with(room));
+        let known = || ROOMS.into_iter();
+        let meant = match room {
+            Some(room) if first == OURS && !is_begun(room) => did_you_mean(room, known()).map(|room| format!("{OURS}::{room}")),
+            // A word without a room: one that was meant for ours, or the name of another crate.
+            None if target != OURS && !is_level(target) => match did_you_mean(target, known().chain([OURS])) {
+                Some(OURS) => Some(OURS.to_owned()),
+                Some(room) => Some(format!("{OURS}::{room}")),
+                None => continue,
+            },
+            _ => continue,
+        };
+        let meant = meant.map_or_else(|| format!("; its parts are {}", ROOMS.join(", ")), |meant| format!(" (did you mean {meant}?)"));
+        return Err(wrong(format!("{target} is no part of this programme{meant}")));
+    }
     if !directives.iter().any(|directive| is_level(directive) || is_ours(directive.split(['=', '[']).next().unwrap_or_default())) {
         return Err(wrong("it names nothing that this programme logs".to_owned()));
     }
@@ -65,13 +85,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_room_of_the_programme_can_be_named() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let entries = std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap());
+        let mut rooms: Vec<String> =
+            entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap()).collect();
+        rooms.sort();
+        assert_eq!(rooms, ROOMS);
+    }
+
+    #[test]
     fn a_filter_that_would_silence_everything_by_mistake_is_refused() {
-        for good in ["info", "WARN", "off", "3", "info,ferrocket::store=debug", "ferrocket=debug", "ferrocket", "warn,other=trace"] {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "3",
+            "info,ferrocket::store=debug",
+            "ferrocket=debug",
+            "ferrocket",
+            "warn,other=trace",
+            "ferrocket::sto=debug",
+            "info,ferrocket::store::clean=debug",
+        ] {
             assert!(checked("--log", good).is_ok(), "{good}");
         }
         let why = |filter| checked("--log", filter).unwrap_err().to_string();
         assert!(why("inof").starts_with("--log inof is wrong: inof is no level (did you mean info?); use a level (off, error"));
         assert!(why("ferocket").contains("(did you mean ferrocket?)"));
+        assert!(
+            why("info,ferrocket::sotre=debug").contains("ferrocket::sotre is no part of this programme (did you mean ferrocket::store?);")
+        );
+        assert!(why("info,store=debug").contains("(did you mean ferrocket::store?)"));
+        assert!(why("info,ferocket=debug").contains("(did you mean ferrocket?)"));
+        assert!(why("info,ferrocket::netty=debug").contains("its parts are broker, cli, config,"));
         for wrong in ["inof=debug", "ferocket::store=debug", "info,inof", "other", "ferrocket=inof", "6", ","] {
             assert!(checked("RUST_LOG", wrong).is_err(), "{wrong}");
         }

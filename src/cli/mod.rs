@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one sentence of a failed start")]
+#[expect(clippy::print_stderr, reason = "the one sentence of a failed start, and what a configuration that is printed makes one doubt")]
 fn say_error(error: &dyn std::fmt::Display) {
     eprintln!("ferrocket: {error}");
 }
@@ -99,6 +99,9 @@ fn say(text: &str) {
 /// Runs what was planned until a signal ends it; or only prints it.
 fn run(plan: Plan, common: &Common, print_important: bool) -> Result<(), StartError> {
     if common.print_all || print_important {
+        for doubt in crate::server::look_through(&plan)? {
+            say_error(&doubt);
+        }
         let broker = plan.broker.as_ref().map(|broker| ("broker", config::printed(&broker.config, print_important)));
         let namesrv = plan.namesrv.as_ref().map(|namesrv| ("name server", config::printed(&namesrv.config, print_important)));
         // Two servers have keys of the same names: each list says whose it is. One alone is what the original prints.

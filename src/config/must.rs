@@ -14,6 +14,14 @@ pub(super) struct Must {
 const PORT: Must = Must { kind: "a port: 0 to 65535", fits: |text| text.parse::<u16>().is_ok() };
 const ABOVE_ZERO: Must =
     Must { kind: "a whole number from 1 to 2147483647", fits: |text| text.parse().is_ok_and(|number: i32| number > 0) };
+/// Smaller files of the log hold hardly a message, and each message that does not fit is refused.
+const LOG_FILE: Must =
+    Must { kind: "a whole number of bytes from 1024 to 2147483647", fits: |text| text.parse().is_ok_and(|bytes: i32| bytes >= 1_024) };
+/// One unit of 20 bytes for each message: fewer than ten would make a file every few messages.
+const QUEUE_FILE: Must = Must {
+    kind: "a whole number of bytes from 200 to 2147483640",
+    fits: |text| text.parse().is_ok_and(|bytes: i32| (200..=2_147_483_640).contains(&bytes)),
+};
 const NOT_NEGATIVE: Must =
     Must { kind: "a whole number from 0 to 2147483647", fits: |text| text.parse().is_ok_and(|number: i32| number >= 0) };
 const MILLIS: Must = Must { kind: "a whole number, 0 or more", fits: |text| text.parse().is_ok_and(|number: i64| number >= 0) };
@@ -40,9 +48,9 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         "advertise" => &RULES,
         "deleteWhen" => &HOURS,
         "memoryBudgetBytes" => &BUDGET,
-        "mappedFileSizeCommitLog"
-        | "mappedFileSizeConsumeQueue"
-        | "maxHashSlotNum"
+        "mappedFileSizeCommitLog" => &LOG_FILE,
+        "mappedFileSizeConsumeQueue" => &QUEUE_FILE,
+        "maxHashSlotNum"
         | "maxIndexNum"
         | "maxMessageSize"
         | "deleteFileBatchMax"

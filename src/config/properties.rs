@@ -29,7 +29,10 @@ pub struct PropertiesError {
 
 impl Properties {
     pub fn parse(bytes: &[u8]) -> Result<Self, PropertiesError> {
-        let text: String = bytes.iter().map(|&byte| byte as char).collect();
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return Err(PropertiesError { line: 1, what: "the text is UTF-16: save it as UTF-8".to_owned() });
+        }
+        let text = text_of(bytes);
         let lines = natural_lines(&text);
         let mut entries = Vec::new();
         let mut next = 0;
@@ -71,6 +74,12 @@ impl Properties {
             .map(|(_, entry)| entry)
     }
 
+    /// Lines whose key stands again further down, each with the next one of that key.
+    pub fn repeated(&self) -> impl Iterator<Item = (&Entry, &Entry)> {
+        let next = |at: usize, key: &str| self.entries[at + 1..].iter().find(|later| later.key == key);
+        self.entries.iter().enumerate().filter_map(move |(at, entry)| Some((entry, next(at, &entry.key)?)))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -80,10 +89,15 @@ impl Properties {
     }
 }
 
+/// Without the byte order mark that some editors begin UTF-8 with: to the original it is part of the first key.
+fn text_of(bytes: &[u8]) -> String {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).iter().map(|&byte| byte as char).collect()
+}
+
 /// The file with some keys changed: comments, order and every other line stay as the operator wrote them.
 pub(super) fn edit(bytes: &[u8], changes: &[(&str, String)]) -> Result<Vec<u8>, PropertiesError> {
     let properties = Properties::parse(bytes)?;
-    let text: String = bytes.iter().map(|&byte| byte as char).collect();
+    let text = text_of(bytes);
     let lines = natural_lines(&text);
     let mut out = String::new();
     let mut at = 1;
@@ -222,6 +236,22 @@ mod tests {
     #[test]
     fn the_last_of_two_lines_with_one_key_counts() {
         assert_eq!(parsed("a=1\nb=2\na=3"), pairs(&[("b", "2"), ("a", "3")]));
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_found_with_both_lines() {
+        let properties = Properties::parse(b"a=1\nb=2\na=3\n\na=4").unwrap();
+        let lines: Vec<_> = properties.repeated().map(|(first, next)| (first.key.as_str(), first.line, next.line)).collect();
+        assert_eq!(lines, [("a", 1, 3), ("a", 3, 5)]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_key() {
+        let bytes = b"\xef\xbb\xbfa=1\nb=2\n";
+        assert_eq!(Properties::parse(bytes).unwrap().get("a"), Some("1"));
+        assert_eq!(edit(bytes, &[("b", "3".into())]).unwrap(), b"a=1\nb=3\n", "the original finds its first key too");
+        let error = Properties::parse(b"\xff\xfea\0=\0").unwrap_err();
+        assert_eq!(error.to_string(), "line 1: the text is UTF-16: save it as UTF-8");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 
 use super::{BrokerConfig, BrokerRole, NamesrvConfig};
 
+const INDEX_HEADER_BYTES: i64 = 40;
+const INDEX_SLOT_BYTES: i64 = 4;
+const INDEX_UNIT_BYTES: i64 = 20;
+
 /// The first such key and why it stops the start.
 pub fn refuse_broker(config: &BrokerConfig) -> Option<(&'static str, String)> {
     let on = |key, is_on: bool, why: &str| is_on.then(|| (key, format!("{key}=true cannot be obeyed: {why}")));
@@ -35,6 +39,15 @@ pub fn refuse_broker(config: &BrokerConfig) -> Option<(&'static str, String)> {
             let version = &config.config_manager_version;
             let why = format!("configManagerVersion={version} cannot be obeyed: only v1 is served, v2 keeps topics, groups and offsets in RocksDB");
             (version != "v1").then_some(("configManagerVersion", why))
+        })
+        .or_else(|| {
+            let (slots, units) = (i64::from(config.max_hash_slot_num), i64::from(config.max_index_num));
+            let bytes = INDEX_HEADER_BYTES + slots * INDEX_SLOT_BYTES + units * INDEX_UNIT_BYTES;
+            let why = format!(
+                "maxIndexNum={units} with maxHashSlotNum={slots} is wrong: an index file would have {bytes} bytes, and no more than {} can be mapped",
+                i32::MAX
+            );
+            (bytes > i64::from(i32::MAX)).then_some(("maxIndexNum", why))
         })
 }
 

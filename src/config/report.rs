@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Keys, Properties, PropertiesError, Standing, did_you_mean, others, refuse};
+use super::{Keys, Properties, PropertiesError, Standing, did_you_mean, others, refuse, shown};
 
 /// One key of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ impl Became {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub given: Vec<Given>,
+    /// A sentence for each line of the file that another one of the same key undoes.
+    pub repeated: Vec<String>,
     /// Where each key got its value, as the beginning of a sentence about it.
     places: BTreeMap<String, String>,
 }
@@ -59,6 +61,9 @@ pub enum Unreadable {
 pub fn read<K: Keys>(config: &mut K, bytes: &[u8], source_name: &str) -> Result<Report, Unreadable> {
     let properties = Properties::parse(bytes).map_err(|error| Unreadable::Syntax { source_name: source_name.to_owned(), error })?;
     let mut report = Report::default();
+    report.repeated.extend(properties.repeated().map(|(first, next)| {
+        format!("{source_name}, line {}: {} stands again in line {}, and the last line of a key counts", first.line, first.key, next.line)
+    }));
     for entry in properties.iter() {
         let (key, value) = (entry.key.as_str(), entry.value.as_str());
         set(config, &mut report, key, value, format!("{source_name}, line {}: ", entry.line))?;
@@ -81,6 +86,25 @@ pub fn set<K: Keys>(config: &mut K, report: &mut Report, key: &str, value: &str,
     })?;
     report.places.insert(key.to_owned(), place);
     Ok(known)
+}
+
+/// As `set`, of a person who means this run: a key without effect is refused as one that nobody knows.
+pub fn set_by_hand<K: Keys>(config: &mut K, report: &mut Report, key: &str, value: &str, place: &str) -> Result<(), Unreadable> {
+    let refused = |why: String| Err(Unreadable::Refused { place: place.to_owned(), why });
+    if set(config, report, key, value, place.to_owned())? {
+        return Ok(());
+    }
+    if let Some(why) = (key == "tls.server.mode").then(|| refuse::refuse_tls(value)).flatten() {
+        return refused(why);
+    }
+    match became::<K>(key, value) {
+        Became::Honoured => Ok(()),
+        Became::WithoutEffect(why) => refused(format!("{key} has no effect: {why}; leave it out")),
+        Became::Unknown(meant) => {
+            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+            refused(format!("there is no key {key} to set{meant}"))
+        }
+    }
 }
 
 fn became<K: Keys>(key: &str, value: &str) -> Became {
@@ -123,7 +147,7 @@ impl Report {
     /// The part of the table that an operator should not miss: what has no effect.
     pub fn without_honoured(&self) -> Self {
         let given = self.given.iter().filter(|given| given.became != Became::Honoured).cloned().collect();
-        Self { given, places: BTreeMap::new() }
+        Self { given, ..Self::default() }
     }
 }
 
@@ -137,7 +161,7 @@ impl fmt::Display for Report {
                     Became::Unknown(Some(meant)) => format!("    (did you mean {meant}?)"),
                     Became::Honoured | Became::Unknown(None) => String::new(),
                 };
-                format!("    {}={}{remark}", given.key, given.value)
+                format!("    {}={}{remark}", given.key, shown(&given.key, &given.value))
             });
             let mut lines = lines.peekable();
             if lines.peek().is_none() {

@@ -37,6 +37,7 @@ pub(super) struct Broker {
 impl Broker {
     /// Everything but the ports.
     pub(super) fn open(plan: BrokerPlan, fs: &Fs, machine: &Machine, runtime: &Runtime) -> Result<Self, StartError> {
+        let (location, store_config) = read_plan(&plan, machine)?;
         let config = plan.config;
         if config.broker_role == BrokerRole::SyncMaster {
             warn!(
@@ -46,8 +47,6 @@ impl Broker {
         let root = PathBuf::from(&config.store_path_root_dir);
         refuse_other_formats(fs, &root)?;
         let is_new = config.store_path_commit_log.split(',').all(|dir| fs.is_empty_dir(Path::new(dir.trim())));
-        let location = location(&config, plan.rules, machine).map_err(|error| error.at(&plan.report.place("brokerIP1")))?;
-        let store_config = store_config(&config).map_err(|error| error.at(&plan.report.place("messageDelayLevel")))?;
         let save = fs.saver(&plan.file.path);
         let cell = Arc::new(ConfigCell::backed(config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check));
         let parts = Parts {
@@ -186,6 +185,13 @@ fn see_to_unserved(services: &Services, fs: &Fs, refuse: bool) -> Result<(), Sta
     services.stop().map_err(|error| StartError::Sentence(format!("the store cannot be closed: {error}")))?;
     let all: Vec<String> = found.iter().map(ToString::to_string).collect();
     Err(StartError::Sentence(format!("--refuse-unserved: {}; let the original finish them, or start without the flag", all.join("; "))))
+}
+
+/// What the keys say together: refused before anything is opened.
+pub(super) fn read_plan(plan: &BrokerPlan, machine: &Machine) -> Result<(Location, StoreConfig), StartError> {
+    let location = location(&plan.config, plan.rules.clone(), machine).map_err(|error| error.at(&plan.report.place("brokerIP1")))?;
+    let store_config = store_config(&plan.config).map_err(|error| error.at(&plan.report.place("messageDelayLevel")))?;
+    Ok((location, store_config))
 }
 
 fn location(config: &BrokerConfig, rules: AdvertiseRules, machine: &Machine) -> Result<Location, StartError> {

@@ -11,7 +11,8 @@ use crate::remoting::CONNECTIONS_MAX;
 pub struct Machine {
     pub host_name: String,
     pub address: IpAddr,
-    pub home: String,
+    /// Below it lie the files that no key places.
+    pub home: Option<String>,
     pub namesrv_addr: Option<String>,
     pub rocketmq_home: Option<String>,
     pub tls_server_mode: Option<String>,
@@ -23,12 +24,19 @@ impl Machine {
         Self {
             host_name: host_name(),
             address: address(),
-            home: variable("HOME").unwrap_or_else(|| "/".to_owned()),
+            home: variable("HOME").or_else(|| home_of(&std::fs::read_to_string("/etc/passwd").ok()?, rustix::process::getuid().as_raw())),
             namesrv_addr: variable("NAMESRV_ADDR"),
             rocketmq_home: variable("ROCKETMQ_HOME"),
             tls_server_mode: variable("TLS_SERVER_MODE").or_else(|| variable("tls.server.mode")),
         }
     }
+}
+
+/// The home directory of a user by the text of /etc/passwd: what the original's `user.home` is.
+fn home_of(passwd: &str, uid: u32) -> Option<String> {
+    let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let user = users.find(|fields| fields.get(2).and_then(|field| field.parse().ok()) == Some(uid))?;
+    user.get(5).filter(|home| home.starts_with('/')).map(|home| (*home).to_owned())
 }
 
 /// Descriptors that connections leave to files: a store that cannot open a ConsumeQueue refuses messages. The store opens at most 192
@@ -91,6 +99,13 @@ mod tests {
         {
             assert_eq!(connections_beside_files(open_files), connections, "{open_files:?}");
         }
+    }
+
+    #[test]
+    fn a_user_without_home_variable_is_looked_up() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nrocket:x:3000:3000::/home/rocket:/bin/sh\nnone:x:7:7::";
+        assert_eq!(home_of(passwd, 3_000).as_deref(), Some("/home/rocket"));
+        assert_eq!((home_of(passwd, 1), home_of(passwd, 7)), (None, None));
     }
 
     /// NetworkUtil.java#getLocalInetAddress.

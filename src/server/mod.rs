@@ -236,11 +236,32 @@ async fn drain(listeners: &[&Listener], stop: &mut Stop) {
     listeners.iter().for_each(|listener| listener.close_all("the server stops"));
 }
 
+/// What in a file is probably not meant so, a sentence each.
+fn doubts(report: &Report) -> Vec<String> {
+    let misspelt = report
+        .misspelt()
+        .map(|(place, key, meant)| format!("{place}{key} is no key of this server and has no effect: did you mean {meant}?"));
+    misspelt.chain(report.repeated.iter().cloned()).collect()
+}
+
+/// What a start of this plan would refuse or warn of, as far as it can be known without opening anything.
+pub fn look_through(plan: &Plan) -> Result<Vec<String>, StartError> {
+    let mut said = Vec::new();
+    if let Some(broker) = &plan.broker {
+        broker::read_plan(broker, &Machine::read())?;
+        check_bind(&broker.config.bind_address).map_err(|error| error.at(&broker.report.place("bindAddress")))?;
+        said.extend(doubts(&broker.report));
+    }
+    if let Some(namesrv) = &plan.namesrv {
+        check_bind(&namesrv.config.bind_address).map_err(|error| error.at(&namesrv.report.place("bindAddress")))?;
+        said.extend(doubts(&namesrv.report));
+    }
+    Ok(said)
+}
+
 /// The table of a file's keys.
 fn say_report(report: &Report, file: &str, screen: Screen, say: &dyn Fn(&str)) {
-    for (place, key, meant) in report.misspelt() {
-        warn!("{place}{key} is no key of this server and has no effect: did you mean {meant}?");
-    }
+    doubts(report).iter().for_each(|doubt| warn!("{doubt}"));
     // A person who wants no more sees what has no effect.
     let report = if screen.is_terminal && !screen.is_verbose { report.without_honoured() } else { report.clone() };
     if !report.given.is_empty() {
@@ -324,7 +345,7 @@ mod tests {
         let machine = Machine {
             host_name: "b".to_owned(),
             address: Ipv4Addr::LOCALHOST.into(),
-            home: "/".to_owned(),
+            home: None,
             namesrv_addr: None,
             rocketmq_home: None,
             tls_server_mode: None,

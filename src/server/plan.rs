@@ -77,7 +77,7 @@ pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -
     let mut differences = Vec::new();
     let root = broker.config.store_path_root_dir.clone();
     if !broker.config.is_given("storePathRootDir") {
-        differences.push(format!("storePathRootDir={root} (original: {}/store)", machine.home));
+        differences.push(format!("storePathRootDir={root} (original: $HOME/store)"));
     }
     if wanted.file.is_none() {
         differences.push(format!(
@@ -88,18 +88,18 @@ pub fn all_in_one(wanted: Wanted, kept: Option<ConfigFile>, machine: &Machine) -
     let namesrv = if elsewhere && wanted.namesrv_port.is_none() {
         None
     } else {
-        let mut plan = namesrv_plan(wanted.file.as_ref(), &[], machine)?;
+        let mut plan = namesrv_plan(wanted.file.as_ref(), &[], machine, true)?;
         // The file is the broker's, whose table names its keys; this port is not that of the file.
         plan.report = broker.report.only_place_of("bindAddress");
         plan.config.listen_port = i32::from(wanted.namesrv_port.unwrap_or(9876));
         // One process, one address: `--set` says it of the broker.
         plan.config.bind_address.clone_from(&broker.config.bind_address);
-        if !plan.config.is_given("kvConfigPath") {
+        if !plan.config.is_given("kvConfigPath") || plan.config.kv_config_path.is_empty() {
             plan.config.kv_config_path = format!("{root}/namesrv/kvConfig.json");
-            differences.push(format!("kvConfigPath={} (original: {}/namesrv/kvConfig.json)", plan.config.kv_config_path, machine.home));
+            differences.push(format!("kvConfigPath={} (original: $HOME/namesrv/kvConfig.json)", plan.config.kv_config_path));
         }
         // Changes of the name server's keys are kept apart: broker.conf is the broker's.
-        if !plan.config.is_given("configStorePath") {
+        if !plan.config.is_given("configStorePath") || plan.config.config_store_path.is_empty() {
             plan.config.config_store_path = format!("{root}/namesrv/namesrv.properties");
         }
         plan.file = ConfigFile { path: plan.config.config_store_path.clone(), bytes: Vec::new() };
@@ -122,7 +122,7 @@ pub fn broker(wanted: Wanted, machine: &Machine) -> Result<Plan, Unreadable> {
 
 /// `ferrocket namesrv`: as `mqnamesrv`.
 pub fn namesrv(file: Option<&ConfigFile>, settings: &[String], machine: &Machine) -> Result<Plan, Unreadable> {
-    Ok(Plan { broker: None, namesrv: Some(namesrv_plan(file, settings, machine)?), differences: Vec::new() })
+    Ok(Plan { broker: None, namesrv: Some(namesrv_plan(file, settings, machine, false)?), differences: Vec::new() })
 }
 
 fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, data_dir: Option<&str>) -> Result<BrokerPlan, Unreadable> {
@@ -144,6 +144,10 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
         config::set(&mut config, &mut report, "storePathRootDir", dir, "command line, --data: ".to_owned())?;
     }
     report.refuse(&config)?;
+    if config.is_given("storePathRootDir") && config.store_path_root_dir.is_empty() {
+        let why = format!("storePathRootDir is empty: name a directory, or leave it out for {}", data_dir.unwrap_or("$HOME/store"));
+        return Err(Unreadable::Refused { place: report.place("storePathRootDir"), why });
+    }
     let or = |value: &mut String, default: &dyn Fn() -> String| {
         if value.is_empty() {
             *value = default();
@@ -157,19 +161,21 @@ fn broker_plan(wanted: &Wanted, kept: Option<ConfigFile>, machine: &Machine, dat
     if config.ha_listen_port <= 0 && config.listen_port > 0 {
         config.ha_listen_port = config.listen_port + 1;
     }
-    let root = data_dir.map_or_else(|| format!("{}/store", machine.home.trim_end_matches('/')), str::to_owned);
-    or(&mut config.store_path_root_dir, &|| root.clone());
+    if config.store_path_root_dir.is_empty() {
+        config.store_path_root_dir = match data_dir {
+            Some(dir) => dir.to_owned(),
+            None => below_home(machine, "store", "name the store's directory with --data or storePathRootDir")?,
+        };
+    }
     let root = config.store_path_root_dir.clone();
     or(&mut config.store_path_commit_log, &|| format!("{root}/commitlog"));
     or(&mut config.store_path_epoch_file, &|| format!("{root}/epochFileCheckpoint"));
     or(&mut config.store_path_broker_identity, &|| format!("{root}/brokerIdentity"));
     let rules = rules(&config.advertise)?;
     let file = file.unwrap_or_else(|| {
-        let path = match data_dir {
-            Some(_) => kept_changes_path(&root),
-            // Where the original writes when no -c was given; it does not read it at the next start, and neither do we.
-            None => format!("{}/store/config/broker.properties", machine.home.trim_end_matches('/')),
-        };
+        // Below the home directory the original writes when no -c was given; it does not read it at the next start, and neither do we.
+        let home = machine.home.as_ref().filter(|_| data_dir.is_none());
+        let path = home.map_or_else(|| kept_changes_path(&root), |home| kept_changes_path(&below(home, "store")));
         ConfigFile { path, bytes: Vec::new() }
     });
     Ok(BrokerPlan { config, rules, report, file, registers_here: false, refuse_unserved: wanted.refuse_unserved })
@@ -186,7 +192,7 @@ pub fn root_of(wanted: &Wanted) -> &str {
     wanted.data_dir.as_deref().or(setting).unwrap_or("./ferrocket-data")
 }
 
-fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machine) -> Result<NamesrvPlan, Unreadable> {
+fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machine, has_own_place: bool) -> Result<NamesrvPlan, Unreadable> {
     let mut config = NamesrvConfig::default();
     let mut report = Report::default();
     refuse_tls_of_environment(machine)?;
@@ -195,15 +201,16 @@ fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machin
         config.config_store_path.clone_from(&file.path);
     }
     set_all(&mut config, &mut report, settings)?;
-    let home = machine.home.trim_end_matches('/');
     if config.rocketmq_home.is_empty() {
         config.rocketmq_home = machine.rocketmq_home.clone().unwrap_or_default();
     }
-    if config.kv_config_path.is_empty() {
-        config.kv_config_path = format!("{home}/namesrv/kvConfig.json");
+    // An all-in-one has a place for them.
+    let remedy = "name the files with kvConfigPath and configStorePath";
+    if config.kv_config_path.is_empty() && !has_own_place {
+        config.kv_config_path = below_home(machine, "namesrv/kvConfig.json", remedy)?;
     }
-    if config.config_store_path.is_empty() {
-        config.config_store_path = format!("{home}/namesrv/namesrv.properties");
+    if config.config_store_path.is_empty() && !has_own_place {
+        config.config_store_path = below_home(machine, "namesrv/namesrv.properties", remedy)?;
     }
     let rules = rules(&config.advertise)?;
     // Without -c the original writes there and begins without it at the next start, and so do we.
@@ -221,13 +228,20 @@ fn set_all<K: Keys>(config: &mut K, report: &mut Report, settings: &[String]) ->
     for setting in settings {
         let (key, value) = setting.split_once('=').ok_or_else(|| refused(format!("--set {setting} is wrong: it must be KEY=VALUE")))?;
         let key = key.trim();
-        if !config::set(config, report, key, value, "command line, --set: ".to_owned())? {
-            let meant = config::did_you_mean(key, K::KEYS.iter().map(|declared| declared.name));
-            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-            return Err(refused(format!("there is no key {key} to set{meant}")));
-        }
+        config::set_by_hand(config, report, key, value, "command line, --set: ")?;
     }
     Ok(())
+}
+
+/// Where the original keeps what no key places: below `user.home`.
+fn below_home(machine: &Machine, path: &str, remedy: &str) -> Result<String, Unreadable> {
+    let why = || format!("HOME is not set, and /etc/passwd has no home directory of this user: set it, or {remedy}");
+    let home = machine.home.as_ref().ok_or_else(|| Unreadable::Refused { place: String::new(), why: why() })?;
+    Ok(below(home, path))
+}
+
+fn below(home: &str, path: &str) -> String {
+    format!("{}/{path}", home.trim_end_matches('/'))
 }
 
 /// An IPv6 address is written in brackets where a port follows.
@@ -249,7 +263,7 @@ mod tests {
         Machine {
             host_name: "host-7".to_owned(),
             address: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
-            home: "/home/op".to_owned(),
+            home: Some("/home/op".to_owned()),
             namesrv_addr: None,
             rocketmq_home: None,
             tls_server_mode: None,
@@ -285,6 +299,29 @@ mod tests {
         let plan = namesrv(None, &[], &machine()).unwrap().namesrv.unwrap();
         assert_eq!((plan.config.kv_config_path.as_str(), plan.config.listen_port), ("/home/op/namesrv/kvConfig.json", 9876));
         assert_eq!(plan.file.path, "/home/op/namesrv/namesrv.properties");
+    }
+
+    #[test]
+    fn a_directory_is_never_one_that_nobody_named() {
+        let place = |wanted, place: &str| {
+            let says = broker(wanted, &machine()).unwrap_err().to_string();
+            assert_eq!(says, format!("{place}: storePathRootDir is empty: name a directory, or leave it out for $HOME/store"));
+        };
+        place(Wanted { data_dir: Some(String::new()), ..Wanted::default() }, "command line, --data");
+        place(Wanted { settings: vec!["storePathRootDir= ".into()], ..Wanted::default() }, "command line, --set");
+        place(with("brokerName=b\nstorePathRootDir=\n"), "broker.conf, line 2");
+        let empty = Wanted { data_dir: Some(String::new()), ..Wanted::default() };
+        assert!(all_in_one(empty, None, &machine()).unwrap_err().to_string().ends_with("leave it out for ./ferrocket-data"));
+
+        let homeless = Machine { home: None, ..machine() };
+        let says = "HOME is not set, and /etc/passwd has no home directory of this user: set it, or name the ";
+        assert!(broker(Wanted::default(), &homeless).unwrap_err().to_string().starts_with(says));
+        assert!(namesrv(None, &[], &homeless).unwrap_err().to_string().starts_with(says));
+        assert!(all_in_one(Wanted::default(), None, &homeless).is_ok());
+        let placed = broker(Wanted { data_dir: Some("/d".into()), ..Wanted::default() }, &homeless).unwrap().broker.unwrap();
+        assert_eq!(placed.file.path, "/d/config/broker.properties");
+        let placed = ["kvConfigPath=/k", "configStorePath=/c"].map(str::to_owned);
+        assert!(namesrv(None, &placed, &homeless).is_ok());
     }
 
     #[test]
@@ -371,8 +408,19 @@ mod tests {
         }
         let set =
             |setting: &str| broker(Wanted { settings: vec![setting.into()], ..Wanted::default() }, &machine()).unwrap_err().to_string();
-        assert_eq!(set("nobody=1"), "command line: there is no key nobody to set");
-        assert_eq!(set("lisenPort=1"), "command line: there is no key lisenPort to set; did you mean listenPort?");
+        assert_eq!(set("nobody=1"), "command line, --set: there is no key nobody to set");
+        assert_eq!(set("lisenPort=1"), "command line, --set: there is no key lisenPort to set; did you mean listenPort?");
+        let why = "command line, --set: tls.server.mode=enforcing cannot be obeyed: TLS is not served yet";
+        assert!(set("tls.server.mode=enforcing").starts_with(why), "as in a file");
+        assert_eq!(
+            set("tls.server.mode=permissive"),
+            "command line, --set: tls.server.mode has no effect: TLS is not there yet: only clients in the clear are served; leave it out"
+        );
+        assert_eq!(
+            set("grpcServerPort=8081"),
+            "command line, --set: grpcServerPort has no effect: it belongs to the proxy, which is not there yet; leave it out"
+        );
+        broker(Wanted { settings: vec!["tls.server.mode=disabled".into()], ..Wanted::default() }, &machine()).unwrap();
         assert_eq!(set("traceOn=yes"), "command line, --set: traceOn=yes is wrong: it must be true or false");
     }
 
