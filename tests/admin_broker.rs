@@ -187,6 +187,13 @@ async fn a_broker_that_takes_no_messages_is_not_healthy() {
     broker.broker.store.clean();
     let says = health_of(&broker).await.unwrap_err();
     assert_eq!(says, format!("the broker at {} does not serve: it takes no messages: its disk is full", broker.addr));
+    // A start on such a disk finds it out by itself: a container that is started anew is not healthy for a minute.
+    drop(client);
+    let stopped = broker.stop().await;
+    fs.set_disk_bytes(fs.used_bytes() * 100 / 95);
+    let broker = stopped.start().await;
+    assert_eq!(broker.broker.store.unwritable_why(), Some("its disk is full"));
+    let mut client = broker.connect().await;
     fs.heal();
     fs.set_disk_bytes(1 << 40);
     broker.broker.store.clean();

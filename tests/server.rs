@@ -287,9 +287,51 @@ fn health_says_whether_anybody_serves() {
     // Something that accepts and never answers is not healthy.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = mute.local_addr().unwrap().to_string();
-    assert!(
-        failed_start(folder.path(), &["health", "--namesrv", &addr]).starts_with(&format!("the name server at {addr} does not serve: "))
-    );
+    let says = failed_start(folder.path(), &["health", "--namesrv", &addr]);
+    assert!(says.starts_with(&format!("the name server at {addr} does not serve: it gives no answer within 2 s: it hangs")), "{says}");
+    for wrong in ["nowhere", ":10911", "host:port", ""] {
+        let says = failed_start(folder.path(), &["health", "--broker", wrong]);
+        assert_eq!(says, format!("--broker {wrong} is wrong: it must be HOST:PORT, like 127.0.0.1:10911"));
+    }
+}
+
+#[test]
+fn health_tells_a_server_of_another_protocol() {
+    use std::io::{Read, Write};
+    let folder = tempfile::tempdir().unwrap();
+    for (answer, why) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "a web server listens there, and no server of RocketMQ: correct the address"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "what answers there speaks another protocol than RocketMQ's: correct the address"),
+        (b"", "it closed the connection without an answer: look at its log, or correct the address if another programme listens there"),
+    ] {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = other.local_addr().unwrap().to_string();
+        let serving = std::thread::Builder::new().spawn(move || {
+            let (mut stream, _) = other.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream.write_all(answer).unwrap();
+        });
+        let says = failed_start(folder.path(), &["health", "--broker", &addr]);
+        assert_eq!(says, format!("the broker at {addr} does not serve: {why}"));
+        serving.unwrap().join().unwrap();
+    }
+}
+
+/// A broker that nobody finds must not look as if all were well, and a directory with tables is not empty.
+#[test]
+fn a_broker_without_a_name_server_says_so_and_tells_tables_from_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["broker", "--data", "d", "--set", "listenPort=0"];
+    for begins in
+        ["the store in d is empty: a new one begins", "the store in d has no messages; the tables in its config directory are read"]
+    {
+        let mut server = Server::start(folder.path(), &args);
+        assert_eq!(server.line("the store in d"), begins);
+        server.line("boot success.");
+        let remedy = "name one with -n, NAMESRV_ADDR or namesrvAddr";
+        assert_eq!(server.line(""), format!("registered with no name server: clients do not find this broker; {remedy}"));
+        assert_eq!(server.stop("-TERM"), Some(0));
+    }
 }
 
 /// A client whose feature is not served is refused, and an operator sees in the log why it does not work: once, whatever it tries.

@@ -8,10 +8,10 @@ use crate::server::{StartError, health};
 #[derive(Debug, Args)]
 pub(super) struct Health {
     /// The name server.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "HOST:PORT")]
     namesrv: Option<String>,
     /// The broker.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "HOST:PORT")]
     broker: Option<String>,
 }
 

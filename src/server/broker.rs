@@ -28,8 +28,8 @@ pub(super) struct Broker {
     pub services: Arc<Services>,
     pub handler: Arc<BrokerHandler>,
     pub listeners: Vec<Listener>,
-    /// The directory, when there was no store in it before.
-    pub begins_in: Option<PathBuf>,
+    /// Of a directory without messages, what was in it before.
+    pub begins: Option<String>,
     config: Arc<ConfigCell>,
     report: Report,
 }
@@ -47,6 +47,10 @@ impl Broker {
         let root = PathBuf::from(&config.store_path_root_dir);
         refuse_other_formats(fs, &root)?;
         let is_new = config.store_path_commit_log.split(',').all(|dir| fs.is_empty_dir(Path::new(dir.trim())));
+        let begins = is_new.then(|| match fs.is_empty_dir(&root.join("config")) {
+            true => format!("the store in {} is empty: a new one begins", root.display()),
+            false => format!("the store in {} has no messages; the tables in its config directory are read", root.display()),
+        });
         let save = fs.saver(&plan.file.path);
         let cell = Arc::new(ConfigCell::backed(config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check));
         let parts = Parts {
@@ -60,7 +64,7 @@ impl Broker {
         let services = Services::open(parts).map_err(|error| StartError::Sentence(open_sentence(&error, &root)))?;
         see_to_unserved(&services, fs, plan.refuse_unserved)?;
         let handler = Arc::new(BrokerHandler::new(Arc::clone(&services)));
-        Ok(Self { services, handler, listeners: Vec::new(), begins_in: is_new.then_some(root), config: cell, report: plan.report })
+        Ok(Self { services, handler, listeners: Vec::new(), begins, config: cell, report: plan.report })
     }
 
     /// Binds the port and the VIP port; requests go to `handler`, which may serve more than the broker's own.
@@ -137,8 +141,12 @@ impl Broker {
         self.config.load().is_given("brokerIP1").then(|| self.registered())
     }
 
-    /// What follows the boot line when it names name servers that do not know of this broker.
+    /// What follows the boot line when no name server, or not each that it names, knows of this broker.
     pub(super) fn unreached_line(&self) -> Option<String> {
+        if self.config.load().namesrv_addr.is_empty() {
+            let remedy = "name one with -n, NAMESRV_ADDR or namesrvAddr";
+            return Some(format!("registered with no name server: clients do not find this broker; {remedy}"));
+        }
         let unreached = self.services.unreached_name_servers();
         (!unreached.is_empty()).then(|| {
             format!("not reached yet, and tried again: the name server {}; clients do not find this broker there", unreached.join(", "))

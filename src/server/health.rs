@@ -2,7 +2,7 @@
 //! Is there a server, is it the one that was meant, and does it take messages? A request or two, with a deadline; no runtime, no
 //! pool, no retry.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ use crate::processor::UNWRITABLE_KEY;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// As a server of another protocol does, one behind TLS for example.
+const NO_ROCKETMQ: &str =
+    "it closed the connection without an answer: look at its log, or correct the address if another programme listens there";
+
 /// What answered, for people; `Err` when nothing did, or something is there and does not answer.
 pub fn ask(namesrv: Option<&str>, broker: Option<&str>) -> Result<String, StartError> {
     let given = namesrv.is_some() || broker.is_some();
@@ -24,6 +28,11 @@ pub fn ask(namesrv: Option<&str>, broker: Option<&str>) -> Result<String, StartE
     let mut answered = Vec::new();
     for (name, addr, default, ask) in asked {
         let Some(addr) = addr.or((!given).then_some(default)) else { continue };
+        let is_address = addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_address {
+            let flag = if name == "broker" { "--broker" } else { "--namesrv" };
+            return Err(StartError::Sentence(format!("{flag} {addr} is wrong: it must be HOST:PORT, like {default}")));
+        }
         let outcome = connect(addr).and_then(|stream| stream.map(|mut stream| ask(&mut stream, addr)).transpose());
         match outcome {
             Ok(Some(serves)) => answered.push(serves),
@@ -46,11 +55,23 @@ type Ask = fn(&mut TcpStream, &str) -> Result<String, String>;
 
 /// `None`: nobody listens.
 fn connect(addr: &str) -> Result<Option<TcpStream>, String> {
-    let target = addr.to_socket_addrs().map_err(|error| error.to_string())?.next().ok_or("the name has no address")?;
+    let target = addr.to_socket_addrs().map_err(|error| format!("its name has no address ({error}); correct it"))?;
+    let target = target.into_iter().next().ok_or("its name has no address; correct it")?;
     match TcpStream::connect_timeout(&target, PATIENCE) {
         Ok(stream) => Ok(Some(stream)),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(None),
-        Err(error) => Err(error.to_string()),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
+        Err(error) => Err(no_answer(&error)),
+    }
+}
+
+/// A socket that has waited for too long says "would block".
+fn no_answer(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("it gives no answer within {} s: it hangs or is overloaded, or another programme listens there", PATIENCE.as_secs())
+        }
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => NO_ROCKETMQ.to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -82,7 +103,7 @@ fn ask_broker(stream: &mut TcpStream, addr: &str) -> Result<String, String> {
 }
 
 fn succeed(stream: &mut TcpStream, code: i32, name: &str) -> Result<RemotingCommand, String> {
-    let response = exchange(stream, code).map_err(|error| error.to_string())?;
+    let response = exchange(stream, code)?;
     match response.code {
         response_code::SUCCESS => Ok(response),
         response_code::REQUEST_CODE_NOT_SUPPORTED => Err(format!("it is no {name}")),
@@ -90,20 +111,25 @@ fn succeed(stream: &mut TcpStream, code: i32, name: &str) -> Result<RemotingComm
     }
 }
 
-fn exchange(stream: &mut TcpStream, code: i32) -> Result<RemotingCommand, Box<dyn std::error::Error>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn exchange(stream: &mut TcpStream, code: i32) -> Result<RemotingCommand, String> {
     let mut out = BytesMut::new();
     RemotingCommand::request(code).encode(&mut out);
-    stream.write_all(&out)?;
+    let patient = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+    patient.and_then(|()| stream.write_all(&out)).map_err(|error| no_answer(&error))?;
     let (mut received, mut chunk) = (BytesMut::new(), [0; 8192]);
     loop {
-        if let Some(frame) = split_frame(&mut received)? {
-            return Ok(RemotingCommand::decode(frame)?);
-        }
-        match stream.read(&mut chunk)? {
-            0 => return Err("it closed the connection".into()),
+        match stream.read(&mut chunk).map_err(|error| no_answer(&error))? {
+            0 => return Err(NO_ROCKETMQ.to_owned()),
             count => received.extend_from_slice(&chunk[..count]),
+        }
+        if received.starts_with(b"HTTP/") {
+            return Err("a web server listens there, and no server of RocketMQ: correct the address".to_owned());
+        }
+        let answer = split_frame(&mut received).and_then(|frame| frame.map(RemotingCommand::decode).transpose());
+        if let Some(answer) =
+            answer.map_err(|_| "what answers there speaks another protocol than RocketMQ's: correct the address".to_owned())?
+        {
+            return Ok(answer);
         }
     }
 }

@@ -161,8 +161,8 @@ impl Running {
             // Only now is every value known to be good.
             say_report(&report, &file, self.screen, say);
             // On a terminal the line of the data says enough.
-            if let Some(root) = broker.begins_in.as_ref().filter(|_| !self.screen.is_terminal || self.screen.is_verbose) {
-                say(&format!("the store in {} is empty: a new one begins", root.display()));
+            if let Some(line) = broker.begins.as_ref().filter(|_| !self.screen.is_terminal || self.screen.is_verbose) {
+                say(line);
             }
             self.broker = Some(broker);
         }

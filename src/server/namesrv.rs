@@ -18,7 +18,7 @@ use crate::runtime::Runtime;
 pub(super) struct Namesrv {
     pub server: Arc<NameServer>,
     pub listener: Option<Listener>,
-    bind_address: String,
+    pub bind_address: String,
     wanted_port: u16,
     idle_seconds: i32,
     report: Report,

@@ -3,6 +3,8 @@
 //!
 //! The boot lines, which tools wait for, stand before it and are always said.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::broker::Broker;
 use super::namesrv::Namesrv;
 use crate::config::{BrokerConfig, FlushDiskType};
@@ -35,7 +37,10 @@ pub(super) fn lines(namesrv: Option<&Namesrv>, broker: Option<&Broker>, machine_
 
 /// As clients are told: on this machine and elsewhere the addresses differ, unless an operator has set one.
 fn clients(namesrv: Option<&Namesrv>, broker: Option<&Broker>, machine_address: &str) -> Option<String> {
-    let reach = |port: u16| format!("127.0.0.1:{port} on this machine, {machine_address}:{port} from elsewhere");
+    let bind_address =
+        namesrv.map(|namesrv| namesrv.bind_address.clone()).or_else(|| broker.map(|broker| broker.config().bind_address.clone()));
+    let bound = bind_address.and_then(|address| address.parse().ok());
+    let reach = |port: u16| reach(port, bound, machine_address);
     let told = broker.and_then(|broker| broker.told_to_everyone());
     let broker_port = broker.and_then(Broker::port);
     match (namesrv.and_then(Namesrv::port), broker_port) {
@@ -47,11 +52,27 @@ fn clients(namesrv: Option<&Namesrv>, broker: Option<&Broker>, machine_address: 
         (None, Some(broker_port)) => {
             let name_servers = broker.map(|broker| broker.config().namesrv_addr.clone()).filter(|addrs| !addrs.is_empty());
             Some(match name_servers {
-                Some(addrs) => format!("by the name server {addrs}; they are told of the broker at {}", broker?.registered()),
-                None => format!("none finds this broker: no name server is set (-n); it listens on port {broker_port}"),
+                Some(addrs) => {
+                    let registered = broker?.registered();
+                    let closed = match bound {
+                        Some(address) if address.is_loopback() => ", but bindAddress lets in this machine only",
+                        _ => "",
+                    };
+                    format!("by the name server {addrs}; they are told of the broker at {registered}{closed}")
+                }
+                None => format!("no name server tells them of this broker; {}", reach(broker_port)),
             })
         }
         (None, None) => None,
+    }
+}
+
+/// Where a port that listens on `bound` is found: nobody is sent to an address that is closed.
+fn reach(port: u16, bound: Option<IpAddr>, machine_address: &str) -> String {
+    match bound {
+        Some(address) if address.is_loopback() => format!("{} on this machine only (bindAddress)", SocketAddr::new(address, port)),
+        Some(address) if !address.is_unspecified() => format!("{} (bindAddress)", SocketAddr::new(address, port)),
+        _ => format!("127.0.0.1:{port} on this machine, {machine_address}:{port} from elsewhere"),
     }
 }
 
@@ -62,5 +83,20 @@ fn ack(config: &BrokerConfig) -> String {
             "the message outlives this process; a power cut may take the last {} ms (flushDiskType=ASYNC_FLUSH)",
             config.flush_interval_commit_log
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reach;
+
+    #[test]
+    fn nobody_is_sent_to_an_address_that_is_closed() {
+        let at = |bound: &str| reach(9876, bound.parse().ok(), "10.1.2.3");
+        assert_eq!(at("0.0.0.0"), "127.0.0.1:9876 on this machine, 10.1.2.3:9876 from elsewhere");
+        assert_eq!(at("::"), at("0.0.0.0"));
+        assert_eq!(at("127.0.0.1"), "127.0.0.1:9876 on this machine only (bindAddress)");
+        assert_eq!(at("::1"), "[::1]:9876 on this machine only (bindAddress)");
+        assert_eq!(at("10.1.2.3"), "10.1.2.3:9876 (bindAddress)");
     }
 }

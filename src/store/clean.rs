@@ -31,15 +31,24 @@ impl MessageStore {
         self.clean();
     }
 
-    /// One tick of the cleaning.
-    pub fn clean(&self) {
-        let config = self.config.load_full();
-        let disk = self.judge_disk();
+    /// Before the first put, as the original a second after its start: the first cleaning comes only after a minute.
+    pub(super) fn measure_disk(&self) {
+        self.note_disk(self.judge_disk());
+    }
+
+    fn note_disk(&self, disk: DiskState) {
         match (self.health.disk_full.swap(disk.full, Ordering::SeqCst), disk.full) {
             (false, true) => error!("the disk is full: no more messages are taken until there is room again"),
             (true, false) => info!("the disk has room again: messages are taken"),
             _ => {}
         }
+    }
+
+    /// One tick of the cleaning.
+    pub fn clean(&self) {
+        let config = self.config.load_full();
+        let disk = self.judge_disk();
+        self.note_disk(disk);
         let manual =
             self.health.manual_delete_ticks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ticks| ticks.checked_sub(1)).is_ok();
         let now = self.clock.now_millis();

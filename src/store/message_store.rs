@@ -197,6 +197,7 @@ impl MessageStore {
         let until = store.clock.nanos() + OPEN_QUEUES_NANOS;
         store.write_queues_while(|| store.clock.nanos() < until);
         store.write_checkpoints().map_err(at_path("write to", &store.root))?;
+        store.measure_disk();
         Ok(store)
     }
 
