@@ -400,6 +400,75 @@ async fn what_is_missing_of_the_log_is_said_at_the_start() {
     assert!(said.contains("the log's end is missing: it was on the disk up to there from=0"), "{said}");
 }
 
+/// An operator who finds a broker changed sees in the log by whom, and to what.
+#[tokio::test]
+async fn every_change_by_command_is_a_line_with_who_asked() {
+    use ferrocket_protocol::header::{CloneGroupOffsetRequestHeader, DeleteSubscriptionGroupRequestHeader};
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), &with_any_ports(&["--set", "brokerName=r", "--log", "info"]));
+    let namesrv = server.namesrv();
+    let mut client = Client::connect(server.broker("r")).await;
+    let by = client.local_addr();
+    for body in
+        ["fileReservedTime=48\nmaxMessageSize=4194304\ninnerClientAuthenticationCredentials={\"secretKey\":\"s3cret\"}", "listenPort=1"]
+    {
+        assert_eq!(client.call_with_body(request_code::UPDATE_BROKER_CONFIG, body).await.code, response_code::SUCCESS);
+    }
+    let topic = ferrocket_protocol::header::admin::topic::CreateTopicRequestHeader {
+        topic: "Made".into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 3,
+        write_queue_nums: 2,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        ..Default::default()
+    };
+    assert_eq!(client.call_with(request_code::UPDATE_AND_CREATE_TOPIC, &topic).await.code, response_code::SUCCESS);
+    let group = r#"{"groupName":"G","consumeEnable":false}"#;
+    assert_eq!(client.call_with_body(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, group).await.code, response_code::SUCCESS);
+    let mut reset = ResetOffsetRequestHeader { topic: "Made".into(), group: "G".into(), ..Default::default() };
+    (reset.queue_id, reset.offset) = (0, Some(0));
+    assert_eq!(client.call_with(request_code::INVOKE_BROKER_TO_RESET_OFFSET, &reset).await.code, response_code::SUCCESS);
+    let clone = CloneGroupOffsetRequestHeader { src_group: "G".into(), dest_group: "H".into(), ..Default::default() };
+    assert_eq!(client.call_with(request_code::CLONE_GROUP_OFFSET, &clone).await.code, response_code::SUCCESS);
+    let delete = DeleteSubscriptionGroupRequestHeader { group_name: "G".into(), ..Default::default() };
+    assert_eq!(client.call_with(request_code::DELETE_SUBSCRIPTIONGROUP, &delete).await.code, response_code::SUCCESS);
+    let delete = ferrocket_protocol::header::admin::topic::DeleteTopicRequestHeader { topic: "Made".into(), ..Default::default() };
+    assert_eq!(client.call_with(request_code::DELETE_TOPIC_IN_BROKER, &delete).await.code, response_code::SUCCESS);
+    drop(client);
+    let mut client = Client::connect(namesrv).await;
+    let at_namesrv = client.local_addr();
+    assert_eq!(client.call_with_body(request_code::UPDATE_NAMESRV_CONFIG, "enableTopicList=false").await.code, response_code::SUCCESS);
+    let put = PutKvConfigRequestHeader { namespace: Some("n".into()), key: Some("k".into()), value: Some("v".into()) };
+    assert_eq!(client.call_with(request_code::PUT_KV_CONFIG, &put).await.code, response_code::SUCCESS);
+    for change in ["listenPort=1", "bindAddress=127.0.0.1", "memoryBudgetBytes=16777216"] {
+        let refused = client.call_with_body(request_code::UPDATE_NAMESRV_CONFIG, change).await;
+        assert!(support::remark(&refused).contains("this name server runs in the process of a broker"), "{change}: {refused:?}");
+    }
+    drop(client);
+    let (code, said) = server.stop_and_hear("-TERM");
+    assert_eq!(code, Some(0));
+    for (peer, words) in [
+        (by, &["configuration changed by command", "fileReservedTime", "from=\"72\"", "to=\"48\""][..]),
+        (by, &["configuration changed by command", "innerClientAuthenticationCredentials", "(hidden)"]),
+        (by, &["configuration changed by command", "listenPort", "to=\"1\""]),
+        (by, &["a topic was made or changed by command", "topicName=Made, readQueueNums=3, writeQueueNums=2"]),
+        (by, &["a subscription group was made or changed by command", "consumeEnable"]),
+        (by, &["offsets were reset by command", "group=\"G\"", "topic=\"Made\""]),
+        (by, &["offsets of a group were given to another one by command", "to=\"H\""]),
+        (by, &["a subscription group was deleted by command", "group=\"G\""]),
+        (by, &["a topic was deleted by command", "topic=\"Made\""]),
+        (at_namesrv, &["configuration changed by command", "enableTopicList", "to=\"false\""]),
+        (at_namesrv, &["a setting of the KV table was put by command", "namespace=\"n\"", "Some(\"v\")"]),
+    ] {
+        let peer = format!("peer={peer}");
+        let is_it = |line: &&str| line.contains("INFO") && line.contains(&peer) && words.iter().all(|word| line.contains(word));
+        assert_eq!(said.lines().filter(is_it).count(), 1, "{words:?} {peer}: {said}");
+    }
+    assert!(!said.contains("s3cret") && !said.contains("maxMessageSize"), "no secret, and nothing that is as before: {said}");
+    assert!(said.contains("clients are told the new listenPort from now on"), "{said}");
+}
+
 /// The log spoke of an offset that is not there, and named the same number twice.
 #[tokio::test]
 async fn a_reset_offset_is_not_called_a_missing_one() {

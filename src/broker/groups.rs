@@ -165,7 +165,6 @@ impl Groups {
         let mut table = self.table.write();
         let current = table.get(config.group_name.as_str()).map(|config| &config.attributes);
         config.attributes = attributes::alter(&KNOWN_ATTRIBUTES, current, &config.attributes)?;
-        tracing::info!(group = %config.group_name, created = current.is_none(), "a subscription group was updated");
         table.insert(Arc::from(config.group_name.as_str()), Arc::new(config));
         drop(table);
         self.step();
@@ -177,7 +176,6 @@ impl Groups {
         let removed = self.table.write().remove(group);
         self.forbidden.write().remove(group);
         if removed.is_some() {
-            tracing::info!(group, "a subscription group was deleted");
             self.step();
         }
         removed

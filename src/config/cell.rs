@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{BrokerConfig, Keys, NamesrvConfig, Properties, Standing, did_you_mean, properties};
+use super::{BrokerConfig, Keys, NamesrvConfig, Properties, Standing, did_you_mean, properties, shown};
 
 pub type ConfigCell = Cell<BrokerConfig>;
 pub type NamesrvConfigCell = Cell<NamesrvConfig>;
@@ -38,6 +38,14 @@ struct File {
 pub struct Version {
     pub timestamp_millis: i64,
     pub counter: i64,
+}
+
+/// A key that a command gave another value, as a log may show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    pub key: &'static str,
+    pub from: String,
+    pub to: String,
 }
 
 /// Why a change by command was not made.
@@ -106,7 +114,8 @@ impl<K: Keys> Cell<K> {
     ///
     /// Differs from Java on purpose: a wrong value is refused instead of passed over, and the file keeps the operator's
     /// comments and order instead of being replaced by a list of every key.
-    pub fn update(&self, body: &[u8], now_millis: i64) -> Result<(), UpdateError> {
+    /// Answers what is other than before, for whoever knows who asked.
+    pub fn update(&self, body: &[u8], now_millis: i64) -> Result<Vec<Changed>, UpdateError> {
         let wanted = Properties::parse(body).map_err(|error| UpdateError::Unreadable(error.to_string()))?;
         let mut file = self.file.lock();
         let mut config = K::clone(&self.now.load());
@@ -138,8 +147,16 @@ impl<K: Keys> Cell<K> {
             *version = Version { timestamp_millis: now_millis, counter: version.counter + 1 };
         }
         let before = self.load();
-        for key in K::KEYS.iter().filter(|key| key.standing == Standing::Restart && config.get(key.name) != before.get(key.name)) {
-            warn!(key = key.name, "changed and kept; it is obeyed after the next start");
+        let mut changed = Vec::new();
+        for key in K::KEYS {
+            let (from, to) = (before.get(key.name).unwrap_or_default(), config.get(key.name).unwrap_or_default());
+            if from == to {
+                continue;
+            }
+            if key.standing == Standing::Restart {
+                warn!(key = key.name, "changed and kept; it is obeyed after the next start");
+            }
+            changed.push(Changed { key: key.name, from: shown(key.name, &from).into_owned(), to: shown(key.name, &to).into_owned() });
         }
         drop(before);
         let config = Arc::new(config);
@@ -147,7 +164,7 @@ impl<K: Keys> Cell<K> {
         for watcher in self.watchers.lock().iter() {
             watcher(&config);
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The body of 26 or 319: every key with its value, one per line, unset ones empty.
@@ -180,7 +197,9 @@ mod tests {
     #[test]
     fn a_change_holds_at_once_and_is_in_the_file() {
         let (cell, saved) = backed("# mine\nmaxMessageSize=100\nbrokerName=a\n");
-        cell.update(b"maxMessageSize=200\nfileReservedTime=48\nnobodyKnows=1", 7).unwrap();
+        let changed = cell.update(b"maxMessageSize=200\nfileReservedTime=48\nnobodyKnows=1\nbrokerName=a", 7).unwrap();
+        let of = |key, from: &str, to: &str| Changed { key, from: from.to_owned(), to: to.to_owned() };
+        assert_eq!(changed, [of("fileReservedTime", "72", "48"), of("maxMessageSize", "100", "200")]);
         assert_eq!((cell.load().max_message_size, cell.load().file_reserved_time), (200, 48));
         assert_eq!(*saved.lock(), "# mine\nmaxMessageSize=200\nbrokerName=a\nfileReservedTime=48\n");
         assert_eq!(cell.version(), Version { timestamp_millis: 7, counter: 1 });
@@ -218,7 +237,7 @@ mod tests {
         assert_eq!(cell.update(b"fileReservedTime=1\nmaxMessageSize=1", 7), Err(UpdateError::Refused("too small".into())));
         assert_eq!((cell.load().file_reserved_time, cell.load().max_message_size), (72, 4_194_304));
         assert_eq!(*saved.lock(), "");
-        assert_eq!(cell.update(b"maxMessageSize=2", 7), Ok(()));
+        assert!(cell.update(b"maxMessageSize=2", 7).is_ok());
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod why;
 
 pub use advertise::{AdvertiseRules, Advertised};
 pub use broker::BrokerConfig;
-pub use cell::{Cell, ConfigCell, NamesrvConfigCell, UpdateError, Version};
+pub use cell::{Cell, Changed, ConfigCell, NamesrvConfigCell, UpdateError, Version};
 pub use declare::{Key, Keys, Standing};
 pub use misspelt::did_you_mean;
 pub use namesrv::NamesrvConfig;

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::kv_config::NotKept;
 use super::route_tables::{Departure, MinIdChange, Part, Registration};
 use super::{Kept, NameServer, kv_config};
-use crate::config::UpdateError;
+use crate::config::{UpdateError, shown};
 use crate::remoting::Peer;
 
 /// Since this version a client is answered in JSON that any parser reads.
@@ -127,6 +127,7 @@ fn answer(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> R
         }
         request_code::DELETE_TOPIC_IN_NAMESRV => {
             let header = DeleteTopicFromNamesrvRequestHeader::decode(ext);
+            info!(%peer, topic = &*header.topic, cluster = header.cluster_name.as_deref(), "a topic is taken out of the routes by command");
             server.routes.delete_topic(&header.topic, header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty()));
             success()
         }
@@ -161,7 +162,15 @@ fn answer_kept(kept: &Kept, peer: &Peer, request: &RemotingCommand) -> RemotingC
         request_code::PUT_KV_CONFIG => {
             let header = PutKvConfigRequestHeader::decode(ext);
             match header.namespace.zip(header.key) {
-                Some((namespace, key)) => written(kept.kv.put(&namespace, &key, header.value.as_deref())),
+                Some((namespace, key)) => {
+                    let value = header.value.as_deref();
+                    let put = kept.kv.put(&namespace, &key, value);
+                    if put.is_ok() {
+                        let value = value.map(|value| shown(&key, value));
+                        info!(%peer, namespace = &*namespace, key = &*key, ?value, "a setting of the KV table was put by command");
+                    }
+                    written(put)
+                }
                 None => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
             }
         }
@@ -179,7 +188,10 @@ fn answer_kept(kept: &Kept, peer: &Peer, request: &RemotingCommand) -> RemotingC
         request_code::DELETE_KV_CONFIG => {
             let header = DeleteKvConfigRequestHeader::decode(ext);
             match header.namespace.zip(header.key) {
-                Some((namespace, key)) => written(kept.kv.delete(&namespace, &key)),
+                Some((namespace, key)) => {
+                    info!(%peer, namespace = &*namespace, key = &*key, "a setting of the KV table is deleted by command");
+                    written(kept.kv.delete(&namespace, &key))
+                }
                 None => success(),
             }
         }
@@ -191,8 +203,10 @@ fn answer_kept(kept: &Kept, peer: &Peer, request: &RemotingCommand) -> RemotingC
             }
         }
         request_code::UPDATE_NAMESRV_CONFIG => match kept.config.update(&request.body, kept.clock.now_millis()) {
-            Ok(()) => {
-                info!(%peer, "configuration changed by command");
+            Ok(changed) => {
+                for change in changed {
+                    info!(%peer, key = change.key, from = change.from, to = change.to, "configuration changed by command");
+                }
                 success()
             }
             Err(error @ UpdateError::BlackListed) => refused(response_code::NO_PERMISSION, error.to_string()),

@@ -35,6 +35,7 @@ impl Namesrv {
             .map_err(|why| StartError::Sentence(format!("{kv_path} cannot be read: {why}; repair it, or move it away to begin without")))?;
         say_report(&plan.report, &plan.file.path, screen, say);
         let save = fs.saver(&plan.file.path);
+        let check = if plan.beside_broker { check_beside_broker } else { check };
         let config = NamesrvConfigCell::backed(plan.config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check);
         let server = NameServer::new(Arc::new(config), kv, plan.rules, runtime);
         Ok(Self { server, listener: None, bind_address, wanted_port, idle_seconds, report: plan.report })
@@ -81,6 +82,19 @@ impl Namesrv {
 /// The sentence with which the next start would refuse these values.
 fn check(now: &NamesrvConfig, config: &NamesrvConfig) -> Result<(), String> {
     if config.bind_address == now.bind_address { Ok(()) } else { check_bind(&config.bind_address).map_err(|error| error.to_string()) }
+}
+
+/// As `check`, where the broker's keys decide for both: no start would obey these.
+fn check_beside_broker(now: &NamesrvConfig, config: &NamesrvConfig) -> Result<(), String> {
+    let moved = [
+        ("listenPort", config.listen_port != now.listen_port, "--namesrv-port"),
+        ("bindAddress", config.bind_address != now.bind_address, "bindAddress of the broker"),
+        ("memoryBudgetBytes", config.memory_budget_bytes != now.memory_budget_bytes, "memoryBudgetBytes of the broker"),
+    ];
+    let refused = moved.into_iter().find(|(_, is_changed, _)| *is_changed);
+    refused.map_or(Ok(()), |(key, _, decides)| {
+        Err(format!("{key} cannot be changed here: this name server runs in the process of a broker, and {decides} decides"))
+    })
 }
 
 /// The name server as the broker of this process knows it.

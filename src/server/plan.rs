@@ -53,6 +53,8 @@ pub struct NamesrvPlan {
     pub rules: AdvertiseRules,
     pub report: Report,
     pub file: ConfigFile,
+    /// It runs in the process of a broker, which decides where both listen.
+    pub beside_broker: bool,
 }
 
 impl NamesrvPlan {
@@ -192,7 +194,7 @@ pub fn root_of(wanted: &Wanted) -> &str {
     wanted.data_dir.as_deref().or(setting).unwrap_or("./ferrocket-data")
 }
 
-fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machine, has_own_place: bool) -> Result<NamesrvPlan, Unreadable> {
+fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machine, beside_broker: bool) -> Result<NamesrvPlan, Unreadable> {
     let mut config = NamesrvConfig::default();
     let mut report = Report::default();
     refuse_tls_of_environment(machine)?;
@@ -206,16 +208,16 @@ fn namesrv_plan(file: Option<&ConfigFile>, settings: &[String], machine: &Machin
     }
     // An all-in-one has a place for them.
     let remedy = "name the files with kvConfigPath and configStorePath";
-    if config.kv_config_path.is_empty() && !has_own_place {
+    if config.kv_config_path.is_empty() && !beside_broker {
         config.kv_config_path = below_home(machine, "namesrv/kvConfig.json", remedy)?;
     }
-    if config.config_store_path.is_empty() && !has_own_place {
+    if config.config_store_path.is_empty() && !beside_broker {
         config.config_store_path = below_home(machine, "namesrv/namesrv.properties", remedy)?;
     }
     let rules = rules(&config.advertise)?;
     // Without -c the original writes there and begins without it at the next start, and so do we.
     let file = file.cloned().unwrap_or_else(|| ConfigFile { path: config.config_store_path.clone(), bytes: Vec::new() });
-    Ok(NamesrvPlan { config, rules, report, file })
+    Ok(NamesrvPlan { config, rules, report, file, beside_broker })
 }
 
 fn refuse_tls_of_environment(machine: &Machine) -> Result<(), Unreadable> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ferrocket_protocol::body::kv::KvTable;
 use ferrocket_protocol::header::admin::broker::GetBrokerConfigResponseHeader;
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code, version};
+use tracing::{info, warn};
 
 use crate::broker::Broker;
 use crate::config::UpdateError;
@@ -27,13 +28,19 @@ pub(in crate::processor) fn update_config(broker: &Arc<Broker>, peer: &Arc<Peer>
     }
     let before = broker.registered_as();
     // The file is written before the answer.
-    broker.config.update(&request.body, broker.clock.now_millis()).map_err(|error| {
+    let changed = broker.config.update(&request.body, broker.clock.now_millis()).map_err(|error| {
         let code = match error {
             UpdateError::BlackListed => response_code::NO_PERMISSION,
             _ => response_code::SYSTEM_ERROR,
         };
         Refusal::new(code, error.to_string())
     })?;
+    for change in &changed {
+        info!(%peer, key = change.key, from = change.from, to = change.to, "configuration changed by command");
+        if change.key == "listenPort" {
+            warn!("clients are told the new listenPort from now on; this process goes on listening on the old one until the next start");
+        }
+    }
     let names_permission = request.body.windows(PERMISSION_KEY.len()).any(|part| part == PERMISSION_KEY);
     if names_permission {
         broker.topics.step_version();

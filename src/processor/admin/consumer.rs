@@ -148,15 +148,18 @@ fn topics_for_stats(broker: &Broker, header: &GetConsumeStatsRequestHeader) -> B
 }
 
 /// INVOKE_BROKER_TO_RESET_OFFSET.
-pub(in crate::processor) fn reset_offset(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn reset_offset(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ResetOffsetRequestHeader = request.header()?;
     require_a_clients_group(&header.group)?;
-    tracing::info!(group = %header.group, topic = %header.topic, timestamp = header.timestamp, "offsets are to be reset");
-    if broker.config.load().use_server_side_reset_offset {
+    let reset = if broker.config.load().use_server_side_reset_offset {
         reset_here(broker, &header)
     } else {
         reset_in_clients(broker, &header, request.language == LanguageCode::Cpp)
-    }
+    }?;
+    let (group, topic, queue_id) = (&*header.group, &*header.topic, header.queue_id);
+    // -1 stands for all queues, and for the time of now.
+    tracing::info!(%peer, group, topic, queue_id, offset = ?header.offset, timestamp = header.timestamp, "offsets were reset by command");
+    Ok(reset)
 }
 
 /// The broker keeps the new offsets; each queue's next pull is sent there.
@@ -271,7 +274,7 @@ fn queue_of(broker: &Broker, topic: &str, queue_id: i32) -> MessageQueue {
 }
 
 /// CLONE_GROUP_OFFSET: another group goes on where this one is. Topics that the group does not consume are passed over.
-pub(in crate::processor) fn clone_offsets(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(in crate::processor) fn clone_offsets(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: CloneGroupOffsetRequestHeader = request.header()?;
     require_a_clients_group(&header.dest_group)?;
     let source = &*header.src_group;
@@ -288,6 +291,8 @@ pub(in crate::processor) fn clone_offsets(broker: &Broker, request: &RemotingCom
         }
     }
     broker.consumer_offsets.persist().map_err(|why| Refusal::unwritten(&why))?;
+    let (topic, from, to) = (header.topic.as_deref().unwrap_or_default(), source, &*header.dest_group);
+    tracing::info!(%peer, from, to, topic, topics = topics.len(), "offsets of a group were given to another one by command");
     Ok(Reply::success())
 }
 

@@ -10,8 +10,10 @@ use ferrocket_protocol::header::{
     GetSubscriptionGroupConfigRequestHeader,
 };
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code, topic_names};
+use tracing::info;
 
 use crate::broker::{Broker, membership};
+use crate::processor::admin::NAMED_MAX;
 use crate::processor::checks::{body_of, require_a_clients_group, require_page, require_queue_count};
 use crate::processor::reply::{Refusal, Reply};
 use crate::processor::unreadable;
@@ -45,8 +47,13 @@ fn apply(
         topic_names::validate_group(&group.group_name).map_err(|remark| Refusal::new(response_code::INVALID_PARAMETER, remark))?;
         require_queue_count(group.retry_queue_nums, broker.groups.retry_queue_nums(&group.group_name))?;
     }
-    for group in groups {
+    let count = groups.len();
+    for (at, group) in groups.into_iter().enumerate() {
+        let said = fastjson::to_string(&group);
         broker.groups.update(group)?;
+        if at < NAMED_MAX {
+            info!(%peer, group = said, of = count, "a subscription group was made or changed by command");
+        }
     }
     persisted(broker, peer, request)
 }
@@ -57,6 +64,9 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     let group = &*header.group_name;
     require_a_clients_group(group)?;
     let deleted = broker.groups.delete(group);
+    if deleted.is_some() {
+        info!(%peer, group, with_offsets = header.clean_offset, "a subscription group was deleted by command");
+    }
     let is_lite = deleted.is_some_and(|config| config.attributes.contains_key(LITE_BIND_TOPIC));
     if header.clean_offset || is_lite {
         broker.consumer_offsets.remove_group(group);

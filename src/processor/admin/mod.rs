@@ -5,3 +5,6 @@ pub(super) mod broker;
 pub(super) mod consumer;
 pub(super) mod group;
 pub(super) mod topic;
+
+/// Of the changes that one command makes at once the log names so many.
+const NAMED_MAX: usize = 64;

@@ -18,11 +18,13 @@ use ferrocket_protocol::header::admin::topic::{
     GetTopicConfigRequestHeader, GetTopicStatsInfoRequestHeader,
 };
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code};
+use tracing::info;
 
 use crate::broker::attributes;
 use crate::broker::persist::PersistError;
 use crate::broker::topics::MESSAGE_TYPE;
 use crate::broker::{Broker, WriteError};
+use crate::processor::admin::NAMED_MAX;
 use crate::processor::reply::{Refusal, Reply};
 use crate::processor::{checks, unreadable};
 use crate::remoting::Peer;
@@ -45,7 +47,10 @@ pub(in crate::processor) fn update(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     };
     require_served(broker, &wanted)?;
     match broker.topics.update(wanted)? {
-        Some(_) => Ok(answer_announced(broker, peer, request)),
+        Some(topic) => {
+            info!(%peer, topic = checks::topic_text(&topic), "a topic was made or changed by command");
+            Ok(answer_announced(broker, peer, request))
+        }
         // The original forgets to set a remark here, and so sends its default.
         None => Ok(Reply::Now(RemotingCommand::response(response_code::SUCCESS).with_remark("not set any response code"))),
     }
@@ -58,8 +63,12 @@ pub(in crate::processor) fn update_list(broker: &Arc<Broker>, peer: &Arc<Peer>, 
         checks::require_not_a_system_topic(broker, &wanted.topic_name)?;
         require_served(broker, wanted)?;
     }
-    if broker.topics.update_all(body.topic_config_list)?.is_empty() {
+    let changed = broker.topics.update_all(body.topic_config_list)?;
+    if changed.is_empty() {
         return Ok(Reply::success());
+    }
+    for topic in changed.iter().take(NAMED_MAX) {
+        info!(%peer, topic = checks::topic_text(topic), of = changed.len(), "a topic was made or changed by command");
     }
     Ok(answer_announced(broker, peer, request))
 }
@@ -89,6 +98,7 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     checks::require_not_a_system_topic(broker, &header.topic)?;
     checks::require_a_clients_topic(&header.topic)?;
     let deleted = broker.delete_topic(&header.topic);
+    info!(%peer, topic = &*header.topic, "a topic was deleted by command");
     let completion = peer.completion(request);
     // Whatever could not be written, the topic is gone, and the name servers hear of it.
     broker.announce_then(move |written| {
