@@ -259,6 +259,7 @@ pub const FEATURES: &[Feature] = &[
         name: "Topics, groups, offsets and configuration by mqadmin",
         shown_by: ShownBy::Codes(&[17, 215, 200, 207, 222, 25, 26, 28]),
     },
+    Feature { name: RARE_COMMANDS, shown_by: ShownBy::Codes(&[306, 309, 315, 316, 317, 321, 329, 2004]) },
     Feature { name: TIMED_AND_RECALL, shown_by: NOT_SERVED },
     Feature { name: "Request-reply", shown_by: ShownBy::Codes(&[324, 325]) },
     Feature {
@@ -273,6 +274,7 @@ pub const FEATURES: &[Feature] = &[
     Feature { name: "Slaves and the controller", shown_by: ShownBy::Codes(&[903, 906, 1001]) },
 ];
 
+pub const RARE_COMMANDS: &str = "Rarer commands of mqadmin: `brokerConsumeStats`, `queryCq`, `cleanExpiredCQ`, `cleanUnusedTopic`, `deleteExpiredCommitLog`, `setCommitLogReadAheadMode`, the figures of `statsAll`, and a message given to one consumer (`queryMsgById -g -d`)";
 pub const DELAYED: &str = "Delayed messages (the 18 levels)";
 pub const TIMED_AND_RECALL: &str = "Timed messages at any moment, and their recall";
 pub const FILTERS: &str = "SQL92 filters";
