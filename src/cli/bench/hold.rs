@@ -3,6 +3,7 @@
 //! open loop of sends beside them notices, and that each is answered when its message comes. With `--crowd` each of those sends
 //! is for all of them.
 
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::progress::{Goal, Progress};
 use super::pull_frame::PullFrame;
 use super::report::{Latency, Report, latency_histogram};
 use super::send::{Load, prove};
-use super::{BenchError, CommonArgs, GROUP, join_all};
+use super::{ANSWER_MAX, BenchError, CommonArgs, GROUP, join_all};
 use crate::runtime::{Runtime, SharedClock, Task};
 
 #[derive(Debug, Args)]
@@ -55,9 +56,11 @@ pub(super) async fn run(args: &HoldArgs, runtime: &Runtime) -> Result<(), BenchE
     let live = CommonArgs { topic: live_topic, connections: args.producers, ..common.clone() };
     let names = [common.topic.clone()];
     ask::create_topics(common, &names).await?;
+    part(&format!("sends alone, {} s", args.seconds));
     let (alone, _) = send_live(args, &live, runtime).await?;
     let ends = ask::max_offsets(common, &names).await?;
 
+    part(&format!("{} connections come and wait alone, {} s", common.connections, args.seconds));
     let usage = || common.server_pid.map(Usage::of).transpose();
     let before = usage()?;
     let attaching = clock.nanos();
@@ -90,7 +93,9 @@ pub(super) async fn run(args: &HoldArgs, runtime: &Runtime) -> Result<(), BenchE
         return Err(BenchError::NotProven("a pull was answered before there was a message".to_owned()));
     }
 
+    part(&format!("sends beside them, {} s", args.seconds));
     let (beside, mut report) = send_live(args, &live, runtime).await?;
+    part("a message for each of them");
     let waking = clock.nanos();
     wake(common, clock).await?;
     let mut wake_nanos = latency_histogram();
@@ -109,6 +114,7 @@ pub(super) async fn run(args: &HoldArgs, runtime: &Runtime) -> Result<(), BenchE
         report.figure(&format!("{when}_ack_p99_micros"), latency.p99);
         report.figure(&format!("{when}_ack_p99_9_micros"), latency.p99_9);
     }
+    report.figure("beside_over_alone_p99", beside.p99 / alone.p99.max(1e-9));
     let woken = Latency::of(&wake_nanos);
     report.figure("wake_p50_millis", woken.p50 / 1000.0);
     report.figure("wake_max_millis", woken.max / 1000.0);
@@ -119,6 +125,14 @@ pub(super) async fn run(args: &HoldArgs, runtime: &Runtime) -> Result<(), BenchE
         report.figure("idle_cpu_percent_of_a_core", (idle.cpu_seconds - attached.cpu_seconds) * 100.0 / args.seconds.max(1e-9));
     }
     report.print(common.json)
+}
+
+/// Three times `--seconds` go by before the report; where there is no bar, a line says that the run goes on.
+fn part(what: &str) {
+    if !std::io::stderr().is_terminal() {
+        // Whoever closed stderr does not want to know.
+        let _ = writeln!(std::io::stderr(), "hold: {what}");
+    }
 }
 
 /// The sends beside; their report is that of the run.
@@ -154,7 +168,10 @@ async fn wake(common: &CommonArgs, clock: &SharedClock) -> Result<(), BenchError
         }
         connection.write(&out).await?;
         out.clear();
-        connection.read().await?;
+        tokio::select! {
+            read = connection.read() => drop(read?),
+            () = clock.sleep(ANSWER_MAX) => return Err(BenchError::Silent),
+        }
         while let Some(frame) = connection.next_frame()? {
             let what = "wake";
             let answer = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what, error })?;
