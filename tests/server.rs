@@ -604,6 +604,11 @@ fn printed_configuration_starts_nothing() {
         assert!(String::from_utf8(output.stdout).unwrap().contains("rocketmqHome=") || args.contains(&"-m"));
     }
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "no directory was made");
+    // As `-p | head` closes it.
+    let mut child = command(folder.path(), &["-p"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
     // Two servers have keys of the same names.
     let output = command(folder.path(), &["-p"]).output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();

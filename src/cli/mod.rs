@@ -8,7 +8,7 @@ mod log;
 mod namesrv;
 mod server;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -91,9 +91,9 @@ fn say_error(error: &dyn std::fmt::Display) {
     eprintln!("ferrocket: {error}");
 }
 
-#[expect(clippy::print_stdout, reason = "answers of the command line, and the lines that tools wait for")]
+/// Answers of the command line, and the lines that tools wait for. Who closed stdout, as `-p | head` does, wants no more of them.
 fn say(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// Runs what was planned until a signal ends it; or only prints it.
