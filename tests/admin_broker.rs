@@ -153,6 +153,98 @@ async fn the_runtime_figures_are_those_that_tools_parse() {
     assert_eq!(text("putMessageDistributeTime").split(' ').filter(|part| part.starts_with('[')).count(), 13);
 }
 
+const RUNTIME_TEXTS: [&str; 61] = [
+    "EndTransactionQueueSize=0",
+    "EndTransactionThreadPoolQueueCapacity=100000",
+    "ackThreadPoolQueueCapacity=100000",
+    "ackThreadPoolQueueHeadWaitTimeMills=0",
+    "ackThreadPoolQueueSize=0",
+    "bootTimestamp=1795219808010",
+    "brokerActive=true",
+    "brokerVersion=513",
+    "brokerVersionDesc=V5_5_0",
+    "commitLogDirCapacity=Total : 1.0 TiB, Free : 1024.0 GiB.",
+    "commitLogDiskRatio=0.01",
+    "commitLogDiskRatio_/store/commitlog=0.01",
+    "commitLogMaxOffset=865",
+    "commitLogMinOffset=0",
+    "consumeQueueDiskRatio=0.01",
+    "dispatchBehindBytes=?",
+    "dispatchMaxBuffer=0",
+    "earliestMessageTimeStamp=1795219808010",
+    "getFoundTps=0.0 0.0 0.0",
+    "getMessageEntireTimeMax=0",
+    "getMissTps=0.0 0.0 0.0",
+    "getTotalTps=0.0 0.0 0.0",
+    "getTransferedTps=0.0 0.0 0.0",
+    "getTransferredTps=0.0 0.0 0.0",
+    "litePullThreadPoolQueueCapacity=100000",
+    "litePullThreadPoolQueueHeadWaitTimeMills=0",
+    "litePullThreadPoolQueueSize=0",
+    "msgGetTotalTodayMorning=0",
+    "msgGetTotalTodayNow=2",
+    "msgGetTotalYesterdayMorning=0",
+    "msgPutTotalTodayMorning=0",
+    "msgPutTotalTodayNow=3",
+    "msgPutTotalYesterdayMorning=0",
+    "pageCacheLockTimeMills=0",
+    "pullThreadPoolQueueCapacity=100000",
+    "pullThreadPoolQueueHeadWaitTimeMills=0",
+    "pullThreadPoolQueueSize=0",
+    "putLatency99=0.00",
+    "putLatency999=0.00",
+    "putMessageAverageSize=216.25",
+    "putMessageDistributeTime=[<=0ms]:0 [0~10ms]:0 [10~50ms]:0 [50~100ms]:0 [100~200ms]:0 [200~500ms]:0 [500ms~1s]:0 [1~2s]:0 [2~3s]:0 [3~4s]:0 [4~5s]:0 [5~10s]:0 [10s~]:0 ",
+    "putMessageEntireTimeMax=0",
+    "putMessageFailedTimes=0",
+    "putMessageSizeTotal=865",
+    "putMessageTimesTotal=4",
+    "putTps=0.0 0.0 0.0",
+    "queryThreadPoolQueueCapacity=20000",
+    "queryThreadPoolQueueHeadWaitTimeMills=0",
+    "queryThreadPoolQueueSize=0",
+    "remainHowManyDataToFlush=0 B",
+    "remainTransientStoreBufferNumbs=2147483647",
+    "runtime=[ 0 days, 0 hours, 0 minutes, 0 seconds ]",
+    "sendThreadPoolQueueCapacity=10000",
+    "sendThreadPoolQueueHeadWaitTimeMills=0",
+    "sendThreadPoolQueueSize=0",
+    "startAcceptSendRequestTimeStamp=0",
+    "timerCongestNum=0",
+    "timerDequeueTps=0.0",
+    "timerEnqueueTps=0.0",
+    "timerOffsetBehind=0",
+    "timerReadBehind=0",
+];
+
+/// All keys and texts of a broker whose clock stands still, so that one that is lost, or moved to another key, is seen.
+#[tokio::test]
+async fn the_runtime_figures_are_these_texts() {
+    let fs = MemoryFs::new();
+    let (setup, _clock) = Setup::new().on(&fs).sync_flush().manual_clock();
+    let broker = setup.config(|config| config.message_delay_level = "1s 5s".to_owned()).start().await;
+    broker.create_topic("orders", 1);
+    let mut client = broker.connect().await;
+    for body in ["m", "mm", "mmm"] {
+        client.send("orders", 0, "", body).await;
+    }
+    let delayed = support::send_header("orders", 0, &[("DELAY", "2")]);
+    let delayed = support::java_request(request_code::SEND_MESSAGE).with_header(&delayed).with_body(Bytes::from_static(b"later"));
+    assert_eq!(client.call(delayed).await.code, response_code::SUCCESS);
+    client.call(send_request("orders", 9, "", "a queue that is not there")).await;
+    client.consume("G", "c", &[("orders", "*")]).await;
+    let pull = support::pull_request(&support::pull_header("G", "orders", 0, 1));
+    assert_eq!(client.call(pull).await.code, response_code::SUCCESS);
+    let answer = client.call(RemotingCommand::request(request_code::GET_BROKER_RUNTIME_INFO)).await;
+    let mut told = fastjson::from_slice::<KvTable>(&answer.body).unwrap();
+    assert_eq!(answer.body, fastjson::to_vec(&told), "in the order of the keys");
+    // The index follows when its thread comes to it.
+    told.table.insert("dispatchBehindBytes".to_owned(), "?".to_owned());
+    let folder = broker.folder().display().to_string();
+    let told: Vec<String> = told.table.iter().map(|(key, text)| format!("{}={text}", key.replace(&folder, "/store"))).collect();
+    assert_eq!(told, RUNTIME_TEXTS);
+}
+
 #[tokio::test]
 async fn a_code_that_nobody_serves_is_answered_in_the_originals_words() {
     let broker = TestBroker::start().await;

@@ -6,6 +6,7 @@
 pub mod attributes;
 pub mod consumer_offsets;
 pub mod consumers;
+pub mod figures;
 pub mod filter;
 pub mod flow_control;
 pub mod groups;

@@ -31,7 +31,7 @@ use crate::remoting::{Peer, Replies, RequestHandler};
 use lane::Lanes;
 use send_message::put_refusal;
 
-pub use admin::broker::UNWRITABLE_KEY;
+pub use admin::runtime_info::figures as runtime_info_figures;
 pub use lane::Disk;
 pub use reply::{Refusal, Reply, SentReply};
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ferrocket_protocol::body::KvTable;
-use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code, split_frame};
+use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code, split_frame};
 
 use super::StartError;
+use crate::broker::figures::{BrokerFigures, Condition};
 use crate::config::{BrokerConfig, Keys, Properties};
-use crate::processor::UNWRITABLE_KEY;
+use crate::processor::runtime_info_figures;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -80,26 +81,30 @@ fn ask_namesrv(stream: &mut TcpStream, addr: &str) -> Result<String, String> {
     Ok(format!("name server at {addr} serves"))
 }
 
-/// Whether a broker is there, its name, and whether it takes messages.
+/// How a broker stands, and the sentence for it.
 fn ask_broker(stream: &mut TcpStream, addr: &str) -> Result<String, String> {
-    let runtime = succeed(stream, request_code::GET_BROKER_RUNTIME_INFO, "broker")?;
-    let runtime: KvTable = fastjson::from_slice(&runtime.body).map_err(|_| "what it answers is not what a broker would".to_owned())?;
-    if !runtime.table.contains_key("brokerVersionDesc") {
-        return Err("what it answers is not what a broker would".to_owned());
+    let figures = figures_of_broker(stream)?;
+    let serves =
+        format!("broker {} at {addr} serves", if figures.broker_name.is_empty() { "without a name" } else { &figures.broker_name });
+    match figures.condition() {
+        Condition::Serves => Ok(serves),
+        Condition::KeepsMessagesAway => Ok(format!("{serves}, but brokerPermission keeps messages away")),
+        Condition::TakesNoMessages(why) => Err(format!("it takes no messages: {why}")),
     }
-    if let Some(why) = runtime.table.get(UNWRITABLE_KEY) {
-        return Err(format!("it takes no messages: {why}"));
-    }
+}
+
+fn figures_of_broker(stream: &mut TcpStream) -> Result<BrokerFigures, String> {
+    let no_broker = || "what it answers is not what a broker would".to_owned();
+    let answer = succeed(stream, request_code::GET_BROKER_RUNTIME_INFO, "broker")?;
+    let answer: KvTable = fastjson::from_slice(&answer.body).map_err(|_| no_broker())?;
+    let figures = runtime_info_figures(&answer.table).ok_or_else(no_broker)?;
     let config = succeed(stream, request_code::GET_BROKER_CONFIG, "broker")?;
     let mut said = BrokerConfig::default();
     for entry in Properties::parse(&config.body).map_err(|error| error.to_string())?.iter() {
         // Another release may have values that this one does not take: they say nothing about its health.
         let _ = said.set(&entry.key, &entry.value);
     }
-    let name = if said.broker_name.is_empty() { "without a name" } else { &said.broker_name };
-    // An operator has taken the permission away: it is no fault.
-    let remark = if perm::is_writable(said.broker_permission) { "" } else { ", but brokerPermission keeps messages away" };
-    Ok(format!("broker {name} at {addr} serves{remark}"))
+    Ok(BrokerFigures { broker_name: said.broker_name, broker_permission: said.broker_permission, ..figures })
 }
 
 fn succeed(stream: &mut TcpStream, code: i32, name: &str) -> Result<RemotingCommand, String> {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The store's only door: opening, stopping, and what every part of the store shares.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tracing::{info, warn};
 use super::checkpoint::{self, Checkpoint, CheckpointFile, Indexed, Mark, Position, PositionFile};
 use super::commit_log::{CommitLog, LogTail};
 use super::consume_queue::ConsumeQueue;
+use super::figures::StoreFigures;
 use super::fs::{DiskUsage, Fs, FsLock};
 use super::index::Index;
 use super::keep::Keeper;
@@ -386,20 +388,21 @@ impl MessageStore {
         Ok(())
     }
 
-    /// Java's figures for 28, as text.
-    pub fn runtime_info(&self) -> BTreeMap<String, String> {
-        let mut info = self.stats.runtime_info(self.clock.now_millis());
-        let mut least = f64::MAX;
-        for dir in self.log.files.dirs() {
-            let ratio = self.used_ratio(dir);
-            info.insert(format!("commitLogDiskRatio_{}", dir.display()), java_double(ratio));
-            least = least.min(ratio);
-        }
-        info.insert("commitLogDiskRatio".to_owned(), java_double(least));
-        info.insert("consumeQueueDiskRatio".to_owned(), java_double(self.used_ratio(self.queues.files.root())));
-        info.insert("commitLogMinOffset".to_owned(), self.min_phy_offset().to_string());
-        info.insert("commitLogMaxOffset".to_owned(), self.max_phy_offset().to_string());
-        info
+    /// How the store stands. Reads the first record of the log, which may wait for the disk; an error says that it could not.
+    pub fn figures(&self) -> Result<StoreFigures, StoreError> {
+        Ok(StoreFigures {
+            unwritable_why: self.unwritable_why().map(Cow::Borrowed),
+            commit_log_disks: self.log.files.dirs().iter().map(|dir| (dir.clone(), self.used_ratio(dir))).collect(),
+            consume_queue_disk_used: self.used_ratio(self.queues.files.root()),
+            disk: self.disk_capacity(),
+            min_offset: self.min_phy_offset(),
+            max_offset: self.max_phy_offset(),
+            flushed_offset: self.flushed_offset(),
+            index_behind_bytes: self.dispatch_behind_bytes(),
+            append_lock_millis: self.append_lock_millis(),
+            earliest_store_millis: self.earliest_store_time()?,
+            ..self.stats.figures(self.clock.now_millis())
+        })
     }
 
     /// Used part of the disk under a path, -1 when it cannot be told.
@@ -458,11 +461,6 @@ pub struct DiskUse {
     pub commit_log: f64,
     pub consume_queue: f64,
     pub index: f64,
-}
-
-/// Java's Double.toString for the ratios and rates that travel as text.
-pub(super) fn java_double(value: f64) -> String {
-    if value == value.trunc() { format!("{value:.1}") } else { value.to_string() }
 }
 
 pub(super) fn hash_of(text: &str) -> u64 {

@@ -4,6 +4,7 @@
 pub(super) mod broker;
 pub(super) mod consumer;
 pub(super) mod group;
+pub(super) mod runtime_info;
 pub(super) mod topic;
 
 /// Of the changes that one command makes at once the log names so many.
