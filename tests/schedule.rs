@@ -53,10 +53,10 @@ async fn arrived(broker: &TestBroker, topic: &str, queue_id: i32, count: i64) {
 async fn settled(broker: &TestBroker, clock: &ManualClock) {
     let looked = broker.broker.schedule.rounds();
     clock.advance(Duration::from_millis(1));
-    broker.broker.schedule.arriving(i64::MIN);
+    broker.broker.schedule.arriving(0, i64::MIN);
     let waiting = async {
         while broker.broker.schedule.rounds() < looked + 2 {
-            broker.broker.schedule.arriving(i64::MIN);
+            broker.broker.schedule.arriving(0, i64::MIN);
             tokio::task::yield_now().await;
         }
     };

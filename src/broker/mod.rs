@@ -4,8 +4,10 @@
 //! This file assembles them around the store, starts and stops them in order, and holds what concerns several of them.
 
 pub mod attributes;
+pub mod checkpointed;
 pub mod consumer_offsets;
 pub mod consumers;
+pub mod due;
 pub mod figures;
 pub mod filter;
 pub mod flow_control;
@@ -170,7 +172,7 @@ impl ArrivalListener for Arrivals {
     fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, tags_code: i64, _store_time: i64) {
         if topic == topic_names::SCHEDULE {
             // The tags code of a delayed message is the moment it is due.
-            self.schedule.arriving(tags_code);
+            self.schedule.arriving(queue_id, tags_code);
         }
         self.hold.arriving(topic, queue_id, max_offset, tags_code);
     }

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::{error, info, warn};
 
+use crate::broker::checkpointed::{Checkpointed, Taken};
+use crate::broker::due::Due;
 use crate::broker::persist::{ConfigFile, PersistError};
 use crate::runtime::{Parker, Runtime, SharedClock};
 use crate::store::{MessageStore, PutMessageStatus, may_name_a_directory};
@@ -29,8 +31,8 @@ const TURN_COUNT_MAX: usize = 64;
 const DELAY_BYTES_USUAL: usize = 32;
 /// Wait after a delivery that the store refused.
 const RETRY_MILLIS: i64 = 100;
-/// The wall clock can be set while the thread sleeps; so late is a message at most then.
-const NAP_MILLIS_MAX: i64 = 1_000;
+/// Wait after a queue or a message that could not be read.
+const READ_AGAIN_MILLIS: i64 = 1_000;
 
 #[derive(Debug, Error)]
 pub enum ScheduleError {
@@ -51,28 +53,33 @@ struct DelayOffsets {
 #[derive(Debug)]
 pub struct Schedule {
     /// Of level 1, 2, ...
-    level_millis: Vec<i64>,
+    levels: Vec<Level>,
+    /// Levels by the moment when each is looked at next.
+    due: Mutex<Due<i32>>,
     table: Mutex<Table>,
     version_step: u64,
     persist_interval_millis: i64,
-    file: ConfigFile,
+    file: Checkpointed<()>,
     clock: SharedClock,
-    /// When the thread will look again by itself; an earlier message rings it.
-    looks_at_millis: AtomicI64,
     parker: Parker,
     stopped: AtomicBool,
     rounds: AtomicU64,
 }
 
+#[derive(Debug)]
+struct Level {
+    delay_millis: i64,
+    /// When it is looked at next, at the latest when its first waiting message is due; the maximum: nothing waits, as far as is known.
+    /// Changed under the lock of `due`, which has an entry for it.
+    due_millis: AtomicI64,
+}
+
+/// Invariant: an offset never speaks of a delivery that the log does not have.
 #[derive(Debug, Default)]
 struct Table {
     offsets: BTreeMap<i32, i64>,
     version: DataVersion,
     deliveries: u64,
-    changed: bool,
-    /// Offsets that may be written once the log is on the disk up to the position beside them.
-    to_write: Option<(i64, Vec<u8>)>,
-    persisted_millis: i64,
 }
 
 /// How one level stands, for tools.
@@ -113,18 +120,13 @@ impl Schedule {
         let now = clock.now_millis();
         let stored = stored.unwrap_or_else(|| DelayOffsets { data_version: DataVersion::at(now), ..DelayOffsets::default() });
         Ok(Self {
-            level_millis: parse_levels(levels)?,
-            table: Mutex::new(Table {
-                offsets: stored.offset_table,
-                version: stored.data_version,
-                persisted_millis: now,
-                ..Table::default()
-            }),
+            levels: parse_levels(levels)?.into_iter().map(Level::of).collect(),
+            due: Mutex::new(Due::ringing(parker.clone())),
+            table: Mutex::new(Table { offsets: stored.offset_table, version: stored.data_version, deliveries: 0 }),
             version_step: version_step.max(1) as u64,
             persist_interval_millis,
-            file,
+            file: Checkpointed::new(file, now),
             clock,
-            looks_at_millis: AtomicI64::new(i64::MIN),
             parker,
             stopped: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
@@ -132,7 +134,7 @@ impl Schedule {
     }
 
     pub fn max_level(&self) -> i32 {
-        self.level_millis.len() as i32
+        self.levels.len() as i32
     }
 
     /// Turns a message for some topic into one that waits in the schedule topic. `level` is positive; one that is too high
@@ -154,19 +156,34 @@ impl Schedule {
         message.queue_id = capped - 1;
     }
 
-    /// A delayed message lies in the log, due at `due_millis`.
-    pub fn arriving(&self, due_millis: i64) {
-        // Pairs with the fence in `round`: that side sees the message, or this side sees that it looks. Which of two that come at the same
-        // time is told first does not matter: each rings for itself.
+    /// A delayed message lies in this queue of the schedule topic, due at `due_millis`.
+    pub fn arriving(&self, queue_id: i32, due_millis: i64) {
+        let Some(level) = usize::try_from(queue_id).ok().and_then(|at| self.levels.get(at)) else { return };
+        // Pairs with the fence in `deliver_due`: that side sees the message, or this side sees that the level was looked at.
         fence(Ordering::SeqCst);
-        if due_millis < self.looks_at_millis.load(Ordering::Acquire) {
-            self.parker.unpark();
+        if due_millis < level.due_millis.load(Ordering::Acquire) {
+            self.look_by(due_millis, queue_id + 1);
         }
+    }
+
+    /// The level is looked at no later than this.
+    fn look_by(&self, millis: i64, level: i32) {
+        let mut due = self.due.lock();
+        let due_millis = &self.level(level).due_millis;
+        if millis < due_millis.load(Ordering::Acquire) {
+            due_millis.store(millis, Ordering::Release);
+            due.push(millis, level);
+        }
+    }
+
+    fn level(&self, level: i32) -> &Level {
+        &self.levels[level as usize - 1]
     }
 
     /// Starts delivering.
     pub fn start(self: &Arc<Self>, store: Arc<MessageStore>, runtime: &Runtime) -> std::io::Result<()> {
         self.correct_offsets(&store);
+        (1..=self.max_level()).for_each(|level| self.look_by(i64::MIN, level));
         let schedule = Arc::clone(self);
         let shutdown = runtime.shutdown().clone();
         runtime.thread("schedule", move || {
@@ -185,16 +202,12 @@ impl Schedule {
 
     /// Delivers what is due, persists now and then; the time until there is something to do.
     fn round(&self, store: &MessageStore) -> Duration {
-        // From here on a message that is due before the next look rings, whichever queue it enters.
-        self.looks_at_millis.store(i64::MAX, Ordering::Release);
-        fence(Ordering::SeqCst);
-        let next_millis = self.deliver_due(store);
+        self.deliver_due(store);
         self.persist_when_flushed(store);
         let now = self.clock.now_millis();
-        let next_millis = next_millis.min(now + NAP_MILLIS_MAX);
-        self.looks_at_millis.store(next_millis, Ordering::Release);
+        let next_millis = self.due.lock().sleep_until(now, i64::MAX);
         self.rounds.fetch_add(1, Ordering::Release);
-        Duration::from_millis((next_millis - now).max(0) as u64)
+        Duration::from_millis(next_millis.saturating_sub(now).max(0) as u64)
     }
 
     /// How often the thread has looked for what is due; lets a test wait for the next look.
@@ -202,25 +215,47 @@ impl Schedule {
         self.rounds.load(Ordering::Acquire)
     }
 
-    /// Delivers everything that is due; when the next message is, in wall clock milliseconds.
-    fn deliver_due(&self, store: &MessageStore) -> i64 {
-        let mut next_millis = i64::MAX;
-        let mut levels: Vec<i32> = (1..=self.max_level()).collect();
-        while !levels.is_empty() {
-            levels.retain(|level| match self.deliver_turn(store, *level) {
-                Turn::More => !self.stopped.load(Ordering::Acquire),
-                Turn::Until(millis) => {
-                    next_millis = next_millis.min(millis);
-                    false
+    /// Delivers everything that is due, the levels by turns.
+    fn deliver_due(&self, store: &MessageStore) {
+        while !self.stopped.load(Ordering::Acquire) {
+            let levels = self.take_due();
+            // Pairs with the fence in `arriving`.
+            fence(Ordering::SeqCst);
+            if levels.is_empty() {
+                return;
+            }
+            for level in levels {
+                match self.deliver_turn(store, level) {
+                    Turn::More => self.look_by(self.clock.now_millis(), level),
+                    Turn::Until(millis) => self.look_by(millis, level),
                 }
-            });
+            }
         }
-        next_millis
+    }
+
+    /// The levels that are due.
+    fn take_due(&self) -> Vec<i32> {
+        let now = self.clock.now_millis();
+        // Later than its delay from now, and than what could not be read waits, is a level only when the clock was set back.
+        for (level, Level { delay_millis, due_millis }) in (1..).zip(&self.levels) {
+            let millis = due_millis.load(Ordering::Acquire);
+            if millis < i64::MAX && millis > now.saturating_add(*delay_millis).saturating_add(READ_AGAIN_MILLIS) {
+                self.look_by(now, level);
+            }
+        }
+        let mut due = self.due.lock();
+        let moment_of = |level: &i32| Some(self.level(*level).due_millis.load(Ordering::Acquire));
+        let mut levels = Vec::new();
+        while let Some(level) = due.take(now, moment_of) {
+            self.level(level).due_millis.store(i64::MAX, Ordering::Release);
+            levels.push(level);
+        }
+        levels
     }
 
     fn deliver_turn(&self, store: &MessageStore, level: i32) -> Turn {
         let queue_id = level - 1;
-        let delay_millis = self.level_millis[queue_id as usize];
+        let delay_millis = self.level(level).delay_millis;
         let mut offset = self.offset(level);
         for _ in 0..TURN_COUNT_MAX {
             let found = store.consume_queue_unit(topic_names::SCHEDULE, queue_id, offset).and_then(|unit| match unit {
@@ -228,7 +263,7 @@ impl Schedule {
                 None => Ok((None, store.queue_offsets(topic_names::SCHEDULE, queue_id)?)),
             });
             // Of a queue that cannot be read nothing is known; another look is due soon.
-            let Ok((unit, within)) = found else { return Turn::Until(self.clock.now_millis() + NAP_MILLIS_MAX) };
+            let Ok((unit, within)) = found else { return Turn::Until(self.clock.now_millis() + READ_AGAIN_MILLIS) };
             let Some(unit) = unit else {
                 let corrected = offset.clamp(within.start.max(0), within.end.max(within.start).max(0));
                 if corrected == offset {
@@ -249,7 +284,7 @@ impl Schedule {
                 Ok(record) => record,
                 Err(error) => {
                     warn!(level, offset, %error, "a delayed message could not be read, trying again");
-                    return Turn::Until(now + NAP_MILLIS_MAX);
+                    return Turn::Until(now + READ_AGAIN_MILLIS);
                 }
             };
             match record {
@@ -280,7 +315,7 @@ impl Schedule {
     fn advance(&self, level: i32, offset: i64) {
         let mut table = self.table.lock();
         table.offsets.insert(level, offset);
-        table.changed = true;
+        self.file.changed();
         table.deliveries += 1;
         if table.deliveries.is_multiple_of(self.version_step) {
             table.version.next(self.clock.now_millis());
@@ -320,34 +355,26 @@ impl Schedule {
 
     /// Takes the offsets every `flushDelayOffsetInterval`, and writes them as soon as the disk has what they speak of.
     fn persist_when_flushed(&self, store: &MessageStore) {
-        let now = self.clock.now_millis();
-        let due = {
-            let mut table = self.table.lock();
-            if table.to_write.is_none() && table.changed && now - table.persisted_millis >= self.persist_interval_millis {
-                table.to_write = Some((store.max_phy_offset(), fastjson::to_pretty(&table.offsets_file())));
-                table.changed = false;
-                table.persisted_millis = now;
-            }
-            let flushed = store.flushed_offset();
-            table.to_write.take_if(|(position, _)| *position <= flushed)
+        let (now, interval) = (self.clock.now_millis(), self.persist_interval_millis);
+        let take = || {
+            let table = self.table.lock();
+            Some(Taken { position: store.max_phy_offset(), bytes: fastjson::to_pretty(&table.offsets_file()), told: () })
         };
-        if let Some((_, bytes)) = due
-            && let Err(error) = self.file.store(&bytes)
-        {
+        if let Err(error) = self.file.keep_up(now, interval, take, || store.flushed_offset(), |()| ()) {
             error!(%error, "delay offsets could not be written");
-            self.table.lock().changed = true;
         }
     }
 
     /// Writes the offsets as they are; right when the store is closed, so that all it holds is on the disk.
     pub fn persist(&self) -> Result<(), PersistError> {
-        let bytes = {
-            let mut table = self.table.lock();
-            table.to_write = None;
-            table.changed = false;
-            fastjson::to_pretty(&table.offsets_file())
-        };
-        self.file.store(&bytes)
+        let bytes = || fastjson::to_pretty(&self.table.lock().offsets_file());
+        self.file.write_closed(|| Some((bytes(), ())), |()| ())
+    }
+}
+
+impl Level {
+    fn of(delay_millis: i64) -> Self {
+        Self { delay_millis, due_millis: AtomicI64::new(i64::MAX) }
     }
 }
 

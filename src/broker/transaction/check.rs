@@ -4,6 +4,7 @@
 //!
 //! It sleeps until the earliest of these; no half is looked at before it is due.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,8 +23,6 @@ use crate::broker::{Broker, retry, to_client};
 const TURN_COUNT_MAX: usize = 256;
 /// A producer that has so much unread is not asked more: what it cannot take would end its connection.
 const UNREAD_BYTES_MAX: usize = 1024 * 1024;
-/// The wall clock can be set while the thread sleeps; so late is a question at most then.
-const NAP_MILLIS_MAX: i64 = 1_000;
 const MILLIS_PER_HOUR: i64 = 3_600_000;
 /// Queues of TRANS_CHECK_MAX_TIME_TOPIC.
 const GIVEN_UP_QUEUES: i32 = 1;
@@ -54,29 +53,27 @@ pub struct Turn {
 }
 
 /// Starts the thread; it ends with the runtime.
-pub fn start(broker: &Arc<Broker>) -> std::io::Result<()> {
+pub fn start(broker: &Arc<Broker>) -> io::Result<()> {
     let shutdown = broker.runtime.shutdown().clone();
     let runtime = broker.runtime.clone();
     let broker = Arc::clone(broker);
     runtime.thread("transactions", move || {
         let transactions = Arc::clone(&broker.transactions);
         while !shutdown.has_begun() && !transactions.stopped.load(Ordering::Acquire) {
-            let nap = round(&broker, &transactions);
-            transactions.clock.park(&transactions.parker, nap);
+            let next_millis = round(&broker, &transactions);
+            let nap_millis = next_millis.saturating_sub(transactions.clock.now_millis()).max(0);
+            transactions.clock.park(&transactions.parker, Duration::from_millis(nap_millis as u64));
         }
     })
 }
 
-fn round(broker: &Arc<Broker>, transactions: &Transactions) -> Duration {
+/// When there is something to do again.
+fn round(broker: &Arc<Broker>, transactions: &Transactions) -> i64 {
     let turn = transactions.check_due(|question| ask(broker, &question));
     if turn.given_up > 0 {
         retry::own_topic(broker, topic_names::TRANS_CHECK_MAX_TIME.to_owned(), GIVEN_UP_QUEUES, 0, false);
     }
-    let next_millis = transactions.keep_up(broker.store_host(), &broker.consumer_offsets);
-    if turn.has_more {
-        return Duration::ZERO;
-    }
-    Duration::from_millis((next_millis - transactions.clock.now_millis()).max(0) as u64)
+    transactions.keep_up(broker.store_host(), &broker.consumer_offsets)
 }
 
 /// Any producer of the group will do; without one the half waits for its next turn.
@@ -150,24 +147,22 @@ impl Transactions {
     }
 
     fn set_moment(&self, queue_offset: i64, check_times: u32, due_millis: i64) {
-        let mut tables = self.tables.lock();
-        tables.open.set_moment(queue_offset, check_times, due_millis);
-        tables.changed = true;
+        self.tables.lock().open.set_moment(queue_offset, check_times, due_millis);
+        self.snapshot.changed();
     }
 
     fn forget(&self, queue_offset: i64) {
-        let mut tables = self.tables.lock();
-        tables.open.remove(queue_offset);
-        tables.changed = true;
+        self.tables.lock().open.remove(queue_offset);
+        self.snapshot.changed();
     }
 
     /// Writes what is due to be written; when there is something to do again.
     pub fn keep_up(&self, host: std::net::SocketAddr, consumer_offsets: &super::ConsumerOffsets) -> i64 {
-        let op_millis = self.write_ops(host, false);
+        let again_millis = self.write_ops(host, false);
         self.persist_when_flushed(consumer_offsets);
+        let config = self.config.load();
         let mut tables = self.tables.lock();
-        let next_millis = op_millis.min(tables.open.next_moment().unwrap_or(i64::MAX));
-        tables.looks_at_millis = next_millis.min(self.clock.now_millis() + NAP_MILLIS_MAX);
-        tables.looks_at_millis
+        let op_millis = again_millis.unwrap_or_else(|| tables.ops_due_millis(&config));
+        tables.open.due.sleep_until(self.clock.now_millis(), op_millis)
     }
 }

@@ -30,10 +30,11 @@ use self::evidence::{OpMessages, Remembered};
 use self::metrics::Metrics;
 use self::open_halves::{OpenHalf, OpenHalves};
 use self::ops_written::OpsWritten;
+use super::checkpointed::{Checkpointed, Taken};
 use super::consumer_offsets::ConsumerOffsets;
 use super::persist::{ConfigFile, PersistError};
 use super::schedule::Schedule;
-use crate::config::ConfigCell;
+use crate::config::{BrokerConfig, ConfigCell};
 use crate::runtime::{Parker, SharedClock};
 use crate::store::{MessageStore, PutMessageStatus, PutResult, StoreError};
 
@@ -67,7 +68,7 @@ pub struct Transactions {
     op_messages: OpMessages,
     /// One writer of op messages at a time, so that a stop finds them all written.
     writing_ops: Mutex<()>,
-    snapshot: ConfigFile,
+    snapshot: Checkpointed<QueuePlaces>,
     metrics: Metrics,
     parker: Parker,
     stopped: AtomicBool,
@@ -87,19 +88,12 @@ struct Tables {
     /// When the first of them ended.
     ended_since_millis: i64,
     ops: OpsWritten,
-    changed: bool,
-    to_write: Option<ToWrite>,
-    snapshot_millis: i64,
     metrics_millis: i64,
-    /// When the thread looks again by itself; what is due earlier rings it.
-    looks_at_millis: i64,
 }
 
-/// What may be written once the log is on the disk up to `position`.
+/// From where a broker of the original would have to go on in its queues, were it to take over.
 #[derive(Debug)]
-struct ToWrite {
-    position: i64,
-    bytes: Vec<u8>,
+struct QueuePlaces {
     half_offset: i64,
     op_offset: i64,
 }
@@ -144,21 +138,22 @@ impl Transactions {
         )?;
         // As in the original nobody is asked before one interval has passed: producers come back first.
         open.postpone_all(now + settings.transaction_check_interval.max(1));
+        open.due.ring(parker.clone());
         let ops = store.queue_offsets(topic_names::TRANS_OP_HALF, 0)?;
         let first_op = committed(topic_names::TRANS_OP_HALF).unwrap_or(0).clamp(ops.start, ops.end.max(ops.start));
+        let snapshot = Checkpointed::new(snapshot, now);
+        if !open.is_empty() {
+            snapshot.changed();
+        }
         let tables = Tables {
             ops: OpsWritten::new(first_op, ops.end, open.next() - 1),
-            changed: !open.is_empty(),
             open,
             ended_unknown: Remembered::default(),
             given_up: Remembered::default(),
             ended_bytes: copied.iter().map(|offset| op::bytes(*offset)).sum(),
             ended_since_millis: if copied.is_empty() { i64::MAX } else { now },
             ended: copied,
-            to_write: None,
-            snapshot_millis: now,
             metrics_millis: now,
-            looks_at_millis: i64::MAX,
         };
         Ok(Self {
             metrics: Metrics::load(metrics, now),
@@ -304,50 +299,39 @@ impl Transactions {
     }
 
     fn insert(&self, queue_offset: i64, half: OpenHalf) {
-        let mut tables = self.tables.lock();
-        tables.open.insert(queue_offset, half);
-        tables.changed = true;
-        if half.due_millis < tables.looks_at_millis {
-            self.parker.unpark();
-        }
+        self.tables.lock().open.insert(queue_offset, half);
+        self.snapshot.changed();
     }
 
     /// An op message will say so: when there are enough of them, or after `transactionOpBatchInterval`.
     fn ended(&self, view: &MessageView<'_>) {
         let now = self.clock.now_millis();
         let config = self.config.load();
-        let bytes_max = usize::try_from(config.transaction_op_msg_max_size).unwrap_or(0);
-        let op_due_millis = now + i64::from(config.transaction_op_batch_interval);
         let mut tables = self.tables.lock();
-        let was_full = tables.ended_bytes >= bytes_max;
+        let was_full = tables.ops_due_millis(&config) == i64::MIN;
         tables.ended_since_millis = tables.ended_since_millis.min(now);
         tables.ended.push(view.queue_offset);
         tables.ended_bytes += op::bytes(view.queue_offset);
-        tables.changed = true;
-        let is_full = tables.ended_bytes >= bytes_max;
-        if is_full && !was_full || op_due_millis < tables.looks_at_millis {
-            self.parker.unpark();
+        if !was_full {
+            tables.open.due.wake_by(tables.ops_due_millis(&config));
         }
         drop(tables);
+        self.snapshot.changed();
         if let Some((topic, _)) = half::destination(view) {
             self.metrics.add(topic, -1, now);
         }
     }
 
-    /// Writes the op messages that are due, or all; when the next is.
-    fn write_ops(&self, host: SocketAddr, all: bool) -> i64 {
+    /// Writes the op messages that are due, or all. When to try again, if the store takes none.
+    fn write_ops(&self, host: SocketAddr, all: bool) -> Option<i64> {
         let _writing = self.writing_ops.lock();
         let now = self.clock.now_millis();
         let config = self.config.load();
         let bytes_max = usize::try_from(config.transaction_op_msg_max_size).unwrap_or(0);
         let ended = {
             let mut tables = self.tables.lock();
-            if tables.ended.is_empty() {
-                return i64::MAX;
-            }
-            let due_millis = tables.ended_since_millis.saturating_add(i64::from(config.transaction_op_batch_interval));
-            if !all && tables.ended_bytes < bytes_max && now < due_millis {
-                return due_millis;
+            if tables.ended.is_empty() || !all && now < tables.ops_due_millis(&config) {
+                return None;
             }
             (tables.ended_bytes, tables.ended_since_millis) = (0, i64::MAX);
             std::mem::take(&mut tables.ended)
@@ -367,34 +351,29 @@ impl Transactions {
                 tables.ended.extend_from_slice(rest);
                 tables.ended_bytes += rest.iter().map(|offset| op::bytes(*offset)).sum::<usize>();
                 tables.ended_since_millis = now;
-                return now + RETRY_MILLIS;
+                return Some(now + RETRY_MILLIS);
             }
             self.store.flush_soon(&put);
             let newest = rest[..count].iter().copied().max().unwrap_or(i64::MAX);
             self.tables.lock().ops.push(put.queue_offset, newest);
             rest = &rest[count..];
         }
-        i64::MAX
+        None
     }
 
     /// Takes a snapshot now and then, and writes it as soon as the disk has the log that it speaks of.
     fn persist_when_flushed(&self, consumer_offsets: &ConsumerOffsets) {
         let now = self.clock.now_millis();
-        let is_due = {
-            let tables = self.tables.lock();
-            let interval = SNAPSHOT_INTERVAL_MILLIS * (1 + tables.open.len() as i64 / SNAPSHOT_HALVES_USUAL);
-            tables.changed && tables.to_write.is_none() && now - tables.snapshot_millis >= interval
-        };
-        if is_due {
-            self.take_snapshot(now);
-        }
-        let flushed = self.store.flushed_offset();
-        let written = self.tables.lock().to_write.take_if(|to_write| to_write.position <= flushed);
-        if let Some(written) = written
-            && let Err(error) = self.write_snapshot(consumer_offsets, &written)
-        {
+        let interval = SNAPSHOT_INTERVAL_MILLIS * (1 + self.open_count() as i64 / SNAPSHOT_HALVES_USUAL);
+        let written = self.snapshot.keep_up(
+            now,
+            interval,
+            || self.take_snapshot(),
+            || self.store.flushed_offset(),
+            |at| self.commit_places(consumer_offsets, at),
+        );
+        if let Err(error) = written {
             error!(%error, "the open transactions could not be written");
-            self.tables.lock().changed = true;
         }
         self.persist_metrics_when_due(now);
     }
@@ -412,30 +391,28 @@ impl Transactions {
         }
     }
 
-    fn take_snapshot(&self, now_millis: i64) {
+    fn take_snapshot(&self) -> Option<Taken<QueuePlaces>> {
         let _alone = self.in_step.write();
         let mark = match self.store.log_mark() {
             Ok(mark) => mark,
             Err(error) => {
                 error!(%error, "the open transactions could not be taken down, trying again");
-                return;
+                return None;
             }
         };
         let mut tables = self.tables.lock();
         let half_offset = tables.open.first();
         let op_offset = tables.ops.needed_from(half_offset);
-        tables.to_write = Some(ToWrite { position: mark.position, bytes: snapshot::encode(&mark, &tables.open), half_offset, op_offset });
-        tables.changed = false;
-        tables.snapshot_millis = now_millis;
+        let bytes = snapshot::encode(&mark, &tables.open);
+        Some(Taken { position: mark.position, bytes, told: QueuePlaces { half_offset, op_offset } })
     }
 
-    /// The file, and for a broker of the original the places from which it would have to go on.
-    fn write_snapshot(&self, consumer_offsets: &ConsumerOffsets, snapshot: &ToWrite) -> Result<(), PersistError> {
+    /// For a broker of the original: it goes on from these places.
+    fn commit_places(&self, consumer_offsets: &ConsumerOffsets, places: &QueuePlaces) {
         let version_step = self.config.load().consumer_offset_update_version_step;
         let commit = |topic, offset| consumer_offsets.commit(topic_names::SYSTEM_TRANS_GROUP, topic, 0, offset, version_step);
-        commit(topic_names::TRANS_HALF, snapshot.half_offset);
-        commit(topic_names::TRANS_OP_HALF, snapshot.op_offset);
-        self.snapshot.store(&snapshot.bytes)
+        commit(topic_names::TRANS_HALF, places.half_offset);
+        commit(topic_names::TRANS_OP_HALF, places.op_offset);
     }
 
     /// Asks nobody any more and writes the op messages that are due to the log. `persist` follows when the store is closed.
@@ -449,12 +426,24 @@ impl Transactions {
     pub fn persist(&self, consumer_offsets: &ConsumerOffsets) -> Result<(), PersistError> {
         let was_used = self.tables.lock().open.next() > 0;
         if was_used {
-            self.take_snapshot(self.clock.now_millis());
-            if let Some(snapshot) = self.tables.lock().to_write.take() {
-                self.write_snapshot(consumer_offsets, &snapshot)?;
-            }
+            let take = || self.take_snapshot().map(|taken| (taken.bytes, taken.told));
+            self.snapshot.write_closed(take, |places| self.commit_places(consumer_offsets, places))?;
         }
         self.metrics.persist()
+    }
+}
+
+impl Tables {
+    /// When what has ended is told to the log: the minimum when it fills an op message, the maximum when there is nothing.
+    fn ops_due_millis(&self, config: &BrokerConfig) -> i64 {
+        let bytes_max = usize::try_from(config.transaction_op_msg_max_size).unwrap_or(0);
+        if self.ended.is_empty() {
+            i64::MAX
+        } else if self.ended_bytes >= bytes_max {
+            i64::MIN
+        } else {
+            self.ended_since_millis.saturating_add(i64::from(config.transaction_op_batch_interval))
+        }
     }
 }
 

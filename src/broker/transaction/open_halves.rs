@@ -4,11 +4,9 @@
 //! Work and memory follow the number of open halves: a half that is ended leaves at once. Knows offsets and times; no message, no
 //! store and no clock.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
-/// Moments of halves that have ended since stay in the heap until they come up, or until there are this many more than open halves.
-const STALE_MOMENTS_MAX: usize = 1_024;
+use crate::broker::due::Due;
 
 /// One half message without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +22,8 @@ pub(super) struct OpenHalf {
 pub(super) struct OpenHalves {
     /// By offset in the half queue.
     halves: BTreeMap<i64, OpenHalf>,
-    /// (moment, offset in the half queue); one that its half no longer names is stale.
-    moments: BinaryHeap<Reverse<(i64, i64)>>,
+    /// Their offsets in the half queue, by the moment that each half names.
+    pub(super) due: Due<i64>,
     /// Offsets from here to `next` were seen: of those that are not open it is known that they have ended.
     known_from: i64,
     next: i64,
@@ -35,7 +33,7 @@ impl OpenHalves {
     pub(super) fn insert(&mut self, queue_offset: i64, half: OpenHalf) {
         self.next = self.next.max(queue_offset + 1);
         self.halves.insert(queue_offset, half);
-        self.moments.push(Reverse((half.due_millis, queue_offset)));
+        self.due.push(half.due_millis, queue_offset);
         self.drop_stale();
     }
 
@@ -90,29 +88,16 @@ impl OpenHalves {
 
     /// The next half that is due by now, and its offset in the half queue. It stays open; without a new moment it does not come up again.
     pub(super) fn next_due(&mut self, now_millis: i64) -> Option<(i64, OpenHalf)> {
-        while let Some(Reverse((millis, queue_offset))) = self.moments.peek().copied() {
-            let half = self.halves.get(&queue_offset).filter(|half| half.due_millis == millis);
-            if half.is_some() && millis > now_millis {
-                return None;
-            }
-            self.moments.pop();
-            if let Some(half) = half {
-                return Some((queue_offset, *half));
-            }
-        }
-        None
+        let halves = &self.halves;
+        let queue_offset = self.due.take(now_millis, |queue_offset| halves.get(queue_offset).map(|half| half.due_millis))?;
+        Some((queue_offset, self.get(queue_offset)?))
     }
 
     /// A half that is still open is asked about again at `due_millis`.
     pub(super) fn set_moment(&mut self, queue_offset: i64, check_times: u32, due_millis: i64) {
         let Some(half) = self.halves.get_mut(&queue_offset) else { return };
         (half.check_times, half.due_millis) = (check_times, due_millis);
-        self.moments.push(Reverse((due_millis, queue_offset)));
-    }
-
-    /// No half is due earlier; some that is named here may have ended.
-    pub(super) fn next_moment(&self) -> Option<i64> {
-        self.moments.peek().map(|Reverse((millis, _))| *millis)
+        self.due.push(due_millis, queue_offset);
     }
 
     /// The offset of the oldest open half, or the one that the next half gets.
@@ -138,13 +123,13 @@ impl OpenHalves {
     }
 
     fn drop_stale(&mut self) {
-        if self.moments.len() > 2 * self.halves.len() + STALE_MOMENTS_MAX {
+        if self.due.is_stale(self.halves.len()) {
             self.rebuild_moments();
         }
     }
 
     fn rebuild_moments(&mut self) {
-        self.moments = self.halves.iter().map(|(offset, half)| Reverse((half.due_millis, *offset))).collect();
+        self.due.refill(self.halves.iter().map(|(offset, half)| (half.due_millis, *offset)));
     }
 }
 
@@ -191,6 +176,6 @@ mod tests {
             open.insert(offset, half(1_000_000 + offset));
             open.remove(offset);
         }
-        assert!(open.moments.len() <= STALE_MOMENTS_MAX + 1, "{}", open.moments.len());
+        assert!(open.due.entry_count() <= 2_000, "{}", open.due.entry_count());
     }
 }
