@@ -75,6 +75,12 @@ impl<T: Ord> Due<T> {
         self.looks_at_millis
     }
 
+    /// Until when the thread sleeps when nothing may be done now: nobody rings for an item, only whoever ends that.
+    pub fn rest_until(&mut self, now_millis: i64) -> i64 {
+        self.looks_at_millis = i64::MIN;
+        now_millis + NAP_MILLIS_MAX
+    }
+
     /// Whether `refill` would make it much smaller, when so many items have a moment.
     pub fn is_stale(&self, item_count: usize) -> bool {
         self.entries.len() > 2 * item_count + STALE_COUNT_MAX

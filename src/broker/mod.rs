@@ -19,6 +19,7 @@ pub mod producers;
 pub mod rebalance_lock;
 pub mod registration;
 pub mod retry;
+pub mod role;
 pub mod schedule;
 pub mod stats;
 pub mod to_client;
@@ -37,6 +38,7 @@ use arc_swap::ArcSwap;
 use chrono::{Datelike, Timelike};
 use ferrocket_protocol::message::id::{Id, UniqueKeys};
 use ferrocket_protocol::topic_names;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tracing::error;
 
@@ -54,6 +56,7 @@ use self::persist::{ConfigFile, PersistError};
 use self::producers::Producers;
 use self::rebalance_lock::RebalanceLocks;
 use self::registration::{Form, Identity, Neighbour, Registration, Source, Told};
+use self::role::{Role, Standing};
 use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
 use self::to_client::GroupNews;
@@ -122,6 +125,7 @@ pub struct Broker {
     pub flow_control: Arc<FlowControl>,
     /// Sends to queues that are being loaded: counted by themselves, so that a slow disk refuses no send to the others.
     pub cold_flow_control: Arc<FlowControl>,
+    standing: Mutex<Standing>,
     location: Location,
     address: Arc<ArcSwap<Address>>,
     registration: OnceLock<Arc<Registration>>,
@@ -277,6 +281,7 @@ impl Broker {
             snapshot: ConfigFile::new(Arc::clone(&fs), halves_file),
             metrics: file("transactionMetrics"),
         };
+        let standing = Standing::new(Role::of(&config));
         let transactions = Transactions::open(transaction_parts, &consumer_offsets)?;
         Ok(Arc::new(Self {
             started_millis: clock.now_millis(),
@@ -298,6 +303,7 @@ impl Broker {
             flow_control: Arc::new(FlowControl::default()),
             cold_flow_control: Arc::new(FlowControl::default()),
             address: Arc::new(ArcSwap::from_pointee(Address::at(&location, location.port))),
+            standing,
             location,
             registration: OnceLock::new(),
             writing_topics: tokio::sync::Mutex::new(()),
@@ -320,8 +326,7 @@ impl Broker {
     /// process, with the address that it has there.
     pub fn start(self: &Arc<Self>, neighbour: Option<(String, Arc<dyn Neighbour>)>) -> std::io::Result<()> {
         self.store.start(&self.runtime)?;
-        self.schedule.start(Arc::clone(&self.store), &self.runtime)?;
-        transaction::check::start(self)?;
+        self.start_role()?;
         membership::start(self);
         self.register(neighbour);
         let broker = Arc::clone(self);
@@ -386,8 +391,7 @@ impl Broker {
 
     /// Stops delivering and closes the store. Delivery positions must not run ahead of what the disk holds, so they are written last.
     pub fn close_store(&self) -> Result<(), WriteError> {
-        self.schedule.stop();
-        self.transactions.stop(self.store_host());
+        self.end_role();
         self.store.shutdown()?;
         let delivered = self.schedule.persist();
         // Its snapshot stands for an offset, which is written behind it whatever `persist_tables` has written meanwhile.

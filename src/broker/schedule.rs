@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::broker::checkpointed::{Checkpointed, Taken};
 use crate::broker::due::Due;
 use crate::broker::persist::{ConfigFile, PersistError};
+use crate::broker::role::Duty;
 use crate::runtime::{Parker, Runtime, SharedClock};
 use crate::store::{MessageStore, PutMessageStatus, may_name_a_directory};
 
@@ -62,7 +63,7 @@ pub struct Schedule {
     file: Checkpointed<()>,
     clock: SharedClock,
     parker: Parker,
-    stopped: AtomicBool,
+    duty: Duty,
     rounds: AtomicU64,
 }
 
@@ -127,8 +128,8 @@ impl Schedule {
             persist_interval_millis,
             file: Checkpointed::new(file, now),
             clock,
+            duty: Duty::new(parker.clone()),
             parker,
-            stopped: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
         })
     }
@@ -180,32 +181,35 @@ impl Schedule {
         &self.levels[level as usize - 1]
     }
 
-    /// Starts delivering.
+    /// Starts delivering, from the offsets as they are.
     pub fn start(self: &Arc<Self>, store: Arc<MessageStore>, runtime: &Runtime) -> std::io::Result<()> {
         self.correct_offsets(&store);
         (1..=self.max_level()).for_each(|level| self.look_by(i64::MIN, level));
-        let schedule = Arc::clone(self);
-        let shutdown = runtime.shutdown().clone();
-        runtime.thread("schedule", move || {
-            while !shutdown.has_begun() && !schedule.stopped.load(Ordering::Acquire) {
-                let nap = schedule.round(&store);
-                schedule.clock.park(&schedule.parker, nap);
-            }
+        self.duty.begin(|| {
+            let schedule = Arc::clone(self);
+            let shutdown = runtime.shutdown().clone();
+            runtime.thread("schedule", move || {
+                while !shutdown.has_begun() {
+                    let nap = schedule.round(&store);
+                    schedule.clock.park(&schedule.parker, nap);
+                }
+            })
         })
     }
 
-    /// Delivers nothing more; what is delivered can be persisted after the store is closed.
+    /// When it returns nothing more is delivered; what is delivered can be persisted after the store is closed.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.parker.unpark();
+        self.duty.end();
     }
 
     /// Delivers what is due, persists now and then; the time until there is something to do.
     fn round(&self, store: &MessageStore) -> Duration {
-        self.deliver_due(store);
+        let may_deliver = self.deliver_due(store);
         self.persist_when_flushed(store);
         let now = self.clock.now_millis();
-        let next_millis = self.due.lock().sleep_until(now, i64::MAX);
+        let mut due = self.due.lock();
+        let next_millis = if may_deliver { due.sleep_until(now, i64::MAX) } else { due.rest_until(now) };
+        drop(due);
         self.rounds.fetch_add(1, Ordering::Release);
         Duration::from_millis(next_millis.saturating_sub(now).max(0) as u64)
     }
@@ -215,19 +219,23 @@ impl Schedule {
         self.rounds.load(Ordering::Acquire)
     }
 
-    /// Delivers everything that is due, the levels by turns.
-    fn deliver_due(&self, store: &MessageStore) {
-        while !self.stopped.load(Ordering::Acquire) {
+    /// Delivers everything that is due, the levels by turns; false when it may not.
+    fn deliver_due(&self, store: &MessageStore) -> bool {
+        loop {
             let levels = self.take_due();
             // Pairs with the fence in `arriving`.
             fence(Ordering::SeqCst);
             if levels.is_empty() {
-                return;
+                return true;
             }
-            for level in levels {
-                match self.deliver_turn(store, level) {
-                    Turn::More => self.look_by(self.clock.now_millis(), level),
-                    Turn::Until(millis) => self.look_by(millis, level),
+            for (at, level) in levels.iter().enumerate() {
+                let Some(_on_duty) = self.duty.hold() else {
+                    levels[at..].iter().for_each(|level| self.look_by(i64::MIN, *level));
+                    return false;
+                };
+                match self.deliver_turn(store, *level) {
+                    Turn::More => self.look_by(self.clock.now_millis(), *level),
+                    Turn::Until(millis) => self.look_by(millis, *level),
                 }
             }
         }

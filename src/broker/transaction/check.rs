@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,23 +51,28 @@ pub struct Turn {
     pub has_more: bool,
 }
 
-/// Starts the thread; it ends with the runtime.
+/// Starts to ask about what is open now, and later.
 pub fn start(broker: &Arc<Broker>) -> io::Result<()> {
-    let shutdown = broker.runtime.shutdown().clone();
-    let runtime = broker.runtime.clone();
-    let broker = Arc::clone(broker);
-    runtime.thread("transactions", move || {
-        let transactions = Arc::clone(&broker.transactions);
-        while !shutdown.has_begun() && !transactions.stopped.load(Ordering::Acquire) {
-            let next_millis = round(&broker, &transactions);
-            let nap_millis = next_millis.saturating_sub(transactions.clock.now_millis()).max(0);
-            transactions.clock.park(&transactions.parker, Duration::from_millis(nap_millis as u64));
-        }
+    broker.transactions.duty.begin(|| {
+        let shutdown = broker.runtime.shutdown().clone();
+        let working = Arc::clone(broker);
+        broker.runtime.thread("transactions", move || {
+            let transactions = Arc::clone(&working.transactions);
+            while !shutdown.has_begun() {
+                let next_millis = round(&working, &transactions);
+                let nap_millis = next_millis.saturating_sub(transactions.clock.now_millis()).max(0);
+                transactions.clock.park(&transactions.parker, Duration::from_millis(nap_millis as u64));
+            }
+        })
     })
 }
 
 /// When there is something to do again.
 fn round(broker: &Arc<Broker>, transactions: &Transactions) -> i64 {
+    let Some(_on_duty) = transactions.duty.hold() else {
+        transactions.persist_when_flushed(&broker.consumer_offsets);
+        return transactions.tables.lock().open.due.rest_until(transactions.clock.now_millis());
+    };
     let turn = transactions.check_due(|question| ask(broker, &question));
     if turn.given_up > 0 {
         retry::own_topic(broker, topic_names::TRANS_CHECK_MAX_TIME.to_owned(), GIVEN_UP_QUEUES, 0, false);

@@ -18,7 +18,6 @@ mod snapshot;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use ferrocket_protocol::message::{MessageInner, MessageView, properties, property};
@@ -33,6 +32,7 @@ use self::ops_written::OpsWritten;
 use super::checkpointed::{Checkpointed, Taken};
 use super::consumer_offsets::ConsumerOffsets;
 use super::persist::{ConfigFile, PersistError};
+use super::role::Duty;
 use super::schedule::Schedule;
 use crate::config::{BrokerConfig, ConfigCell};
 use crate::runtime::{Parker, SharedClock};
@@ -71,7 +71,7 @@ pub struct Transactions {
     snapshot: Checkpointed<QueuePlaces>,
     metrics: Metrics,
     parker: Parker,
-    stopped: AtomicBool,
+    duty: Duty,
 }
 
 #[derive(Debug)]
@@ -162,8 +162,8 @@ impl Transactions {
             op_messages: OpMessages::default(),
             writing_ops: Mutex::new(()),
             snapshot,
+            duty: Duty::new(parker.clone()),
             parker,
-            stopped: AtomicBool::new(false),
             store,
             config,
             clock,
@@ -415,10 +415,10 @@ impl Transactions {
         commit(topic_names::TRANS_OP_HALF, places.op_offset);
     }
 
-    /// Asks nobody any more and writes the op messages that are due to the log. `persist` follows when the store is closed.
+    /// When it returns nobody is asked any more, and the log has the op messages of what has ended. `persist` follows when the store is
+    /// closed.
     pub fn stop(&self, host: SocketAddr) {
-        self.stopped.store(true, Ordering::Release);
-        self.parker.unpark();
+        self.duty.end();
         self.write_ops(host, true);
     }
 

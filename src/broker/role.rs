@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Master or slave: which services run in which role, and the change from one to the other while the broker runs. In the original
+//! BrokerController#changeSpecialServiceStatus.
+//!
+//! A master delivers delayed messages and asks about open transactions; a slave does neither, its master does. Knows in what order they
+//! start and end, not how they work.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use tracing::info;
+
+use super::{Broker, transaction};
+use crate::config::{BrokerConfig, BrokerRole};
+use crate::runtime::Parker;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Master,
+    Slave,
+}
+
+impl Role {
+    pub fn of(config: &BrokerConfig) -> Self {
+        match config.broker_role {
+            BrokerRole::AsyncMaster | BrokerRole::SyncMaster => Self::Master,
+            BrokerRole::Slave => Self::Slave,
+        }
+    }
+}
+
+/// The role of a broker, under the lock that changes of it take.
+#[derive(Debug)]
+pub(super) struct Standing {
+    role: Role,
+    /// It starts nothing any more.
+    is_closed: bool,
+}
+
+impl Standing {
+    pub(super) fn new(role: Role) -> Mutex<Self> {
+        Mutex::new(Self { role, is_closed: false })
+    }
+}
+
+impl Broker {
+    pub fn role(&self) -> Role {
+        self.standing.lock().role
+    }
+
+    /// From now on this role. When it returns, what the new role runs has started from its tables as they are, and of what it does not
+    /// run nothing is under way and nothing follows. Waits for the piece of work that is under way, which may wait for the disk; an
+    /// error says that a thread could not be started, and the role is what it was.
+    pub fn change_role(self: &Arc<Self>, role: Role) -> io::Result<()> {
+        let mut standing = self.standing.lock();
+        if standing.role == role || standing.is_closed {
+            return Ok(());
+        }
+        match role {
+            Role::Master => start_master(self).inspect_err(|_| stop_master(self))?,
+            Role::Slave => stop_master(self),
+        }
+        info!(?role, "the role has changed");
+        standing.role = role;
+        Ok(())
+    }
+
+    /// Starts what the role runs, once, when the store runs.
+    pub(super) fn start_role(self: &Arc<Self>) -> io::Result<()> {
+        match self.standing.lock().role {
+            Role::Master => start_master(self),
+            Role::Slave => Ok(()),
+        }
+    }
+
+    /// The store is to be closed: no role runs anything any more.
+    pub(super) fn end_role(&self) {
+        let mut standing = self.standing.lock();
+        if standing.role == Role::Master {
+            stop_master(self);
+        }
+        standing.is_closed = true;
+    }
+}
+
+fn start_master(broker: &Arc<Broker>) -> io::Result<()> {
+    broker.schedule.start(Arc::clone(&broker.store), &broker.runtime)?;
+    transaction::check::start(broker)
+}
+
+fn stop_master(broker: &Broker) {
+    broker.schedule.stop();
+    broker.transactions.stop(broker.store_host());
+}
+
+/// Whether a service may work now. Its thread starts with the first duty and ends with the runtime; off duty it does no more than bring
+/// to the disk what it has done before.
+#[derive(Debug)]
+pub struct Duty {
+    is_on: Mutex<bool>,
+    has_thread: AtomicBool,
+    bell: Parker,
+}
+
+impl Duty {
+    /// Off; `bell` wakes the thread.
+    pub fn new(bell: Parker) -> Self {
+        Self { is_on: Mutex::new(false), has_thread: AtomicBool::new(false), bell }
+    }
+
+    /// The service may work. `start_thread` is called when there is no thread yet.
+    pub fn begin(&self, start_thread: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        *self.is_on.lock() = true;
+        if !self.has_thread.swap(true, Ordering::AcqRel) {
+            start_thread().inspect_err(|_| {
+                self.has_thread.store(false, Ordering::Release);
+                self.end();
+            })?;
+        }
+        self.bell.unpark();
+        Ok(())
+    }
+
+    /// To be held for each piece of work; `None`: it may not be done.
+    pub fn hold(&self) -> Option<MutexGuard<'_, bool>> {
+        Some(self.is_on.lock()).filter(|is_on| **is_on)
+    }
+
+    /// When this returns no piece of work is under way, and none follows.
+    pub fn end(&self) {
+        *self.is_on.lock() = false;
+    }
+}
