@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use ferrocket::broker::persist::ConfigFile;
-use ferrocket::broker::registration::{BODY_BYTES_MAX, Form, Identity, Registration, Source, Told};
+use ferrocket::broker::registration::{BODY_BYTES_MAX, BrokerSnapshot, Form, Identity, Registration, RegistrationSource};
 use ferrocket::broker::topics::Topics;
 use ferrocket::config::{AdvertiseRules, Advertised, BrokerConfig};
 use ferrocket::remoting::{Completion, Limits, Listener, Peer, Replies, RequestHandler};
@@ -39,7 +39,7 @@ enum Singles {
 /// A name server that writes down what it is told.
 #[derive(Default)]
 struct NameServer {
-    told: Mutex<Vec<(RegisterBrokerRequestHeader, RegisterBrokerBody)>>,
+    registrations: Mutex<Vec<(RegisterBrokerRequestHeader, RegisterBrokerBody)>>,
     codes: Mutex<Vec<i32>>,
     /// Answers that were not given yet, when it is slow.
     held: Mutex<Vec<Completion>>,
@@ -69,7 +69,7 @@ impl RequestHandler for NameServer {
                     replies.answer(request, RemotingCommand::response(response_code::SYSTEM_ERROR));
                     return;
                 }
-                self.told.lock().push((header, body));
+                self.registrations.lock().push((header, body));
                 if !self.ordered.is_empty() {
                     let table = self.ordered.iter().map(|topic| (topic.clone(), "b:4".to_owned())).collect();
                     response = response.with_body(fastjson::to_vec(&KvTable { table }));
@@ -111,11 +111,11 @@ impl RequestHandler for NameServer {
 impl NameServer {
     fn tables(&self) -> Vec<Vec<String>> {
         let names = |body: &RegisterBrokerBody| body.topic_config_serialize_wrapper.topic_config_table.keys().cloned().collect();
-        self.told.lock().iter().map(|(_, body)| names(body)).collect()
+        self.registrations.lock().iter().map(|(_, body)| names(body)).collect()
     }
 
     fn versions(&self) -> Vec<DataVersion> {
-        self.told.lock().iter().map(|(_, body)| body.topic_config_serialize_wrapper.data_version.clone()).collect()
+        self.registrations.lock().iter().map(|(_, body)| body.topic_config_serialize_wrapper.data_version.clone()).collect()
     }
 }
 
@@ -127,12 +127,12 @@ struct TestBroker {
     addr: Mutex<String>,
 }
 
-impl Source for TestBroker {
-    fn told(&self) -> Told {
+impl RegistrationSource for TestBroker {
+    fn snapshot(&self) -> BrokerSnapshot {
         let (data_version, topics) = self.topics.shared_snapshot();
         let broker_addr = self.addr.lock().clone();
         let (host, port) = broker_addr.rsplit_once(':').unwrap();
-        Told {
+        BrokerSnapshot {
             advertised: Advertised::new(AdvertiseRules::default(), host, true, port.parse().unwrap()),
             identity: Identity {
                 broker_name: "b".into(),
@@ -194,7 +194,7 @@ impl Setting {
 
     fn register(&self, with: &[&Listener]) -> Arc<Registration> {
         let addrs: Vec<String> = with.iter().map(|listener| listener.local_addr().to_string()).collect();
-        Registration::start(&addrs, None, Arc::clone(&self.broker) as Arc<dyn Source>, PERIOD, &self.runtime)
+        Registration::start(&addrs, None, Arc::clone(&self.broker) as Arc<dyn RegistrationSource>, PERIOD, &self.runtime)
     }
 
     fn create(&self, topic: &str) {
@@ -236,8 +236,8 @@ async fn every_name_server_hears_of_the_whole_table_and_then_of_changes() {
     registration.announce().await;
     for name_server in [&first, &second] {
         assert_eq!(name_server.tables()[1].len(), setting.built_in + 1, "with all the others");
-        let told = name_server.told.lock();
-        let (header, body) = &told[1];
+        let registrations = name_server.registrations.lock();
+        let (header, body) = &registrations[1];
         assert_eq!((&*header.broker_name, &*header.broker_addr, header.broker_id), ("b", "10.0.0.1:10911", 0));
         assert_eq!(body.topic_config_serialize_wrapper.data_version, setting.broker.topics.data_version());
         assert!(!header.compressed);
@@ -266,10 +266,10 @@ async fn quick_changes_are_told_in_order_and_none_is_lost() {
     for announcing in announcing {
         announcing.await.unwrap();
     }
-    let told = name_server.told.lock();
-    let counters: Vec<i64> = told.iter().map(|(_, body)| body.topic_config_serialize_wrapper.data_version.counter).collect();
+    let registrations = name_server.registrations.lock();
+    let counters: Vec<i64> = registrations.iter().map(|(_, body)| body.topic_config_serialize_wrapper.data_version.counter).collect();
     assert!(counters.is_sorted(), "{counters:?}");
-    drop(told);
+    drop(registrations);
     let all: std::collections::BTreeSet<String> = name_server.tables().into_iter().flatten().collect();
     assert_eq!(all.len(), setting.built_in + 200);
 }
@@ -281,7 +281,8 @@ async fn a_slow_or_dead_name_server_delays_no_other() {
     let (good, good_listener) = setting.name_server(NameServer::default()).await;
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let addrs = [dead.to_string(), slow_listener.local_addr().to_string(), good_listener.local_addr().to_string()];
-    let registration = Registration::start(&addrs, None, Arc::clone(&setting.broker) as Arc<dyn Source>, PERIOD, &setting.runtime);
+    let registration =
+        Registration::start(&addrs, None, Arc::clone(&setting.broker) as Arc<dyn RegistrationSource>, PERIOD, &setting.runtime);
     until(|| good.tables().len() == 1 && slow.tables().len() == 1).await;
     setting.create("A");
     let announcing = tokio::spawn({
@@ -356,8 +357,8 @@ async fn a_broker_that_may_not_be_written_says_so_of_every_topic() {
     let (name_server, listener) = setting.name_server(NameServer::default()).await;
     let _registration = setting.register(&[&listener]);
     until(|| name_server.tables().len() == 1).await;
-    let told = name_server.told.lock();
-    let table = &told[0].1.topic_config_serialize_wrapper.topic_config_table;
+    let registrations = name_server.registrations.lock();
+    let table = &registrations[0].1.topic_config_serialize_wrapper.topic_config_table;
     assert!(table.values().all(|config| config.perm & !perm::READ == 0), "{table:?}");
 }
 
@@ -438,8 +439,8 @@ async fn a_changed_permission_is_told_of_every_topic() {
     until(|| name_server.tables().len() == 1).await;
     setting.broker.permission.store(perm::READ, Ordering::SeqCst);
     registration.announce().await;
-    let told = name_server.told.lock();
-    let table = &told[1].1.topic_config_serialize_wrapper.topic_config_table;
+    let registrations = name_server.registrations.lock();
+    let table = &registrations[1].1.topic_config_serialize_wrapper.topic_config_table;
     assert_eq!(table.len(), setting.built_in);
     assert!(table.values().all(|config| config.perm & perm::WRITE == 0), "{table:?}");
 }
@@ -483,7 +484,13 @@ async fn a_table_that_no_frame_holds_goes_in_parts() {
     assert!(first > 1 && named_since(0) == setting.built_in + 12, "{first} parts");
     let versions = name_server.versions();
     assert!(versions.windows(2).all(|two| two[0] != two[1]), "{versions:?}");
-    assert!(name_server.told.lock().iter().all(|(_, body)| !body.topic_config_serialize_wrapper.topic_queue_mapping_info_map.is_empty()));
+    assert!(
+        name_server
+            .registrations
+            .lock()
+            .iter()
+            .all(|(_, body)| !body.topic_config_serialize_wrapper.topic_queue_mapping_info_map.is_empty())
+    );
     // What has not changed is not told anew.
     setting.advance_until(Duration::from_secs(5), || named_since(first) == setting.built_in + 12).await;
     assert!(name_server.versions()[first..].iter().all(|version| *version == versions[first - 1]));
@@ -511,7 +518,7 @@ async fn a_registration_is_compressed_for_those_who_read_it() {
         let registration = setting.register(&[&listener]);
         registration.announce().await;
         assert_eq!(name_server.tables()[0].len(), setting.built_in);
-        assert_eq!(name_server.told.lock()[0].0.compressed, !refuses_compressed);
+        assert_eq!(name_server.registrations.lock()[0].0.compressed, !refuses_compressed);
     }
 }
 
@@ -525,7 +532,7 @@ async fn a_new_address_takes_the_place_of_the_old_one() {
     until(|| name_server.tables().len() == 1).await;
     *setting.broker.addr.lock() = "192.0.2.7:32768".to_owned();
     registration.announce().await;
-    assert_eq!(name_server.told.lock()[1].0.broker_addr, "192.0.2.7:32768");
+    assert_eq!(name_server.registrations.lock()[1].0.broker_addr, "192.0.2.7:32768");
     assert_eq!(*name_server.left.lock(), [("10.0.0.1:10911".to_owned(), -1)]);
     registration.announce().await;
     assert_eq!((name_server.tables().len(), name_server.left.lock().len()), (2, 1), "once");

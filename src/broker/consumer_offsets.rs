@@ -40,7 +40,7 @@ struct GroupOffsets {
     topics: RwLock<NameMap<Arc<TopicOffsets>>>,
 }
 
-/// What a group has of a topic. One that a group or a topic has left behind, being deleted, may still be written to: nobody reads it.
+/// What a group has of a topic. May still be written after its group or topic was deleted; nobody reads it then.
 #[derive(Debug)]
 pub struct TopicOffsets {
     pub group: Arc<str>,

@@ -3,6 +3,8 @@
 //!
 //! This file assembles them around the store, starts and stops them in order, and holds what concerns several of them.
 
+mod address;
+mod announce;
 pub mod attributes;
 pub mod checkpointed;
 pub mod consumer_offsets;
@@ -29,7 +31,6 @@ pub mod unserved;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -40,13 +41,13 @@ use ferrocket_protocol::message::id::{Id, UniqueKeys};
 use ferrocket_protocol::topic_names;
 use parking_lot::Mutex;
 use thiserror::Error;
-use tracing::error;
 
-use crate::config::{AdvertiseRules, Advertised, BrokerConfig, ConfigCell};
+use crate::config::ConfigCell;
 use crate::remoting::{Peer, ReadBatch};
 use crate::runtime::{Runtime, SharedClock, local_time};
 use crate::store::{ArrivalListener, Fs, MessageStore, StoreConfig, StoreError};
 
+pub use self::address::{Address, Hosts, Location};
 use self::consumer_offsets::ConsumerOffsets;
 use self::consumers::Consumers;
 use self::flow_control::FlowControl;
@@ -55,7 +56,7 @@ use self::hold::Hold;
 use self::persist::{ConfigFile, PersistError};
 use self::producers::Producers;
 use self::rebalance_lock::RebalanceLocks;
-use self::registration::{Form, Identity, Neighbour, Registration, Source, Told};
+use self::registration::{Neighbour, Registration};
 use self::role::{Role, Standing};
 use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
@@ -63,9 +64,6 @@ use self::to_client::GroupNews;
 use self::topics::{QUEUES_MAX, Topic, Topics};
 use self::transaction::Transactions;
 
-/// How long an answer waits for the name servers to hear of a new topic. They are told in any case; a client that gets its
-/// answer first only finds the route a moment later. Producers wait 3 s for theirs.
-const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Between group and topic in the retry topics that the original's POP makes: its second and its first form.
 const POP_RETRY_SEPARATORS: [char; 2] = ['+', '_'];
 const MILLIS_PER_DAY: i64 = 86_400_000;
@@ -80,20 +78,6 @@ pub struct Parts {
     pub clock: SharedClock,
     pub runtime: Runtime,
     pub location: Location,
-}
-
-/// Where this broker says it is.
-#[derive(Clone, Debug)]
-pub struct Location {
-    /// `brokerIP1` as name servers are told it; when it was not set, the machine's first address that is not loopback.
-    pub host: String,
-    /// The address behind `host`, stored in every message.
-    pub ip: IpAddr,
-    /// A person set `brokerIP1`.
-    pub is_set: bool,
-    pub rules: AdvertiseRules,
-    /// The port that requests come in on; 0 until it is known (`Broker::listening_on`).
-    pub port: u16,
 }
 
 #[derive(Debug, Error)]
@@ -135,31 +119,6 @@ pub struct Broker {
     started_millis: i64,
 }
 
-/// Where this broker was at its start, as stored in messages and as put into message ids. As in the original a `brokerIP1` or
-/// `listenPort` that is changed later changes neither, only what name servers are told.
-#[derive(Debug)]
-pub struct Address {
-    /// `brokerIP1:listenPort`, the stored host of every message.
-    pub store_host: SocketAddr,
-    pub advertised: Advertised,
-}
-
-/// This broker's address as it is stored, and as a peer reaches it.
-#[derive(Clone, Copy, Debug)]
-pub struct Hosts {
-    pub store: SocketAddr,
-    pub for_peer: SocketAddr,
-}
-
-impl Address {
-    fn at(location: &Location, port: u16) -> Self {
-        Self {
-            store_host: SocketAddr::new(location.ip, port),
-            advertised: Advertised::new(location.rules.clone(), &location.host, location.is_set, port),
-        }
-    }
-}
-
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Broker({})", self.config.load().broker_name)
@@ -186,60 +145,6 @@ impl ArrivalListener for Arrivals {
         let _batch = ReadBatch::begin();
         answers();
     }
-}
-
-/// What the name servers are told of this broker: always as the configuration has it now.
-struct WhatWeAre {
-    config: Arc<ConfigCell>,
-    topics: Arc<Topics>,
-    rules: AdvertiseRules,
-}
-
-impl Source for WhatWeAre {
-    fn told(&self) -> Told {
-        let config = self.config.load();
-        let advertised = Advertised::new(self.rules.clone(), &config.broker_ip1, config.is_given("brokerIP1"), config.listen_port as u16);
-        let (data_version, topics) = self.topics.shared_snapshot();
-        Told {
-            identity: identity(&config),
-            advertised,
-            broker_permission: config.broker_permission,
-            force: config.force_register,
-            form: Form {
-                compressed: config.compressed_register,
-                part_topics: config.enable_split_registration.then_some(config.split_registration_size.max(0) as usize),
-                single_topics: config.enable_single_topic_register,
-            },
-            timeout: Duration::from_millis(config.register_broker_timeout_mills.max(0) as u64),
-            data_version,
-            topics,
-        }
-    }
-
-    fn mark_ordered(&self, topics: &[String]) {
-        self.topics.mark_ordered(topics.iter().map(String::as_str));
-    }
-}
-
-fn identity(config: &BrokerConfig) -> Identity {
-    Identity {
-        broker_name: config.broker_name.clone(),
-        broker_addr: format!("{}:{}", config.broker_ip1, config.listen_port),
-        cluster_name: config.broker_cluster_name.clone(),
-        broker_id: config.broker_id,
-        ha_server_addr: format!("{}:{}", config.broker_ip2, config.ha_listen_port),
-    }
-}
-
-/// The addresses of `namesrvAddr`.
-fn name_servers(config: &BrokerConfig) -> Vec<String> {
-    let mut addrs: Vec<String> = Vec::new();
-    for addr in config.namesrv_addr.split(';').map(str::trim).filter(|addr| !addr.is_empty()) {
-        if !addrs.iter().any(|known| known == addr) {
-            addrs.push(addr.to_owned());
-        }
-    }
-    addrs
 }
 
 /// What could not be brought to the disk.
@@ -311,17 +216,6 @@ impl Broker {
         }))
     }
 
-    /// The port that was bound, when the configuration left the choice (`listenPort=0`).
-    pub fn listening_on(&self, port: u16) {
-        self.address.store(Arc::new(Address::at(&self.location, port)));
-        self.config.assume(|config| {
-            config.listen_port = i32::from(port);
-            if config.ha_listen_port <= 0 {
-                config.ha_listen_port = i32::from(port) + 1;
-            }
-        });
-    }
-
     /// Starts what runs beside the requests, and registers with the name servers of `namesrvAddr`; `neighbour` is the one of this
     /// process, with the address that it has there.
     pub fn start(self: &Arc<Self>, neighbour: Option<(String, Arc<dyn Neighbour>)>) -> std::io::Result<()> {
@@ -343,42 +237,6 @@ impl Broker {
             }
         });
         Ok(())
-    }
-
-    fn register(self: &Arc<Self>, neighbour: Option<(String, Arc<dyn Neighbour>)>) {
-        let (config, topics) = (Arc::clone(&self.config), Arc::clone(&self.topics));
-        let source = Arc::new(WhatWeAre { config, topics, rules: self.location.rules.clone() });
-        let config = self.config.load();
-        let period = Duration::from_millis(config.register_name_server_period.max(0) as u64);
-        let registration = Registration::start(&name_servers(&config), neighbour, source, period, &self.runtime);
-        drop(config);
-        assert!(self.registration.set(registration).is_ok(), "a broker is started once");
-        let broker = Arc::downgrade(self);
-        self.config.on_change(Box::new(move |config| {
-            if let Some(broker) = broker.upgrade()
-                && let Some(registration) = broker.registration.get()
-            {
-                registration.register_with(&name_servers(config));
-            }
-        }));
-    }
-
-    /// As what it is registered: a change of the configuration that changes this is announced before it is answered.
-    pub fn registered_as(&self) -> impl PartialEq + use<> {
-        let config = self.config.load();
-        (identity(&config), config.broker_permission, name_servers(&config))
-    }
-
-    /// Name servers that do not know of this broker.
-    pub fn unreached_name_servers(&self) -> Vec<String> {
-        self.registration.get().map(|registration| registration.unreached()).unwrap_or_default()
-    }
-
-    /// Tells the name servers that this broker leaves.
-    pub async fn unregister(&self) {
-        if let Some(registration) = self.registration.get() {
-            registration.unregister().await;
-        }
     }
 
     /// Stops delivering, closes the store, writes the tables. Requests must have ended before.
@@ -443,25 +301,6 @@ impl Broker {
         self.started_millis
     }
 
-    pub fn address(&self) -> Arc<Address> {
-        self.address.load_full()
-    }
-
-    pub fn store_host(&self) -> SocketAddr {
-        self.address.load().store_host
-    }
-
-    /// The address by which `peer` can reach this broker; the stored one where the rule for its network is a name.
-    pub fn address_for(&self, peer: &Peer) -> SocketAddr {
-        self.hosts_for(peer).for_peer
-    }
-
-    pub fn hosts_for(&self, peer: &Peer) -> Hosts {
-        let address = self.address.load();
-        let store = address.store_host;
-        Hosts { store, for_peer: address.advertised.socket_for_peer(peer.remote_addr(), peer.local_addr()).unwrap_or(store) }
-    }
-
     /// A UNIQ_KEY for a message whose client gave it none.
     pub fn next_unique_key(&self) -> Id {
         let now = self.clock.now_millis();
@@ -492,41 +331,5 @@ impl Broker {
         if let Some(topic) = self.topics.get(topic) {
             self.count_put(&topic, messages, bytes);
         }
-    }
-
-    /// Writes the tables and tells the name servers, in the background.
-    pub fn announce(self: &Arc<Self>) {
-        self.announce_then(|_| ());
-    }
-
-    /// As `announce`; `then` runs when that is done, or after `ANNOUNCE_WAIT_MAX`, and hears whether `topics.json` is on the disk. When
-    /// it is not, the topics hold all the same, and it is written with a later turn (`membership::start`).
-    pub fn announce_then(self: &Arc<Self>, then: impl FnOnce(Result<(), PersistError>) + Send + 'static) {
-        let broker = Arc::clone(self);
-        let changes = self.topics.changes();
-        self.runtime.spawn("announce", async move {
-            let written = broker.write_topics(changes).await.unwrap_or(Err(PersistError::Panicked));
-            if let Err(error) = &written {
-                error!(%error, "topics could not be written; trying again");
-            }
-            if let Some(registration) = broker.registration.get() {
-                tokio::select! {
-                    () = registration.announce() => {}
-                    () = broker.clock.sleep(ANNOUNCE_WAIT_MAX) => {}
-                }
-            }
-            then(written);
-        });
-    }
-
-    /// Writes `topics.json` unless it holds so many changes by the time its turn has come: thousands of topics that are made in
-    /// one go are a few writes.
-    async fn write_topics(self: &Arc<Self>, changes: u64) -> Option<Result<(), PersistError>> {
-        let _turn = self.writing_topics.lock().await;
-        if self.topics.is_written(changes) {
-            return Some(Ok(()));
-        }
-        let broker = Arc::clone(self);
-        self.runtime.spawn_blocking("persist topics", move || broker.topics.persist()).join().await
     }
 }

@@ -25,7 +25,7 @@ use crate::remoting::{CallError, RemotingClient};
 use crate::runtime::{Runtime, Shutdown};
 
 use self::message::Part;
-pub use self::message::{BODY_BYTES_MAX, Form, Identity, Told};
+pub use self::message::{BODY_BYTES_MAX, BrokerSnapshot, Form, Identity};
 
 /// First pause after a name server could not be told; doubled up to the registration period.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -57,8 +57,8 @@ const ENCODED_HERE_MAX: usize = 1_000;
 const PART_TOPICS_MIN: usize = 2;
 
 /// Where the table comes from, and where ordered topics of a name server go to.
-pub trait Source: Send + Sync + 'static {
-    fn told(&self) -> Told;
+pub trait RegistrationSource: Send + Sync + 'static {
+    fn snapshot(&self) -> BrokerSnapshot;
     fn mark_ordered(&self, topics: &[String]);
 }
 
@@ -66,7 +66,7 @@ pub trait Source: Send + Sync + 'static {
 pub trait Neighbour: Send + Sync + 'static {
     /// Registers the broker with these topics, beside those that it has. `anew` replaces what is held of them; otherwise only what
     /// is missing is added. Gives the topics that the name server holds to be ordered.
-    fn take(&self, told: &Told, topics: Vec<TopicConfig>, anew: bool) -> Vec<String>;
+    fn take(&self, snapshot: &BrokerSnapshot, topics: Vec<TopicConfig>, anew: bool) -> Vec<String>;
     /// The broker has these topics no longer.
     fn forget_topics(&self, at: &Identity, topics: &[Arc<str>]);
     /// The broker was told whole: it has the topics of which `is_ours` is true, and no others.
@@ -83,7 +83,7 @@ struct Shared {
     neighbour: OnceLock<(String, Arc<dyn Neighbour>)>,
     /// Announcements so far.
     announced: AtomicU64,
-    source: Arc<dyn Source>,
+    source: Arc<dyn RegistrationSource>,
     client: RemotingClient,
     runtime: Runtime,
     /// The broker leaves: nothing is told any more, lest it come back. Begins with the runtime's stop at the latest.
@@ -151,11 +151,11 @@ impl Held {
         self.is_complete = false;
     }
 
-    fn news(&self, told: &Told) -> News {
-        let is_as_told = self.broker_permission == told.broker_permission && self.identity.as_ref() == Some(&told.identity);
+    fn news(&self, snapshot: &BrokerSnapshot) -> News {
+        let is_as_told = self.broker_permission == snapshot.broker_permission && self.identity.as_ref() == Some(&snapshot.identity);
         let mut news = News { is_all: !self.is_complete || !is_as_told, ..News::default() };
         let mut known = 0;
-        for topic in &told.topics {
+        for topic in &snapshot.topics {
             match self.topics.get(topic.topic_name.as_str()) {
                 Some(held) => {
                     known += 1;
@@ -167,7 +167,7 @@ impl Held {
             }
         }
         if known < self.topics.len() {
-            let names: HashSet<&str> = told.topics.iter().map(|topic| topic.topic_name.as_str()).collect();
+            let names: HashSet<&str> = snapshot.topics.iter().map(|topic| topic.topic_name.as_str()).collect();
             news.gone = self.topics.keys().filter(|name| !names.contains(&***name)).cloned().collect();
         }
         news
@@ -178,11 +178,11 @@ impl Held {
     }
 
     /// The whole was told, and so everything else is held no longer.
-    fn hold_whole(&mut self, told: &Told, news: &News) {
-        self.hold(if news.is_all { &told.topics } else { &news.changed });
+    fn hold_whole(&mut self, snapshot: &BrokerSnapshot, news: &News) {
+        self.hold(if news.is_all { &snapshot.topics } else { &news.changed });
         news.gone.iter().for_each(|name| drop(self.topics.remove(name)));
         self.is_complete = true;
-        self.broker_permission = told.broker_permission;
+        self.broker_permission = snapshot.broker_permission;
     }
 
     /// Remembers as what it knows us now; gives what it is to forget.
@@ -198,7 +198,7 @@ impl Registration {
     pub fn start(
         name_servers: &[String],
         neighbour: Option<(String, Arc<dyn Neighbour>)>,
-        source: Arc<dyn Source>,
+        source: Arc<dyn RegistrationSource>,
         period: Duration,
         runtime: &Runtime,
     ) -> Arc<Self> {
@@ -252,7 +252,7 @@ impl Registration {
             }
         }
         for name_server in new {
-            shared.runtime.spawn_essential("register with a name server", Arc::clone(shared).keep_told(name_server));
+            shared.runtime.spawn_essential("register with a name server", Arc::clone(shared).registration_loop(name_server));
         }
         for name_server in left {
             name_server.leaving.begin();
@@ -314,7 +314,7 @@ impl Shared {
     }
 
     async fn leave(&self, addr: &str) {
-        let identity = self.source.told().identity;
+        let identity = self.source.snapshot().identity;
         if let Some(neighbour) = self.neighbour(addr) {
             neighbour.leave(&identity);
             info!(name_server = addr, "unregistered");
@@ -326,7 +326,7 @@ impl Shared {
         }
     }
 
-    async fn keep_told(self: Arc<Self>, name_server: Arc<NameServer>) {
+    async fn registration_loop(self: Arc<Self>, name_server: Arc<NameServer>) {
         let addr = &name_server.addr;
         let mut held = Held::default();
         let mut failures = 0;
@@ -381,30 +381,30 @@ impl Shared {
             self.hand_over(neighbour, held, periodic).await;
             return Ok(());
         }
-        let connection = self.client.peer(addr, self.source.told().timeout).await?.id();
-        let told = Arc::new(self.source.told());
+        let connection = self.client.peer(addr, self.source.snapshot().timeout).await?.id();
+        let snapshot = Arc::new(self.source.snapshot());
         if held.connection != connection {
             held.forget();
             held.connection = connection;
             // Another name server may listen there now.
             (held.knows_singles, held.reads_compressed) = (true, true);
         }
-        let news = held.news(&told);
+        let news = held.news(&snapshot);
         let is_news = news.is_all || !news.changed.is_empty() || !news.gone.is_empty();
         if periodic {
-            if !is_news && !told.force && !self.is_changed(addr, &told).await? {
+            if !is_news && !snapshot.force && !self.is_changed(addr, &snapshot).await? {
                 return Ok(());
             }
-        } else if !is_news || self.told_singly(addr, held, &told, &news).await? {
+        } else if !is_news || self.told_singly(addr, held, &snapshot, &news).await? {
             return Ok(());
         }
-        self.tell_whole(addr, held, &told, is_news).await?;
+        self.tell_whole(addr, held, &snapshot, is_news).await?;
         if news.is_all {
-            info!(name_server = addr, broker_addr = told.identity.broker_addr, topics = told.topics.len(), "registered");
+            info!(name_server = addr, broker_addr = snapshot.identity.broker_addr, topics = snapshot.topics.len(), "registered");
         }
-        held.hold_whole(&told, &news);
-        if let Some(before) = held.known_as(&told.identity) {
-            self.client.succeed(addr, message::departure(&before), told.timeout).await?;
+        held.hold_whole(&snapshot, &news);
+        if let Some(before) = held.known_as(&snapshot.identity) {
+            self.client.succeed(addr, message::departure(&before), snapshot.timeout).await?;
             info!(name_server = addr, broker_addr = before.broker_addr, "the old address is unregistered");
         }
         Ok(())
@@ -412,14 +412,14 @@ impl Shared {
 
     /// Changed topics one by one, where that is wanted, less work than the whole, and understood: then true. A registration with only
     /// the changed ones, as the original sends it, has a name server with `deleteTopicWithBrokerRegistration` delete all others.
-    async fn told_singly(&self, addr: &str, held: &mut Held, told: &Told, news: &News) -> Result<bool, CallError> {
-        let is_wanted = told.form.single_topics || told.topics.len() > WHOLE_TOPICS_MAX;
+    async fn told_singly(&self, addr: &str, held: &mut Held, snapshot: &BrokerSnapshot, news: &News) -> Result<bool, CallError> {
+        let is_wanted = snapshot.form.single_topics || snapshot.topics.len() > WHOLE_TOPICS_MAX;
         let can_be = !news.is_all && news.gone.is_empty() && news.changed.len() <= SINGLES_MAX;
         if !is_wanted || !can_be || !held.knows_singles {
             return Ok(false);
         }
         for topic in &news.changed {
-            match self.client.succeed_if_known(addr, message::single_topic(told, topic), SINGLE_MAX).await {
+            match self.client.succeed_if_known(addr, message::single_topic(snapshot, topic), SINGLE_MAX).await {
                 Ok(_) => held.hold(std::slice::from_ref(topic)),
                 Err(error) if error.is_unserved() => {
                     info!(name_server = addr, "it does not know 217: changed topics go with the whole table");
@@ -433,19 +433,19 @@ impl Shared {
     }
 
     /// The whole table: in one frame, or in parts where that is wanted or one does not hold it.
-    async fn tell_whole(&self, addr: &str, held: &mut Held, told: &Arc<Told>, anew: bool) -> Result<(), CallError> {
-        let wanted = told.form.part_topics.unwrap_or(usize::MAX).max(PART_TOPICS_MIN);
+    async fn tell_whole(&self, addr: &str, held: &mut Held, snapshot: &Arc<BrokerSnapshot>, anew: bool) -> Result<(), CallError> {
+        let wanted = snapshot.form.part_topics.unwrap_or(usize::MAX).max(PART_TOPICS_MIN);
         loop {
-            let size = wanted.min(held.part_topics).min(told.topics.len().max(1));
-            let compressed = told.form.compressed && held.reads_compressed;
-            let of = told.topics.len().div_ceil(size).max(1);
+            let size = wanted.min(held.part_topics).min(snapshot.topics.len().max(1));
+            let compressed = snapshot.form.compressed && held.reads_compressed;
+            let of = snapshot.topics.len().div_ceil(size).max(1);
             let mut is_too_large = false;
             for at in 0..of {
-                let Some(request) = self.registration(told, size, Part { at, of, anew, compressed }).await else {
+                let Some(request) = self.registration(snapshot, size, Part { at, of, anew, compressed }).await else {
                     is_too_large = true;
                     break;
                 };
-                match self.client.succeed(addr, request, told.timeout).await {
+                match self.client.succeed(addr, request, snapshot.timeout).await {
                     Ok(response) => {
                         held.knows_singles &= response.version >= SINGLES_SINCE;
                         self.learn_ordered_topics(&response);
@@ -460,21 +460,26 @@ impl Shared {
             }
             if is_too_large && size > PART_TOPICS_MIN {
                 held.part_topics = (size / 2).max(PART_TOPICS_MIN);
-                info!(name_server = addr, topics = told.topics.len(), of = held.part_topics, "no frame holds the table: it goes in parts");
+                info!(
+                    name_server = addr,
+                    topics = snapshot.topics.len(),
+                    of = held.part_topics,
+                    "no frame holds the table: it goes in parts"
+                );
             } else if is_too_large {
                 return Err(CallError::TooLarge { limit: BODY_BYTES_MAX });
-            } else if compressed == (told.form.compressed && held.reads_compressed) {
+            } else if compressed == (snapshot.form.compressed && held.reads_compressed) {
                 return Ok(());
             }
         }
     }
 
     /// The topics of one part; `None` when no frame holds them.
-    async fn registration(&self, told: &Arc<Told>, size: usize, part: Part) -> Option<RemotingCommand> {
-        let (told, mapping_version) = (Arc::clone(told), self.mapping_version.clone());
+    async fn registration(&self, snapshot: &Arc<BrokerSnapshot>, size: usize, part: Part) -> Option<RemotingCommand> {
+        let (snapshot, mapping_version) = (Arc::clone(snapshot), self.mapping_version.clone());
         let encode = move || {
-            let end = told.topics.len().min((part.at + 1) * size);
-            message::registration(&told, &told.topics[part.at * size..end], part, &mapping_version)
+            let end = snapshot.topics.len().min((part.at + 1) * size);
+            message::registration(&snapshot, &snapshot.topics[part.at * size..end], part, &mapping_version)
         };
         if size <= ENCODED_HERE_MAX {
             return encode();
@@ -482,40 +487,40 @@ impl Shared {
         self.runtime.spawn_blocking("encode a registration", encode).join().await.flatten()
     }
 
-    async fn is_changed(&self, addr: &str, told: &Told) -> Result<bool, CallError> {
-        let response = self.client.succeed(addr, message::version_query(told), told.timeout).await?;
+    async fn is_changed(&self, addr: &str, snapshot: &BrokerSnapshot) -> Result<bool, CallError> {
+        let response = self.client.succeed(addr, message::version_query(snapshot), snapshot.timeout).await?;
         let header: QueryDataVersionResponseHeader = response.header().unwrap_or_default();
         Ok(header.changed)
     }
 
     /// As `tell`, to the name server of this process.
     async fn hand_over(&self, neighbour: &Arc<dyn Neighbour>, held: &mut Held, periodic: bool) {
-        let told = self.source.told();
-        let news = held.news(&told);
-        neighbour.forget_topics(&told.identity, &news.gone);
+        let snapshot = self.source.snapshot();
+        let news = held.news(&snapshot);
+        neighbour.forget_topics(&snapshot.identity, &news.gone);
         let mut ordered = Vec::new();
         let (topics, anew) = match (news.is_all, periodic) {
-            (true, _) => (&told.topics, true),
-            (false, true) => (&told.topics, false),
+            (true, _) => (&snapshot.topics, true),
+            (false, true) => (&snapshot.topics, false),
             (false, false) => (&news.changed, true),
         };
         if periodic && !news.is_all && !news.changed.is_empty() {
-            ordered = neighbour.take(&told, news.changed.iter().map(|topic| told.config_of(topic)).collect(), true);
+            ordered = neighbour.take(&snapshot, news.changed.iter().map(|topic| snapshot.config_of(topic)).collect(), true);
         }
         for some in topics.chunks(HANDED_TOPICS_MAX) {
-            ordered = neighbour.take(&told, some.iter().map(|topic| told.config_of(topic)).collect(), anew);
+            ordered = neighbour.take(&snapshot, some.iter().map(|topic| snapshot.config_of(topic)).collect(), anew);
             tokio::task::yield_now().await;
         }
         let is_first = !held.is_complete;
-        held.hold_whole(&told, &news);
-        if let Some(before) = held.known_as(&told.identity) {
+        held.hold_whole(&snapshot, &news);
+        if let Some(before) = held.known_as(&snapshot.identity) {
             neighbour.leave(&before);
         }
         if news.is_all || periodic {
-            neighbour.was_whole(&told.identity, &|name| held.topics.contains_key(name));
+            neighbour.was_whole(&snapshot.identity, &|name| held.topics.contains_key(name));
         }
         if is_first {
-            info!(topics = told.topics.len(), "registered with the name server of this process");
+            info!(topics = snapshot.topics.len(), "registered with the name server of this process");
         }
         self.source.mark_ordered(&ordered);
     }

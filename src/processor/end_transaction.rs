@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! END_TRANSACTION (37) and RESUME_CHECK_HALF_MESSAGE (323).
 //!
-//! Order of checks follows EndTransactionProcessor.java. An end that a half has had before is answered as the original answers it,
-//! but nothing is done twice, and nothing that was rolled back is brought back.
+//! Order of checks follows EndTransactionProcessor.java. A repeated END_TRANSACTION is answered as the original answers it, but
+//! nothing is done twice, and nothing that was rolled back is brought back.
 
 use std::sync::Arc;
 

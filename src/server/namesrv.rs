@@ -9,7 +9,7 @@ use ferrocket_protocol::body::TopicConfig;
 use super::files::Fs;
 use super::plan::NamesrvPlan;
 use super::{Door, Screen, StartError, check_bind, listen, say_report};
-use crate::broker::registration::{Identity, Neighbour, Told};
+use crate::broker::registration::{BrokerSnapshot, Identity, Neighbour};
 use crate::config::{NamesrvConfig, NamesrvConfigCell, Report};
 use crate::namesrv::{KvConfig, NameServer, OwnBroker};
 use crate::remoting::{Limits, Listener, RequestHandler};
@@ -101,15 +101,15 @@ fn check_beside_broker(now: &NamesrvConfig, config: &NamesrvConfig) -> Result<()
 pub(super) struct Beside(pub Arc<NameServer>);
 
 impl Neighbour for Beside {
-    fn take(&self, told: &Told, topics: Vec<TopicConfig>, anew: bool) -> Vec<String> {
-        let at = &told.identity;
+    fn take(&self, snapshot: &BrokerSnapshot, topics: Vec<TopicConfig>, anew: bool) -> Vec<String> {
+        let at = &snapshot.identity;
         let broker = OwnBroker {
             cluster: at.cluster_name.clone(),
             name: at.broker_name.clone(),
             id: at.broker_id,
             ha_server_addr: at.ha_server_addr.clone(),
-            advertised: told.advertised.clone(),
-            data_version: told.data_version.clone(),
+            advertised: snapshot.advertised.clone(),
+            data_version: snapshot.data_version.clone(),
         };
         self.0.take_own(&broker, topics, anew)
     }

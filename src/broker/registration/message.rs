@@ -63,7 +63,7 @@ pub struct Form {
 
 /// What the broker says of itself at this moment.
 #[derive(Clone)]
-pub struct Told {
+pub struct BrokerSnapshot {
     pub identity: Identity,
     /// The address as each network is told it, for the name server of this process.
     pub advertised: Advertised,
@@ -77,7 +77,7 @@ pub struct Told {
     pub topics: Vec<Arc<Topic>>,
 }
 
-impl Told {
+impl BrokerSnapshot {
     /// A topic as name servers are told it.
     pub fn config_of(&self, topic: &Topic) -> TopicConfig {
         let broker = self.broker_permission;
@@ -98,9 +98,9 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn version(&self, told: &Told) -> DataVersion {
+    fn version(&self, snapshot: &BrokerSnapshot) -> DataVersion {
         let before_last = (self.of - 1 - self.at) as i64;
-        let true_version = &told.data_version;
+        let true_version = &snapshot.data_version;
         if self.anew {
             DataVersion { timestamp: true_version.timestamp - before_last, ..true_version.clone() }
         } else {
@@ -110,11 +110,16 @@ impl Part {
 }
 
 /// REGISTER_BROKER with these topics; `None` when no frame holds them.
-pub(super) fn registration(told: &Told, topics: &[Arc<Topic>], part: Part, mapping_version: &DataVersion) -> Option<RemotingCommand> {
-    let at = &told.identity;
-    let config = |topic: &Arc<Topic>| (topic.topic_name.clone(), told.config_of(topic));
+pub(super) fn registration(
+    snapshot: &BrokerSnapshot,
+    topics: &[Arc<Topic>],
+    part: Part,
+    mapping_version: &DataVersion,
+) -> Option<RemotingCommand> {
+    let at = &snapshot.identity;
+    let config = |topic: &Arc<Topic>| (topic.topic_name.clone(), snapshot.config_of(topic));
     let mut wrapper = TopicConfigAndMappingSerializeWrapper {
-        data_version: part.version(told),
+        data_version: part.version(snapshot),
         mapping_data_version: mapping_version.clone(),
         topic_config_table: topics.iter().map(config).collect(),
         ..TopicConfigAndMappingSerializeWrapper::default()
@@ -147,10 +152,10 @@ pub(super) fn registration(told: &Told, topics: &[Arc<Topic>], part: Part, mappi
 }
 
 /// REGISTER_TOPIC_IN_NAMESRV: one topic, and no word about the others.
-pub(super) fn single_topic(told: &Told, topic: &Topic) -> RemotingCommand {
-    let config = told.config_of(topic);
+pub(super) fn single_topic(snapshot: &BrokerSnapshot, topic: &Topic) -> RemotingCommand {
+    let config = snapshot.config_of(topic);
     let queues = QueueData {
-        broker_name: told.identity.broker_name.clone(),
+        broker_name: snapshot.identity.broker_name.clone(),
         perm: config.perm,
         read_queue_nums: config.read_queue_nums,
         write_queue_nums: config.write_queue_nums,
@@ -173,13 +178,13 @@ pub(super) fn departure(at: &Identity) -> RemotingCommand {
 }
 
 /// QUERY_DATA_VERSION: is what the name server has still true?
-pub(super) fn version_query(told: &Told) -> RemotingCommand {
-    let at = &told.identity;
+pub(super) fn version_query(snapshot: &BrokerSnapshot) -> RemotingCommand {
+    let at = &snapshot.identity;
     let header = QueryDataVersionRequestHeader {
         broker_name: at.broker_name.clone().into(),
         broker_addr: at.broker_addr.clone().into(),
         cluster_name: at.cluster_name.clone().into(),
         broker_id: at.broker_id,
     };
-    RemotingCommand::request_with(request_code::QUERY_DATA_VERSION, &header).with_body(fastjson::to_vec(&told.data_version))
+    RemotingCommand::request_with(request_code::QUERY_DATA_VERSION, &header).with_body(fastjson::to_vec(&snapshot.data_version))
 }
