@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every request code of 4.5 to 5.5 is accounted for: what `coverage` says is what a running broker does, and what
-//! `docs/compatibility.md` shows. `FERROCKET_WRITE_DOCS=1` writes the document's table.
+//! Every request code of 4.5 to 5.5 is accounted for: what its row says is what the original says, what a running broker does, and what
+//! `docs/compatibility.md` shows. `FERROCKET_WRITE_DOCS=1` writes the document's tables.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, and it writes the document")]
 
@@ -10,9 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use ferrocket::processor::coverage::{self, COVERAGE, FEATURES, ShownBy, Standing};
+use ferrocket::config::{BrokerConfig, Keys};
+use ferrocket::processor::coverage::{self, FEATURES, ShownBy, UNSERVED, Unserved};
+use ferrocket::{namesrv, processor};
 use ferrocket_protocol::header::SendMessageRequestHeader;
 use ferrocket_protocol::message::{properties, property};
+use ferrocket_protocol::route::Route;
 use ferrocket_protocol::{RemotingCommand, request_code, response_code};
 use support::{TestBroker, pull_header, pull_request, remark, send_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,48 +30,141 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Code to the columns of `docs/request-codes.tsv` after it: name, first seen, then whether each release knows it.
-fn known_codes() -> BTreeMap<i32, Vec<String>> {
+/// The releases of `docs/request-codes.tsv`, in its order.
+const RELEASES: [&str; 4] = ["4.5.2", "4.9.7", "5.3.3", "5.5.1"];
+
+/// One line of `docs/request-codes.tsv`: what the original's own sources say of a code.
+struct Known {
+    name: String,
+    releases: String,
+    /// What its access control asks for, as `DefaultAuthorizationContextBuilder.java` and the annotations of the header classes say.
+    right: String,
+}
+
+fn known_codes() -> BTreeMap<i32, Known> {
     let text = std::fs::read_to_string(root().join("docs/request-codes.tsv")).unwrap();
     let rows = text.lines().skip(1).map(|line| {
-        let mut columns = line.split('\t').map(str::to_owned);
-        (columns.next().unwrap().parse().unwrap(), columns.collect())
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [code, name, _, known @ .., right] = &columns[..] else { panic!("{line}") };
+        let first = known.iter().position(|known| *known == "yes").unwrap();
+        let last = known.iter().rposition(|known| *known == "yes").unwrap();
+        let releases = format!("{} - {}", RELEASES[first], RELEASES[last]);
+        (code.parse().unwrap(), Known { name: (*name).to_owned(), releases, right: (*right).to_owned() })
     });
     rows.collect()
 }
 
+/// A code that is served, and the columns that its server has of its own.
+struct Served {
+    route: &'static Route,
+    lane: String,
+    wait: String,
+    /// Of its handlers.
+    directory: &'static str,
+}
+
+fn served_by_the_broker() -> Vec<Served> {
+    let served = |row: &&'static processor::routes::Row| Served {
+        route: &row.route,
+        lane: format!("{:?}", row.lane),
+        wait: row.wait.to_string(),
+        directory: "src/processor",
+    };
+    processor::routes::ROUTES.iter().map(served).collect()
+}
+
+fn served_by_the_name_server() -> Vec<Served> {
+    let served = |row: &&'static namesrv::routes::Row| Served {
+        route: &row.route,
+        lane: format!("{:?}", row.lane),
+        wait: String::new(),
+        directory: "src/namesrv",
+    };
+    namesrv::routes::ROUTES.iter().map(served).collect()
+}
+
+impl Served {
+    /// The file and the name of the function.
+    fn handler(&self) -> (String, &'static str) {
+        let (modules, function) = self.route.handler.rsplit_once("::").unwrap();
+        (format!("{}/{}.rs", self.directory, modules.replace("::", "/")), function)
+    }
+
+    fn fields(&self) -> String {
+        let required: Vec<&str> = self.route.required.iter().map(|field| field.name).collect();
+        match (self.route.header, required.is_empty()) {
+            ("()", _) => String::new(),
+            (header, true) => format!("`{header}`"),
+            (header, false) => format!("`{header}`: {}", required.join(", ")),
+        }
+    }
+}
+
+fn code_in_ticks(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("`{text}`") }
+}
+
 fn table() -> String {
-    let mut table = String::from("| code | name | 4.5.2 | 4.9.7 | 5.3.3 | 5.5.1 | here | proven by |\n|---|---|---|---|---|---|---|---|\n");
-    let standings: BTreeMap<i32, Standing> = COVERAGE.iter().copied().collect();
-    for (code, columns) in known_codes() {
-        let releases: Vec<&str> = columns[2..].iter().map(|known| if known == "yes" { "x" } else { "" }).collect();
-        let (here, test) = match standings[&code] {
-            Standing::Broker(test) => ("served by the broker".to_owned(), test),
-            Standing::NameServer(test) => ("served by the name server".to_owned(), test),
-            Standing::ToClients(test) => ("sent to clients".to_owned(), test),
-            Standing::OnPurpose(why) => (why.to_owned(), ""),
-            Standing::NotYet(feature) => (format!("not yet: {feature}"), ""),
+    let known = known_codes();
+    let mut table = String::new();
+    for (server, mut served) in [("broker", served_by_the_broker()), ("name server", served_by_the_name_server())] {
+        served.sort_by_key(|served| served.route.code);
+        write!(
+            table,
+            "### Served by the {server}\n\n| code | name | releases | lane | waits at most | fields | right | handler | proven by |\n\
+             |---|---|---|---|---|---|---|---|---|\n"
+        )
+        .unwrap();
+        for served in served {
+            let (code, right) = (served.route.code, served.route.permission);
+            let (Known { name, releases, .. }, (file, _)) = (&known[&code], served.handler());
+            let (lane, wait, fields) = (&served.lane, code_in_ticks(&served.wait), served.fields());
+            let (handler, proof) = (served.route.handler, served.route.proof);
+            writeln!(
+                table,
+                "| {code} | {name} | {releases} | {lane} | {wait} | {fields} | {right} | [`{handler}`](../{file}) | `{proof}` |"
+            )
+            .unwrap();
+        }
+        table.push('\n');
+    }
+    table.push_str("### Served by nobody\n\n| code | name | releases | why | proven by |\n|---|---|---|---|---|\n");
+    for (code, why) in UNSERVED {
+        let Known { name, releases, .. } = &known[code];
+        let (why, proof) = match why {
+            Unserved::ToClients(test) => ("sent to clients".to_owned(), code_in_ticks(test)),
+            Unserved::OnPurpose(why) => ((*why).to_owned(), String::new()),
+            Unserved::NotYet(feature) => (format!("not yet: {feature}"), String::new()),
         };
-        let test = if test.is_empty() { String::new() } else { format!("`{test}`") };
-        writeln!(table, "| {code} | {} | {} | {here} | {test} |", columns[0], releases.join(" | ")).unwrap();
+        writeln!(table, "| {code} | {name} | {releases} | {why} | {proof} |").unwrap();
     }
     table
 }
 
 #[test]
-fn every_code_of_the_original_has_a_standing() {
-    let known: BTreeSet<i32> = known_codes().into_keys().collect();
-    let stated: Vec<i32> = COVERAGE.iter().map(|(code, _)| *code).collect();
-    assert!(stated.is_sorted(), "ascending");
-    assert_eq!(stated.into_iter().collect::<BTreeSet<_>>(), known);
+fn the_protocol_names_every_code_of_the_original() {
     let named: BTreeSet<i32> = request_code::ALL.iter().map(|(code, _)| *code).collect();
-    assert_eq!(named, known, "the protocol names them all");
+    assert_eq!(named, known_codes().into_keys().collect());
 }
 
+/// What each row says, against what the original says, and against the files of this repository.
 #[test]
-fn every_proof_exists() {
-    for (code, standing) in COVERAGE {
-        if let Standing::Broker(test) | Standing::NameServer(test) | Standing::ToClients(test) = standing {
+fn every_row_is_true() {
+    let known = known_codes();
+    let keys: BTreeSet<&str> = BrokerConfig::KEYS.iter().map(|key| key.name).collect();
+    for served in served_by_the_broker().into_iter().chain(served_by_the_name_server()) {
+        let route = served.route;
+        assert_eq!(route.permission.to_string(), known[&route.code].right, "{}", route.label);
+        // RemotingHelper.java#getRequestCodeDesc.
+        assert_eq!(Some(route.label), request_code::name(route.code).map(str::to_lowercase).as_deref());
+        assert!(served.wait.is_empty() || keys.contains(&*served.wait), "{}: {} is no key", route.label, served.wait);
+        let (file, function) = served.handler();
+        let text = std::fs::read_to_string(root().join(&file)).unwrap_or_else(|error| panic!("{}: {file}: {error}", route.label));
+        assert!(text.contains(&format!("fn {function}(")), "{}: no {function} in {file}", route.label);
+        assert!(root().join(route.proof).exists(), "{}: {}", route.label, route.proof);
+    }
+    for (code, why) in UNSERVED {
+        if let Unserved::ToClients(test) = why {
             assert!(root().join(test).exists(), "{code}: {test}");
         }
     }
@@ -98,8 +194,9 @@ fn is_served(shown_by: ShownBy) -> Option<bool> {
         ShownBy::Trying { is_served } => return Some(is_served),
         ShownBy::Codes(codes) => codes,
     };
-    let standings: BTreeMap<i32, Standing> = COVERAGE.iter().copied().collect();
-    let served = codes.iter().filter(|code| !matches!(standings[*code], Standing::NotYet(_) | Standing::OnPurpose(_))).count();
+    let is_unserved =
+        |code: &i32| UNSERVED.iter().any(|(unserved, why)| unserved == code && matches!(why, Unserved::NotYet(_) | Unserved::OnPurpose(_)));
+    let served = codes.iter().filter(|code| !is_unserved(code)).count();
     (served == 0 || served == codes.len()).then_some(served > 0)
 }
 
@@ -164,12 +261,13 @@ async fn is_answered(broker: &TestBroker, bytes: &[u8]) -> bool {
 #[tokio::test]
 async fn a_broker_serves_exactly_the_codes_that_it_says() {
     let broker = TestBroker::start().await;
-    for (code, standing) in COVERAGE {
+    let served: BTreeSet<i32> = served_by_the_broker().iter().map(|served| served.route.code).collect();
+    for (code, _) in request_code::ALL {
         // A connection for each: some of these requests end it.
         let mut client = broker.connect().await;
         let answer = client.call(RemotingCommand::request(*code)).await;
         let is_known = answer.code != response_code::REQUEST_CODE_NOT_SUPPORTED;
-        assert_eq!(is_known, matches!(standing, Standing::Broker(_)), "{code}: {} {}", answer.code, remark(&answer));
+        assert_eq!(is_known, served.contains(code), "{code}: {} {}", answer.code, remark(&answer));
         assert!(!remark(&answer).contains("inside the broker"), "{code}: {}", remark(&answer));
         if !is_known {
             assert_eq!(remark(&answer), format!(" request type {code} not supported"));

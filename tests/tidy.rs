@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The house rules that a compiler does not check: which room may know which, how a file opens, and that a wire name has one home.
+//! The house rules that a compiler does not check: which room may know which, how a file opens, that a wire name has one home, and a
+//! request code one row.
 //!
-//! Reads the source as text; judges nothing about behaviour.
+//! Reads the source as text, and the tables as they are compiled; judges nothing about behaviour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -179,6 +180,46 @@ fn a_wire_name_has_one_home() {
         }
     }
     assert!(wrong.is_empty(), "wire names with a second home:\n{}", wrong.join("\n"));
+}
+
+/// What is known of a code stands in its row, and each code has one.
+#[test]
+fn a_request_code_has_one_row() {
+    use ferrocket::{namesrv, processor};
+    let broker = processor::routes::ROUTES.iter().map(|row| row.route.code);
+    let name_server = namesrv::routes::ROUTES.iter().map(|row| row.route.code);
+    let unserved: Vec<i32> = processor::coverage::UNSERVED.iter().map(|(code, _)| *code).collect();
+    assert!(unserved.is_sorted(), "`coverage::UNSERVED` is searched, so it is ascending");
+    let mut rows: Vec<i32> = broker.chain(name_server).chain(unserved).collect();
+    rows.sort_unstable();
+    let codes: Vec<i32> = ferrocket_protocol::request_code::ALL.iter().map(|(code, _)| *code).collect();
+    assert_eq!(rows, codes, "one row in `processor/routes`, `namesrv/routes` or `processor/coverage` for each code of the protocol");
+}
+
+/// A second table by request code would have to be kept equal to the rows.
+#[test]
+fn nothing_but_the_rows_matches_request_codes() {
+    let mut wrong = Vec::new();
+    for (path, text) in rust_files("src/processor").into_iter().chain(rust_files("src/namesrv")) {
+        if path.ends_with("/routes.rs") {
+            continue;
+        }
+        let code = shipped(&text);
+        for (at, _) in code.match_indices("code::") {
+            let is_request_code = !code[..at].ends_with("response_");
+            let name = code[at + "code::".len()..]
+                .split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_')
+                .next()
+                .unwrap_or("");
+            let after = code[at + "code::".len() + name.len()..].trim_start();
+            let before = code[..at].trim_end_matches("request_").trim_end();
+            let is_pattern = after.starts_with("=>") || after.starts_with('|') || before.ends_with('|');
+            if is_request_code && !name.is_empty() && is_pattern {
+                wrong.push(format!("{path}: {name} in a pattern"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "tables by request code beside the rows:\n{}", wrong.join("\n"));
 }
 
 /// System topics and name prefixes are spelled in `protocol/src/topic_names.rs` alone.

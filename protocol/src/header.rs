@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the ext fields of each code are called and what type they have. One room per family of codes; `header!` is the table's form.
 
+use std::ops::RangeInclusive;
+
 use crate::error::HeaderError;
 use crate::ext_fields::{ExtFields, FieldValue};
 use crate::scan;
@@ -27,13 +29,16 @@ pub use pop::*;
 pub use pull::*;
 pub use query::*;
 pub use relay::*;
-pub use required::{unreadable_field, unreadable_route_field};
+pub use required::Required;
 pub use route::*;
 pub use send::*;
 pub use transaction::*;
 
 /// The fields of one code, read from and written to a command.
 pub trait Header: Sized + Default {
+    /// Those without which the original cannot go on.
+    const REQUIRED: &'static [Required] = &[];
+
     /// As tolerant as the original: what is missing, null or cannot be parsed keeps its default.
     fn decode(ext: &ExtFields) -> Self;
 
@@ -54,6 +59,9 @@ impl Header for () {
 
 /// A type that a field can have.
 pub trait Field: Sized {
+    /// What the text of a number can be; `None` of a type that any text is.
+    const RANGE: Option<RangeInclusive<i64>> = None;
+
     /// `None` when the text cannot be parsed.
     fn read(value: FieldValue<'_>) -> Option<Self>;
     fn write(&self, name: &str, ext: &mut ExtFields);
@@ -69,6 +77,8 @@ impl Field for Str {
 }
 
 impl Field for i32 {
+    const RANGE: Option<RangeInclusive<i64>> = Some(i32::MIN as i64..=i32::MAX as i64);
+
     fn read(value: FieldValue<'_>) -> Option<Self> {
         scan::integer(value.bytes()).and_then(|number| number.try_into().ok())
     }
@@ -78,6 +88,8 @@ impl Field for i32 {
 }
 
 impl Field for i64 {
+    const RANGE: Option<RangeInclusive<i64>> = Some(i64::MIN..=i64::MAX);
+
     fn read(value: FieldValue<'_>) -> Option<Self> {
         scan::integer(value.bytes())
     }
@@ -98,6 +110,8 @@ impl Field for bool {
 }
 
 impl<T: Field> Field for Option<T> {
+    const RANGE: Option<RangeInclusive<i64>> = T::RANGE;
+
     fn read(value: FieldValue<'_>) -> Option<Self> {
         T::read(value).map(Some)
     }
@@ -109,14 +123,16 @@ impl<T: Field> Field for Option<T> {
 }
 
 /// Declares a header: `"wireName" => field: Type`. `!` marks what the original declares as not null (it only says so in its log);
-/// `Option` is where null must be told apart; `= value` is the default where it is not zero, false or empty.
+/// `required` is what it cannot go on without (of a type that is no `Option`); `Option` is where null must be told apart; `= value` is the default where it is not zero,
+/// false or empty.
 macro_rules! header {
     (@default) => { Default::default() };
     (@default $value:expr) => { $value };
+    (@required $wire:literal $kind:ty) => { $crate::header::Required::new::<$kind>($wire) };
     ($(
         $(#[$about:meta])*
         pub struct $name:ident {
-            $($(#[$field_about:meta])* $wire:literal => $field:ident : $kind:ident $(< $inner:ident >)? $(!)? $(= $value:expr)?),* $(,)?
+            $($(#[$field_about:meta])* $wire:literal => $field:ident : $kind:ident $(< $inner:ident >)? $(!)? $($needed:ident)? $(= $value:expr)?),* $(,)?
         }
         $(check $check:path;)?
     )*) => {$(
@@ -133,6 +149,8 @@ macro_rules! header {
         }
 
         impl $crate::header::Header for $name {
+            const REQUIRED: &'static [$crate::header::Required] = &[$($(header!(@$needed $wire $kind),)?)*];
+
             /// One walk over the pairs: a name that comes twice ends with its last value.
             fn decode(ext: &$crate::ext_fields::ExtFields) -> Self {
                 let mut header = Self::default();

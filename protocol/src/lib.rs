@@ -18,6 +18,7 @@ pub mod message;
 pub mod perm;
 pub mod request_code;
 pub mod response_code;
+pub mod route;
 mod scan;
 pub mod str;
 pub mod topic_names;

@@ -10,6 +10,7 @@ mod own_broker;
 mod processor;
 mod route_info;
 mod route_tables;
+pub mod routes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -20,11 +21,11 @@ use parking_lot::{Mutex, RwLock};
 
 pub use kv_config::{KvConfig, Save};
 pub use own_broker::OwnBroker;
-pub use processor::serves;
+pub use routes::serves;
 
 use crate::config::{AdvertiseRules, Advertised, NamesrvConfigCell};
 use crate::remoting::{Peer, RemotingClient, Replies, RequestHandler, SerialQueue};
-use crate::runtime::{Runtime, SharedClock};
+use crate::runtime::Runtime;
 use route_info::RouteInfo;
 use route_tables::Rules;
 
@@ -32,9 +33,12 @@ use route_tables::Rules;
 const FIRST_SCAN: Duration = Duration::from_secs(5);
 
 pub struct NameServer {
-    kept: Kept,
+    me: Weak<Self>,
+    config: Arc<NamesrvConfigCell>,
+    /// What administrators leave here for clients, on the disk.
+    kv: KvConfig,
     routes: RouteInfo,
-    /// Changes of what is kept.
+    /// Changes of the configuration and of the KV table, which wait for the disk.
     changes: SerialQueue,
     /// Addresses of brokers for clients of certain networks.
     advertise: AdvertiseRules,
@@ -47,18 +51,12 @@ pub struct NameServer {
     client: RemotingClient,
 }
 
-/// What administrators leave with the name server, on the disk.
-#[derive(Clone)]
-struct Kept {
-    config: Arc<NamesrvConfigCell>,
-    kv: Arc<KvConfig>,
-    clock: SharedClock,
-}
-
 impl NameServer {
     pub fn new(config: Arc<NamesrvConfigCell>, kv: KvConfig, advertise: AdvertiseRules, runtime: &Runtime) -> Arc<Self> {
-        Arc::new(Self {
-            kept: Kept { config, kv: Arc::new(kv), clock: runtime.clock().clone() },
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            config,
+            kv,
             routes: RouteInfo::default(),
             changes: SerialQueue::new("change", runtime),
             advertise,
@@ -83,7 +81,7 @@ impl NameServer {
             let mut wait = FIRST_SCAN;
             while shutdown.or(server.runtime.clock().sleep(wait)).await.is_some() {
                 server.forget_silent_brokers();
-                wait = Duration::from_millis(server.kept.config.load().scan_not_active_broker_interval.max(1) as u64);
+                wait = Duration::from_millis(server.config.load().scan_not_active_broker_interval.max(1) as u64);
             }
         });
     }
@@ -114,12 +112,17 @@ impl NameServer {
     }
 
     fn rules(&self) -> Rules {
-        let config = self.kept.config.load();
+        let config = self.config.load();
         Rules {
             delete_topics_not_registered: config.delete_topic_with_broker_registration,
             acting_master: config.support_acting_master,
             notify_min_id: config.notify_min_broker_id_changed,
         }
+    }
+
+    /// For what goes on beside the request.
+    fn shared(&self) -> Arc<Self> {
+        self.me.upgrade().expect("a name server lives in an Arc, as `new` makes it")
     }
 
     fn now_millis(&self) -> i64 {

@@ -45,8 +45,8 @@ impl NameServer {
         };
         let registered = self.routes.register(registration, self.rules(), self.now_millis());
         processor::notify(self, registered.ok().and_then(|registered| registered.notice));
-        let returns_ordered = self.kept.config.load().return_order_topic_config_to_broker;
-        let ordered = returns_ordered.then(|| self.kept.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
+        let returns_ordered = self.config.load().return_order_topic_config_to_broker;
+        let ordered = returns_ordered.then(|| self.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
         ordered.map(|ordered| ordered.table.into_keys().collect()).unwrap_or_default()
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The requests of a name server: decode, ask the tables, answer in the original's codes and words.
+//! The requests of a name server: decode, ask the tables, answer in the original's codes and words. `routes` says which function serves
+//! which code.
 //!
 //! Follows DefaultRequestProcessor.java and ClientRequestProcessor.java. Answers at once but for changes that are to last: those
 //! are answered when they are on the disk. Knows no file and no port.
@@ -12,13 +13,13 @@ use ferrocket_protocol::body::route::{BrokerData, GetBrokerMemberGroupResponseBo
 use ferrocket_protocol::body::topic::{TopicConfigSerializeWrapper, TopicList};
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::header::route::*;
-use ferrocket_protocol::header::unreadable_route_field;
-use ferrocket_protocol::{ExtFields, Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
+use ferrocket_protocol::{Header, RemotingCommand, Str, fastjson, request_code, response_code, version};
 use tracing::{info, warn};
 
 use super::kv_config::NotKept;
 use super::route_tables::{Departure, MinIdChange, Part, Registration};
-use super::{Kept, NameServer, kv_config};
+use super::routes::{Lane, row_of};
+use super::{NameServer, kv_config};
 use crate::config::{UpdateError, shown};
 use crate::remoting::Peer;
 
@@ -29,196 +30,176 @@ const REGISTER_BODY_SINCE: i32 = version::V3_0_11;
 const NOTIFY_TIMEOUT: Duration = Duration::from_millis(300);
 const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
 
-/// Does a name server answer this request?
-pub fn serves(code: i32) -> bool {
-    matches!(
-        code,
-        request_code::PUT_KV_CONFIG
-            | request_code::GET_KV_CONFIG
-            | request_code::DELETE_KV_CONFIG
-            | request_code::REGISTER_BROKER
-            | request_code::UNREGISTER_BROKER
-            | request_code::GET_ROUTEINFO_BY_TOPIC
-            | request_code::GET_BROKER_CLUSTER_INFO
-            | request_code::WIPE_WRITE_PERM_OF_BROKER
-            | request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
-            | request_code::DELETE_TOPIC_IN_NAMESRV
-            | request_code::REGISTER_TOPIC_IN_NAMESRV
-            | request_code::GET_KVLIST_BY_NAMESPACE
-            | request_code::GET_TOPICS_BY_CLUSTER
-            | request_code::GET_SYSTEM_TOPIC_LIST_FROM_NS
-            | request_code::GET_UNIT_TOPIC_LIST
-            | request_code::GET_HAS_UNIT_SUB_TOPIC_LIST
-            | request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST
-            | request_code::UPDATE_NAMESRV_CONFIG
-            | request_code::GET_NAMESRV_CONFIG
-            | request_code::QUERY_DATA_VERSION
-            | request_code::ADD_WRITE_PERM_OF_BROKER
-            | request_code::GET_BROKER_MEMBER_GROUP
-            | request_code::BROKER_HEARTBEAT
-    )
-}
-
-/// `None` when the answer comes later.
+/// The order for every request: decode, judge, lane, handler. `None` when the answer comes later.
 pub(super) fn process(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> Option<RemotingCommand> {
-    if let Some(field) = unreadable_route_field(request) {
+    let Some(row) = row_of(request.code) else {
+        let remark = format!(" request type {} not supported", request.code);
+        return Some(refused(response_code::REQUEST_CODE_NOT_SUPPORTED, remark));
+    };
+    if let Some(field) = row.route.unreadable_field(&request.ext_fields) {
         return Some(refused(response_code::SYSTEM_ERROR, format!("the field {field} is missing or no number")));
     }
-    let waits = match request.code {
-        request_code::PUT_KV_CONFIG | request_code::DELETE_KV_CONFIG | request_code::UPDATE_NAMESRV_CONFIG => true,
-        // Behind the changes that this connection has under way.
-        request_code::GET_KV_CONFIG | request_code::GET_KVLIST_BY_NAMESPACE | request_code::GET_NAMESRV_CONFIG => {
-            server.changes.has_of(peer)
-        }
-        _ => false,
+    // Judge: as in the broker's `dispatch`. The original's name server asks nobody.
+    let waits = match row.lane {
+        Lane::Connection => false,
+        Lane::Tables => server.changes.has_of(peer),
+        Lane::DiskChanges => true,
     };
     if !waits {
-        return Some(answer(server, peer, request));
+        return Some((row.serve)(server, peer, request));
     }
-    let (kept, completion, request) = (server.kept.clone(), peer.completion(request), request.clone());
+    let (shared, completion, request) = (server.shared(), peer.completion(request), request.clone());
     server.changes.push(peer, move || {
-        let response = answer_kept(&kept, completion.peer(), &request);
+        let response = (row.serve)(&shared, completion.peer(), &request);
         completion.answer_now(response);
     });
     None
 }
 
-fn answer(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
-    let ext = &request.ext_fields;
-    match request.code {
-        request_code::GET_ROUTEINFO_BY_TOPIC => route(server, peer, request),
-        request_code::REGISTER_BROKER => register_broker(server, peer, request),
-        request_code::UNREGISTER_BROKER => unregister_broker(server, ext),
-        request_code::QUERY_DATA_VERSION => query_data_version(server, request),
-        request_code::BROKER_HEARTBEAT => {
-            let header = BrokerHeartbeatRequestHeader::decode(ext);
-            server.routes.touch(&header.cluster_name, &header.broker_addr, server.now_millis());
-            success()
-        }
-        request_code::GET_BROKER_CLUSTER_INFO => {
-            let mut info = server.routes.cluster_info();
-            for broker in info.broker_addr_table.values_mut() {
-                broker.broker_addrs.values_mut().for_each(|addr| server.show(addr, peer));
+pub(super) fn put_kv_config(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    let header = PutKvConfigRequestHeader::decode(&request.ext_fields);
+    match header.namespace.zip(header.key) {
+        Some((namespace, key)) => {
+            let value = header.value.as_deref();
+            let put = server.kv.put(&namespace, &key, value);
+            if put.is_ok() {
+                let value = value.map(|value| shown(&key, value));
+                info!(%peer, namespace = &*namespace, key = &*key, ?value, "a setting of the KV table was put by command");
             }
-            success().with_body(fastjson::to_vec(&info))
+            written(put)
         }
-        request_code::GET_BROKER_MEMBER_GROUP => {
-            let header = GetBrokerMemberGroupRequestHeader::decode(ext);
-            let group = server.routes.member_group(&header.cluster_name, &header.broker_name);
-            success().with_body(fastjson::to_vec(&GetBrokerMemberGroupResponseBody { broker_member_group: Some(group) }))
-        }
-        request_code::WIPE_WRITE_PERM_OF_BROKER => {
-            let broker = WipeWritePermOfBrokerRequestHeader::decode(ext).broker_name;
-            let wipe_topic_count = server.routes.wipe_write_perm(&broker);
-            info!(%peer, %broker, topics = wipe_topic_count, "write permission taken from a broker");
-            success_with(&WipeWritePermOfBrokerResponseHeader { wipe_topic_count })
-        }
-        request_code::ADD_WRITE_PERM_OF_BROKER => {
-            let broker = AddWritePermOfBrokerRequestHeader::decode(ext).broker_name;
-            let add_topic_count = server.routes.add_write_perm(&broker);
-            info!(%peer, %broker, topics = add_topic_count, "write permission given to a broker");
-            success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count })
-        }
-        request_code::REGISTER_TOPIC_IN_NAMESRV => {
-            if let Ok(route) = fastjson::from_slice::<TopicRouteData>(&request.body) {
-                server.routes.register_topic(&RegisterTopicRequestHeader::decode(ext).topic, route.queue_datas);
-            }
-            success()
-        }
-        request_code::DELETE_TOPIC_IN_NAMESRV => {
-            let header = DeleteTopicFromNamesrvRequestHeader::decode(ext);
-            info!(%peer, topic = &*header.topic, cluster = header.cluster_name.as_deref(), "a topic is taken out of the routes by command");
-            server.routes.delete_topic(&header.topic, header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty()));
-            success()
-        }
-        request_code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => {
-            topics_if(server.kept.config.load().enable_all_topic_list, || server.routes.all_topics())
-        }
-        request_code::GET_TOPICS_BY_CLUSTER => topics_if(server.kept.config.load().enable_topic_list, || {
-            server.routes.topics_of_cluster(&GetTopicsByClusterRequestHeader::decode(ext).cluster)
-        }),
-        request_code::GET_UNIT_TOPIC_LIST => topics_if(server.kept.config.load().enable_topic_list, || server.routes.unit_topics()),
-        request_code::GET_HAS_UNIT_SUB_TOPIC_LIST => {
-            topics_if(server.kept.config.load().enable_topic_list, || server.routes.unit_sub_topics())
-        }
-        request_code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {
-            topics_if(server.kept.config.load().enable_topic_list, || server.routes.unit_sub_topics_without_unit())
-        }
-        request_code::GET_SYSTEM_TOPIC_LIST_FROM_NS => {
-            let mut list = server.routes.system_topics();
-            if let Some(addr) = &mut list.broker_addr {
-                server.show(addr, peer);
-            }
-            success().with_body(fastjson::to_vec(&list))
-        }
-        _ => answer_kept(&server.kept, peer, request),
+        None => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
     }
 }
 
-/// What administrators leave here: the KV table and the configuration. Changes block on the disk.
-fn answer_kept(kept: &Kept, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
-    let ext = &request.ext_fields;
-    match request.code {
-        request_code::PUT_KV_CONFIG => {
-            let header = PutKvConfigRequestHeader::decode(ext);
-            match header.namespace.zip(header.key) {
-                Some((namespace, key)) => {
-                    let value = header.value.as_deref();
-                    let put = kept.kv.put(&namespace, &key, value);
-                    if put.is_ok() {
-                        let value = value.map(|value| shown(&key, value));
-                        info!(%peer, namespace = &*namespace, key = &*key, ?value, "a setting of the KV table was put by command");
-                    }
-                    written(put)
-                }
-                None => refused(response_code::SYSTEM_ERROR, "namespace or key is null"),
-            }
+pub(super) fn get_kv_config(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    let header = GetKvConfigRequestHeader::decode(&request.ext_fields);
+    let (namespace, key) = (header.namespace.as_deref(), header.key.as_deref());
+    match namespace.zip(key).and_then(|(namespace, key)| server.kv.get(namespace, key)) {
+        Some(value) => success_with(&GetKvConfigResponseHeader { value: Some(Str::from(value)) }),
+        None => {
+            let remark = format!("No config item, Namespace: {} Key: {}", namespace.unwrap_or("null"), key.unwrap_or("null"));
+            refused(response_code::QUERY_NOT_FOUND, remark)
         }
-        request_code::GET_KV_CONFIG => {
-            let header = GetKvConfigRequestHeader::decode(ext);
-            let (namespace, key) = (header.namespace.as_deref(), header.key.as_deref());
-            match namespace.zip(key).and_then(|(namespace, key)| kept.kv.get(namespace, key)) {
-                Some(value) => success_with(&GetKvConfigResponseHeader { value: Some(Str::from(value)) }),
-                None => {
-                    let remark = format!("No config item, Namespace: {} Key: {}", namespace.unwrap_or("null"), key.unwrap_or("null"));
-                    refused(response_code::QUERY_NOT_FOUND, remark)
-                }
-            }
-        }
-        request_code::DELETE_KV_CONFIG => {
-            let header = DeleteKvConfigRequestHeader::decode(ext);
-            match header.namespace.zip(header.key) {
-                Some((namespace, key)) => {
-                    info!(%peer, namespace = &*namespace, key = &*key, "a setting of the KV table is deleted by command");
-                    written(kept.kv.delete(&namespace, &key))
-                }
-                None => success(),
-            }
-        }
-        request_code::GET_KVLIST_BY_NAMESPACE => {
-            let namespace = GetKvListByNamespaceRequestHeader::decode(ext).namespace;
-            match kept.kv.list(&namespace) {
-                Some(table) => success().with_body(fastjson::to_vec(&table)),
-                None => refused(response_code::QUERY_NOT_FOUND, format!("No config item, Namespace: {namespace}")),
-            }
-        }
-        request_code::UPDATE_NAMESRV_CONFIG => match kept.config.update(&request.body, kept.clock.now_millis()) {
-            Ok(changed) => {
-                for change in changed {
-                    info!(%peer, key = change.key, from = change.from, to = change.to, "configuration changed by command");
-                }
-                success()
-            }
-            Err(error @ UpdateError::BlackListed) => refused(response_code::NO_PERMISSION, error.to_string()),
-            Err(error) => refused(response_code::SYSTEM_ERROR, error.to_string()),
-        },
-        request_code::GET_NAMESRV_CONFIG => success().with_body(kept.config.to_properties()),
-        code => refused(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported")),
     }
 }
 
-fn route(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
-    let config = server.kept.config.load();
+pub(super) fn delete_kv_config(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    let header = DeleteKvConfigRequestHeader::decode(&request.ext_fields);
+    match header.namespace.zip(header.key) {
+        Some((namespace, key)) => {
+            info!(%peer, namespace = &*namespace, key = &*key, "a setting of the KV table is deleted by command");
+            written(server.kv.delete(&namespace, &key))
+        }
+        None => success(),
+    }
+}
+
+pub(super) fn kv_list(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    let namespace = GetKvListByNamespaceRequestHeader::decode(&request.ext_fields).namespace;
+    match server.kv.list(&namespace) {
+        Some(table) => success().with_body(fastjson::to_vec(&table)),
+        None => refused(response_code::QUERY_NOT_FOUND, format!("No config item, Namespace: {namespace}")),
+    }
+}
+
+pub(super) fn update_config(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    match server.config.update(&request.body, server.now_millis()) {
+        Ok(changed) => {
+            for change in changed {
+                info!(%peer, key = change.key, from = change.from, to = change.to, "configuration changed by command");
+            }
+            success()
+        }
+        Err(error @ UpdateError::BlackListed) => refused(response_code::NO_PERMISSION, error.to_string()),
+        Err(error) => refused(response_code::SYSTEM_ERROR, error.to_string()),
+    }
+}
+
+pub(super) fn config(server: &NameServer) -> RemotingCommand {
+    success().with_body(server.config.to_properties())
+}
+
+pub(super) fn heartbeat(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    let header = BrokerHeartbeatRequestHeader::decode(&request.ext_fields);
+    server.routes.touch(&header.cluster_name, &header.broker_addr, server.now_millis());
+    success()
+}
+
+pub(super) fn cluster_info(server: &NameServer, peer: &Peer) -> RemotingCommand {
+    let mut info = server.routes.cluster_info();
+    for broker in info.broker_addr_table.values_mut() {
+        broker.broker_addrs.values_mut().for_each(|addr| server.show(addr, peer));
+    }
+    success().with_body(fastjson::to_vec(&info))
+}
+
+pub(super) fn member_group(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    let header = GetBrokerMemberGroupRequestHeader::decode(&request.ext_fields);
+    let group = server.routes.member_group(&header.cluster_name, &header.broker_name);
+    success().with_body(fastjson::to_vec(&GetBrokerMemberGroupResponseBody { broker_member_group: Some(group) }))
+}
+
+pub(super) fn wipe_write_perm(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    let broker = WipeWritePermOfBrokerRequestHeader::decode(&request.ext_fields).broker_name;
+    let wipe_topic_count = server.routes.wipe_write_perm(&broker);
+    info!(%peer, %broker, topics = wipe_topic_count, "write permission taken from a broker");
+    success_with(&WipeWritePermOfBrokerResponseHeader { wipe_topic_count })
+}
+
+pub(super) fn add_write_perm(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    let broker = AddWritePermOfBrokerRequestHeader::decode(&request.ext_fields).broker_name;
+    let add_topic_count = server.routes.add_write_perm(&broker);
+    info!(%peer, %broker, topics = add_topic_count, "write permission given to a broker");
+    success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count })
+}
+
+pub(super) fn register_topic(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    if let Ok(route) = fastjson::from_slice::<TopicRouteData>(&request.body) {
+        server.routes.register_topic(&RegisterTopicRequestHeader::decode(&request.ext_fields).topic, route.queue_datas);
+    }
+    success()
+}
+
+pub(super) fn delete_topic(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    let header = DeleteTopicFromNamesrvRequestHeader::decode(&request.ext_fields);
+    info!(%peer, topic = &*header.topic, cluster = header.cluster_name.as_deref(), "a topic is taken out of the routes by command");
+    server.routes.delete_topic(&header.topic, header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty()));
+    success()
+}
+
+pub(super) fn all_topics(server: &NameServer) -> RemotingCommand {
+    topics_if(server.config.load().enable_all_topic_list, || server.routes.all_topics())
+}
+
+pub(super) fn topics_of_cluster(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    topics_if(server.config.load().enable_topic_list, || {
+        server.routes.topics_of_cluster(&GetTopicsByClusterRequestHeader::decode(&request.ext_fields).cluster)
+    })
+}
+
+pub(super) fn unit_topics(server: &NameServer) -> RemotingCommand {
+    topics_if(server.config.load().enable_topic_list, || server.routes.unit_topics())
+}
+
+pub(super) fn unit_sub_topics(server: &NameServer) -> RemotingCommand {
+    topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics())
+}
+
+pub(super) fn unit_sub_topics_without_unit(server: &NameServer) -> RemotingCommand {
+    topics_if(server.config.load().enable_topic_list, || server.routes.unit_sub_topics_without_unit())
+}
+
+pub(super) fn system_topics(server: &NameServer, peer: &Peer) -> RemotingCommand {
+    let mut list = server.routes.system_topics();
+    if let Some(addr) = &mut list.broker_addr {
+        server.show(addr, peer);
+    }
+    success().with_body(fastjson::to_vec(&list))
+}
+
+pub(super) fn route(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
+    let config = server.config.load();
     let header = GetRouteInfoRequestHeader::decode(&request.ext_fields);
     let topic = header.topic.as_str();
     if config.need_wait_for_service && server.now_millis() - server.started_millis < i64::from(config.wait_seconds_for_service) * 1000 {
@@ -229,7 +210,7 @@ fn route(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> Re
         return refused(response_code::TOPIC_NOT_EXIST, format!("No topic route info in name server for the topic: {topic}{FAQ}"));
     };
     if config.order_message_enable {
-        route.order_topic_conf = server.kept.kv.get(kv_config::ORDER_TOPIC_CONFIG, topic);
+        route.order_topic_conf = server.kv.get(kv_config::ORDER_TOPIC_CONFIG, topic);
     }
     let mut standard = request.version >= STANDARD_JSON_SINCE || header.accept_standard_json_only;
     let zone = header.zone_name.as_deref().filter(|zone| header.zone_mode && !zone.trim().is_empty());
@@ -261,7 +242,7 @@ fn keep_zone(route: &mut TopicRouteData, zone: &str) {
     route.broker_datas = kept;
 }
 
-fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
+pub(super) fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingCommand) -> RemotingCommand {
     let header = RegisterBrokerRequestHeader::decode(&request.ext_fields);
     if header.body_crc32 != 0 && body_crc32(&request.body) != header.body_crc32 {
         warn!(%peer, "a registration came damaged");
@@ -314,7 +295,7 @@ fn register_broker(server: &NameServer, peer: &Arc<Peer>, request: &RemotingComm
         master_addr: registered.master_addr.map(Str::from),
     });
     let order_topics =
-        server.kept.config.load().return_order_topic_config_to_broker.then(|| server.kept.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
+        server.config.load().return_order_topic_config_to_broker.then(|| server.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
     match order_topics {
         Some(table) => response.with_body(fastjson::to_vec(&table)),
         None => response,
@@ -334,8 +315,8 @@ fn body_crc32(body: &[u8]) -> i32 {
     (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
 }
 
-fn unregister_broker(server: &NameServer, ext: &ExtFields) -> RemotingCommand {
-    let header = UnregisterBrokerRequestHeader::decode(ext);
+pub(super) fn unregister_broker(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+    let header = UnregisterBrokerRequestHeader::decode(&request.ext_fields);
     let departure = Departure {
         cluster: header.cluster_name.to_string(),
         addr: header.broker_addr.to_string(),
@@ -346,7 +327,7 @@ fn unregister_broker(server: &NameServer, ext: &ExtFields) -> RemotingCommand {
     success()
 }
 
-fn query_data_version(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+pub(super) fn query_data_version(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
     let header = QueryDataVersionRequestHeader::decode(&request.ext_fields);
     let (cluster, addr) = (header.cluster_name.as_str(), header.broker_addr.as_str());
     let theirs: Option<DataVersion> = fastjson::from_slice(&request.body).ok();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lanes: where each request is served, what Java calls its executor. A connection's task never waits for the disk.
 //!
-//! OffReactor THE TABLE in `mod.rs`, which is the same for every lane; knows no request's meaning.
+//! Which code has which lane stands in its row (`routes`); knows no request's meaning.
 
 use std::sync::Arc;
 
-use ferrocket_protocol::{RemotingCommand, request_code as code};
+use ferrocket_protocol::RemotingCommand;
 use tracing::debug;
 
-use super::process;
 use super::reply::{Cold, Refusal, Reply};
+use super::routes::Row;
 use crate::broker::Broker;
 use crate::remoting::{Completion, Peer, SerialQueue};
 
@@ -20,8 +20,9 @@ pub enum Disk {
     MayWait,
 }
 
+/// Where a code is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
+pub enum Lane {
     /// The connection's task. What is not in memory answers `Reply::WouldBlock`, and is asked for again on the pool.
     Connection,
     /// The connection's task, but behind the changes that this connection has under way: administrators read what they wrote.
@@ -32,45 +33,6 @@ enum Lane {
     Disk,
     /// The pool, one after the other in the order in which they came: changes that need the disk.
     DiskChanges,
-}
-
-fn lane_of(request_code: i32) -> Lane {
-    match request_code {
-        code::GET_TOPIC_CONFIG
-        | code::GET_BROKER_CONFIG
-        | code::GET_ALL_DELAY_OFFSET
-        | code::GET_SUBSCRIPTIONGROUP_CONFIG
-        | code::GET_CONSUMER_CONNECTION_LIST
-        | code::GET_PRODUCER_CONNECTION_LIST
-        | code::QUERY_TOPIC_CONSUME_BY_WHO
-        | code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Lane::Tables,
-
-        code::UPDATE_AND_CREATE_TOPIC
-        | code::UPDATE_AND_CREATE_TOPIC_LIST
-        | code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
-        | code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
-        | code::DELETE_SUBSCRIPTIONGROUP => Lane::Changes,
-
-        code::GET_ALL_TOPIC_CONFIG
-        | code::GET_ALL_CONSUMER_OFFSET
-        | code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG
-        | code::GET_ALL_PRODUCER_INFO
-        | code::QUERY_MESSAGE
-        | code::VIEW_MESSAGE_BY_ID
-        | code::GET_TOPIC_STATS_INFO
-        | code::GET_BROKER_RUNTIME_INFO
-        | code::SEARCH_OFFSET_BY_TIMESTAMP
-        | code::GET_EARLIEST_MSG_STORETIME
-        | code::GET_CONSUME_STATS
-        | code::CONSUMER_SEND_MSG_BACK
-        | code::RESUME_CHECK_HALF_MESSAGE => Lane::Disk,
-
-        code::DELETE_TOPIC_IN_BROKER | code::UPDATE_BROKER_CONFIG | code::INVOKE_BROKER_TO_RESET_OFFSET | code::CLONE_GROUP_OFFSET => {
-            Lane::DiskChanges
-        }
-
-        _ => Lane::Connection,
-    }
 }
 
 /// The lanes beside the connections' tasks.
@@ -91,8 +53,8 @@ impl Lanes {
     }
 
     /// Where a request goes that the connection's task does not serve itself.
-    pub(super) fn beside(&self, peer: &Peer, request_code: i32) -> Option<OffReactor> {
-        let in_line = match lane_of(request_code) {
+    pub(super) fn beside(&self, peer: &Peer, lane: Lane) -> Option<OffReactor> {
+        let in_line = match lane {
             Lane::Connection => return None,
             Lane::Tables => self.changes.has_of(peer).then_some(true)?,
             Lane::Changes => (!self.changes.is_idle()).then_some(true)?,
@@ -102,8 +64,8 @@ impl Lanes {
         Some(if in_line { OffReactor::Changes } else { OffReactor::Pool })
     }
 
-    pub(super) fn serve(&self, beside: OffReactor, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
-        let work = work(broker, peer, request);
+    pub(super) fn serve(&self, beside: OffReactor, row: &'static Row, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
+        let work = work(row, broker, peer, request);
         match beside {
             OffReactor::Changes => self.changes.push(peer, work),
             OffReactor::Pool => drop(broker.runtime.spawn_blocking("request", work)),
@@ -111,8 +73,8 @@ impl Lanes {
     }
 
     /// Serves a request again that was answered `Reply::WouldBlock`.
-    pub(super) fn serve_again(&self, cold: Cold, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
-        let work = work(broker, peer, request);
+    pub(super) fn serve_again(&self, cold: Cold, row: &'static Row, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) {
+        let work = work(row, broker, peer, request);
         match cold {
             Cold::Read => drop(broker.runtime.spawn_blocking("cold read", work)),
             Cold::Send(put, in_flight) => self.cold_sends[put.queue_number() as usize % COLD_LINES].push(peer, move || {
@@ -131,11 +93,11 @@ pub(super) enum OffReactor {
 }
 
 /// What is done on the pool.
-fn work(broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) -> impl FnOnce() + Send + 'static {
+fn work(row: &'static Row, broker: &Arc<Broker>, peer: &Arc<Peer>, request: RemotingCommand) -> impl FnOnce() + Send + 'static {
     let completion = peer.completion(&request).keeping(&request);
     let (broker, peer) = (Arc::clone(broker), Arc::clone(peer));
     move || {
-        let outcome = process(&broker, &peer, &request, Disk::MayWait);
+        let outcome = (row.serve)(&broker, &peer, &request, Disk::MayWait);
         answer(&broker, completion, outcome);
     }
 }

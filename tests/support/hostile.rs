@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrocket::processor::coverage::{COVERAGE, Standing};
+use ferrocket::processor::routes::ROUTES;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{Crash, Fs, MemoryFs};
 use ferrocket_protocol::header::send::SendMessageResponseHeader;
@@ -377,15 +377,11 @@ pub async fn story(bytes: &[u8]) {
     broker.create_topic("orders", 4);
     let mut client = broker.connect().await;
     // A client that is asked answers nothing: that would only make the story wait.
-    let is_served = |standing: &Standing| matches!(standing, Standing::Broker(_));
-    let codes = COVERAGE.iter().filter(|(code, standing)| is_served(standing) && *code != code::GET_CONSUMER_RUNNING_INFO);
-    let mut story = Story {
-        choices: Choices(bytes),
-        paths: paths(),
-        codes: codes.map(|(code, _)| *code).collect(),
-        is_calm: false,
-        sent: (String::new(), 0, 0),
-    };
+    let codes = ROUTES.iter().map(|row| row.route.code).filter(|code| *code != code::GET_CONSUMER_RUNNING_INFO);
+    // In the order of their numbers: what was recorded chooses by place.
+    let codes: std::collections::BTreeSet<i32> = codes.collect();
+    let mut story =
+        Story { choices: Choices(bytes), paths: paths(), codes: codes.into_iter().collect(), is_calm: false, sent: (String::new(), 0, 0) };
     for _ in 0..STEPS_MAX {
         if story.choices.0.is_empty() {
             break;

@@ -20,7 +20,7 @@ header! {
 
     /// GET_CONSUMER_LIST_BY_GROUP (38).
     pub struct GetConsumerListByGroupRequestHeader {
-        "consumerGroup" => consumer_group: Str!,
+        "consumerGroup" => consumer_group: Str! required,
         "bname" => broker_name: Option<Str>,
     }
 

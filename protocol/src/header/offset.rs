@@ -9,7 +9,7 @@ header! {
     pub struct QueryConsumerOffsetRequestHeader {
         "consumerGroup" => consumer_group: Str!,
         "topic" => topic: Str!,
-        "queueId" => queue_id: i32!,
+        "queueId" => queue_id: i32! required,
         "setZeroIfNotFound" => set_zero_if_not_found: Option<bool>,
         "bname" => broker_name: Option<Str>,
         "lo" => logical: Option<bool>,
@@ -22,7 +22,7 @@ header! {
     /// UPDATE_CONSUMER_OFFSET (15). Missing `queueId` or `commitOffset` is refused, so null is told apart.
     pub struct UpdateConsumerOffsetRequestHeader {
         "consumerGroup" => consumer_group: Str!,
-        "topic" => topic: Str!,
+        "topic" => topic: Str! required,
         "queueId" => queue_id: Option<i32>!,
         "commitOffset" => commit_offset: Option<i64>!,
         "bname" => broker_name: Option<Str>,
@@ -31,9 +31,9 @@ header! {
 
     /// SEARCH_OFFSET_BY_TIMESTAMP (29). `boundaryType` `upper` in any case, everything else is lower.
     pub struct SearchOffsetRequestHeader {
-        "topic" => topic: Str!,
-        "queueId" => queue_id: i32!,
-        "timestamp" => timestamp: i64!,
+        "topic" => topic: Str! required,
+        "queueId" => queue_id: i32! required,
+        "timestamp" => timestamp: i64! required,
         "boundaryType" => boundary_type: Option<Str>,
         "liteTopic" => lite_topic: Option<Str>,
         "bname" => broker_name: Option<Str>,
@@ -46,8 +46,8 @@ header! {
 
     /// GET_MAX_OFFSET (30).
     pub struct GetMaxOffsetRequestHeader {
-        "topic" => topic: Str!,
-        "queueId" => queue_id: i32!,
+        "topic" => topic: Str! required,
+        "queueId" => queue_id: i32! required,
         "committed" => committed: bool = true,
         "bname" => broker_name: Option<Str>,
         "lo" => logical: Option<bool>,
@@ -59,8 +59,8 @@ header! {
 
     /// GET_MIN_OFFSET (31).
     pub struct GetMinOffsetRequestHeader {
-        "topic" => topic: Str!,
-        "queueId" => queue_id: i32!,
+        "topic" => topic: Str! required,
+        "queueId" => queue_id: i32! required,
         "bname" => broker_name: Option<Str>,
         "lo" => logical: Option<bool>,
     }
@@ -71,8 +71,8 @@ header! {
 
     /// GET_EARLIEST_MSG_STORETIME (32).
     pub struct GetEarliestMsgStoretimeRequestHeader {
-        "topic" => topic: Str!,
-        "queueId" => queue_id: i32!,
+        "topic" => topic: Str! required,
+        "queueId" => queue_id: i32! required,
         "bname" => broker_name: Option<Str>,
         "lo" => logical: Option<bool>,
     }

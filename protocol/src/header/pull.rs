@@ -20,12 +20,12 @@ pub mod pull_flag {
 header! {
     /// PULL_MESSAGE (11), LITE_PULL_MESSAGE (361).
     pub struct PullMessageRequestHeader {
-        "consumerGroup" => consumer_group: Str!,
-        "topic" => topic: Str!,
-        "queueId" => queue_id: i32!,
-        "queueOffset" => queue_offset: i64!,
-        "maxMsgNums" => max_msg_nums: i32!,
-        "sysFlag" => sys_flag: i32!,
+        "consumerGroup" => consumer_group: Str! required,
+        "topic" => topic: Str! required,
+        "queueId" => queue_id: i32! required,
+        "queueOffset" => queue_offset: i64! required,
+        "maxMsgNums" => max_msg_nums: i32! required,
+        "sysFlag" => sys_flag: i32! required,
         "commitOffset" => commit_offset: i64!,
         "suspendTimeoutMillis" => suspend_timeout_millis: i64!,
         "subscription" => subscription: Option<Str>,
@@ -159,6 +159,7 @@ impl PullNumbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::header::Header;
     use crate::request_code;
 
     #[test]
@@ -197,11 +198,11 @@ mod tests {
     /// Seen on 5.5.0: each of these ends in a NullPointerException or a NumberFormatException.
     #[test]
     fn the_first_field_that_cannot_be_read_is_named() {
+        let all = [("consumerGroup", "G"), ("topic", ""), ("queueId", "0"), ("queueOffset", "5"), ("maxMsgNums", "1"), ("sysFlag", "0")];
+        assert!(PullMessageRequestHeader::REQUIRED.iter().map(|field| field.name).eq(all.map(|(name, _)| name)), "they are marked so");
         let mut request = RemotingCommand::request(request_code::PULL_MESSAGE);
         let read = |request: &RemotingCommand| PullFields::read(request).map(|fields| fields.numbers);
-        for (name, value) in
-            [("consumerGroup", "G"), ("topic", ""), ("queueId", "0"), ("queueOffset", "5"), ("maxMsgNums", "1"), ("sysFlag", "0")]
-        {
+        for (name, value) in all {
             assert_eq!(read(&request), Err(name));
             if !matches!(name, "consumerGroup" | "topic") {
                 request.ext_fields.insert(name, "x");

@@ -12,9 +12,9 @@ header! {
     pub struct QueryMessageRequestHeader {
         "topic" => topic: Str!,
         "key" => key: Str!,
-        "maxNum" => max_num: i32!,
-        "beginTimestamp" => begin_timestamp: i64!,
-        "endTimestamp" => end_timestamp: i64!,
+        "maxNum" => max_num: i32! required,
+        "beginTimestamp" => begin_timestamp: i64! required,
+        "endTimestamp" => end_timestamp: i64! required,
         "indexType" => index_type: Option<Str>,
         "lastKey" => last_key: Option<Str>,
         "_UNIQUE_KEY_QUERY" => unique_key_query: bool,
@@ -29,7 +29,7 @@ header! {
     /// VIEW_MESSAGE_BY_ID (33): by position in the log, whatever the name says.
     pub struct ViewMessageRequestHeader {
         "topic" => topic: Option<Str>,
-        "offset" => offset: i64!,
+        "offset" => offset: i64! required,
         "bname" => broker_name: Option<Str>,
     }
 

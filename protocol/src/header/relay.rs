@@ -7,7 +7,7 @@ use crate::str::Str;
 header! {
     /// RESET_CONSUMER_CLIENT_OFFSET (220), broker to client, and INVOKE_BROKER_TO_RESET_OFFSET (222). `queueId` -1 is every queue.
     pub struct ResetOffsetRequestHeader {
-        "topic" => topic: Str!,
+        "topic" => topic: Str! required,
         "group" => group: Str!,
         "queueId" => queue_id: i32 = -1,
         "offset" => offset: Option<i64>,
@@ -26,7 +26,7 @@ header! {
 
     /// GET_CONSUMER_RUNNING_INFO (307).
     pub struct GetConsumerRunningInfoRequestHeader {
-        "consumerGroup" => consumer_group: Str!,
+        "consumerGroup" => consumer_group: Str! required,
         "clientId" => client_id: Str!,
         "jstackEnable" => jstack_enable: bool,
         "bname" => broker_name: Option<Str>,

@@ -15,11 +15,11 @@ header! {
 
     /// REGISTER_BROKER (103).
     pub struct RegisterBrokerRequestHeader {
-        "brokerName" => broker_name: Str!,
-        "brokerAddr" => broker_addr: Str!,
-        "clusterName" => cluster_name: Str!,
+        "brokerName" => broker_name: Str! required,
+        "brokerAddr" => broker_addr: Str! required,
+        "clusterName" => cluster_name: Str! required,
         "haServerAddr" => ha_server_addr: Str!,
-        "brokerId" => broker_id: i64!,
+        "brokerId" => broker_id: i64! required,
         "heartbeatTimeoutMillis" => heartbeat_timeout_millis: Option<i64>,
         "enableActingMaster" => enable_acting_master: Option<bool>,
         "compressed" => compressed: bool,
@@ -43,7 +43,7 @@ header! {
     /// QUERY_DATA_VERSION (322).
     pub struct QueryDataVersionRequestHeader {
         "brokerName" => broker_name: Str!,
-        "brokerAddr" => broker_addr: Str!,
+        "brokerAddr" => broker_addr: Str! required,
         "clusterName" => cluster_name: Str!,
         "brokerId" => broker_id: i64!,
     }
@@ -55,7 +55,7 @@ header! {
     /// BROKER_HEARTBEAT (904). `heartbeatTimeoutMills` is spelled so.
     pub struct BrokerHeartbeatRequestHeader {
         "clusterName" => cluster_name: Str!,
-        "brokerAddr" => broker_addr: Str!,
+        "brokerAddr" => broker_addr: Str! required,
         "brokerName" => broker_name: Str!,
         "brokerId" => broker_id: Option<i64>,
         "epoch" => epoch: Option<i32>,

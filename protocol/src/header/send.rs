@@ -12,13 +12,13 @@ header! {
     /// SEND_MESSAGE (10), SEND_REPLY_MESSAGE (324); what the V2 codes are read into as well.
     pub struct SendMessageRequestHeader {
         "producerGroup" => producer_group: Str!,
-        "topic" => topic: Str!,
+        "topic" => topic: Str! required,
         "defaultTopic" => default_topic: Str!,
         "defaultTopicQueueNums" => default_topic_queue_nums: i32!,
-        "queueId" => queue_id: i32!,
-        "sysFlag" => sys_flag: i32!,
-        "bornTimestamp" => born_timestamp: i64!,
-        "flag" => flag: i32!,
+        "queueId" => queue_id: i32! required,
+        "sysFlag" => sys_flag: i32! required,
+        "bornTimestamp" => born_timestamp: i64! required,
+        "flag" => flag: i32! required,
         "properties" => properties: Str,
         "reconsumeTimes" => reconsume_times: Option<i32>,
         "unitMode" => unit_mode: bool,
@@ -31,13 +31,13 @@ header! {
     /// SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320), SEND_REPLY_MESSAGE_V2 (325): the same in letters.
     pub struct SendMessageRequestHeaderV2 {
         "a" => producer_group: Str!,
-        "b" => topic: Str!,
+        "b" => topic: Str! required,
         "c" => default_topic: Str!,
         "d" => default_topic_queue_nums: i32!,
-        "e" => queue_id: i32!,
-        "f" => sys_flag: i32!,
-        "g" => born_timestamp: i64!,
-        "h" => flag: i32!,
+        "e" => queue_id: i32! required,
+        "f" => sys_flag: i32! required,
+        "g" => born_timestamp: i64! required,
+        "h" => flag: i32! required,
         "i" => properties: Str,
         "j" => reconsume_times: Option<i32>,
         "k" => unit_mode: bool,
@@ -61,8 +61,8 @@ header! {
 
     /// CONSUMER_SEND_MSG_BACK (36).
     pub struct ConsumerSendMsgBackRequestHeader {
-        "offset" => offset: i64!,
-        "group" => group: Str!,
+        "offset" => offset: i64! required,
+        "group" => group: Str! required,
         "delayLevel" => delay_level: Option<i32>!,
         "originMsgId" => origin_msg_id: Option<Str>,
         "originTopic" => origin_topic: Option<Str>,
@@ -268,6 +268,7 @@ impl From<SendMessageRequestHeader> for SendMessageRequestHeaderV2 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::header::Header;
 
     #[test]
     fn both_spellings_read_as_one() {
@@ -330,7 +331,10 @@ mod tests {
     fn the_first_field_that_cannot_be_read_is_named() {
         let fields = [("b", "T"), ("e", "0"), ("f", "0"), ("g", "0"), ("h", "0")];
         let names = [("topic", "T"), ("queueId", "0"), ("sysFlag", "0"), ("bornTimestamp", "0"), ("flag", "0")];
-        for (code, all) in [(request_code::SEND_MESSAGE_V2, fields), (request_code::SEND_MESSAGE, names)] {
+        let marked = [SendMessageRequestHeaderV2::REQUIRED, SendMessageRequestHeader::REQUIRED];
+        for ((code, all), marked) in [(request_code::SEND_MESSAGE_V2, fields), (request_code::SEND_MESSAGE, names)].into_iter().zip(marked)
+        {
+            assert!(marked.iter().map(|field| field.name).eq(all.map(|(name, _)| name)), "they are marked so");
             let mut request = RemotingCommand::request(code);
             for (name, value) in all {
                 assert_eq!(read(&request), Err(name));

@@ -11,9 +11,9 @@ header! {
     pub struct EndTransactionRequestHeader {
         "topic" => topic: Option<Str>,
         "producerGroup" => producer_group: Str!,
-        "tranStateTableOffset" => tran_state_table_offset: i64!,
-        "commitLogOffset" => commit_log_offset: i64!,
-        "commitOrRollback" => commit_or_rollback: i32!,
+        "tranStateTableOffset" => tran_state_table_offset: i64! required,
+        "commitLogOffset" => commit_log_offset: i64! required,
+        "commitOrRollback" => commit_or_rollback: i32! required,
         "fromTransactionCheck" => from_transaction_check: bool,
         "msgId" => msg_id: Str!,
         "transactionId" => transaction_id: Option<Str>,

@@ -7,7 +7,7 @@ use crate::str::Str;
 header! {
     /// DELETE_SUBSCRIPTIONGROUP (207).
     pub struct DeleteSubscriptionGroupRequestHeader {
-        "groupName" => group_name: Str!,
+        "groupName" => group_name: Str! required,
         "cleanOffset" => clean_offset: bool,
     }
 
@@ -24,7 +24,7 @@ header! {
 
     /// GET_SUBSCRIPTIONGROUP_CONFIG (352).
     pub struct GetSubscriptionGroupConfigRequestHeader {
-        "group" => group: Str!,
+        "group" => group: Str! required,
     }
 
     /// UPDATE_AND_GET_GROUP_FORBIDDEN (353). Without `readable` it only asks.
@@ -36,7 +36,7 @@ header! {
 
     /// GET_CONSUME_STATS (208). `topicList` is separated by `;`.
     pub struct GetConsumeStatsRequestHeader {
-        "consumerGroup" => consumer_group: Str!,
+        "consumerGroup" => consumer_group: Str! required,
         "topic" => topic: Option<Str>,
         "topicList" => topic_list: Option<Str>,
         "bname" => broker_name: Option<Str>,
@@ -44,12 +44,12 @@ header! {
 
     /// GET_CONSUMER_CONNECTION_LIST (203).
     pub struct GetConsumerConnectionListRequestHeader {
-        "consumerGroup" => consumer_group: Str!,
+        "consumerGroup" => consumer_group: Str! required,
     }
 
     /// GET_PRODUCER_CONNECTION_LIST (204).
     pub struct GetProducerConnectionListRequestHeader {
-        "producerGroup" => producer_group: Str!,
+        "producerGroup" => producer_group: Str! required,
     }
 
     /// QUERY_SUBSCRIPTION_BY_CONSUMER (345).

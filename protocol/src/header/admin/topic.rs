@@ -7,12 +7,12 @@ use crate::str::Str;
 header! {
     /// UPDATE_AND_CREATE_TOPIC (17), UPDATE_AND_CREATE_STATIC_TOPIC (513). `attributes` is a comma list of `+key=value` and `-key`.
     pub struct CreateTopicRequestHeader {
-        "topic" => topic: Str!,
+        "topic" => topic: Str! required,
         "defaultTopic" => default_topic: Str!,
-        "readQueueNums" => read_queue_nums: i32!,
-        "writeQueueNums" => write_queue_nums: i32!,
-        "perm" => perm: i32!,
-        "topicFilterType" => topic_filter_type: Str!,
+        "readQueueNums" => read_queue_nums: i32! required,
+        "writeQueueNums" => write_queue_nums: i32! required,
+        "perm" => perm: i32! required,
+        "topicFilterType" => topic_filter_type: Str! required,
         "topicSysFlag" => topic_sys_flag: Option<i32>,
         "order" => order: bool!,
         "attributes" => attributes: Option<Str>,
@@ -39,20 +39,20 @@ header! {
 
     /// GET_TOPIC_CONFIG (351). `lo=true` asks for the mapping of a static topic.
     pub struct GetTopicConfigRequestHeader {
-        "topic" => topic: Str!,
+        "topic" => topic: Str! required,
         "lo" => logical: Option<bool>,
         "bname" => broker_name: Option<Str>,
     }
 
     /// GET_TOPIC_STATS_INFO (202).
     pub struct GetTopicStatsInfoRequestHeader {
-        "topic" => topic: Str!,
+        "topic" => topic: Str! required,
         "bname" => broker_name: Option<Str>,
     }
 
     /// QUERY_TOPIC_CONSUME_BY_WHO (300).
     pub struct QueryTopicConsumeByWhoRequestHeader {
-        "topic" => topic: Str!,
+        "topic" => topic: Str! required,
         "bname" => broker_name: Option<Str>,
     }
 
