@@ -289,8 +289,28 @@ mod tests {
         let routes = RouteInfo::default();
         assert_eq!(routes.register(broker("a", 0, "h1:1", &[("T", 4)]), RULES, 0), Err(NotRegistered::SingleTopic));
         assert!(routes.topic_route("T", RULES).is_none());
-        // The original leaves the name behind.
-        assert_eq!(routes.cluster_info().cluster_addr_table["C"].len(), 1);
+    }
+
+    /// The original leaves the names of the broker and of its cluster behind for good, so that a client could fill its memory with them.
+    #[test]
+    fn nothing_is_kept_of_a_registration_that_was_refused() {
+        let routes = RouteInfo::default();
+        for at in 0..3 {
+            let mut one = broker(&format!("b{at}"), 0, "h1:1", &[("T", 4)]);
+            one.cluster = format!("C{at}");
+            assert_eq!(routes.register(one, RULES, 0), Err(NotRegistered::SingleTopic));
+        }
+        let stranger = QueueData { broker_name: "stranger".into(), ..QueueData::default() };
+        routes.register_topic("T", vec![stranger]);
+        assert_eq!(routes.cluster_info(), ClusterInfo::default());
+        assert!(routes.all_topics().topic_list.is_empty());
+        // Nor does it change what is there: neither the switches of the set, nor the address under its old id.
+        routes.register(broker("a", 1, "h2:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();
+        let before = routes.cluster_info();
+        let mut refused = broker("a", 0, "h2:1", &[("T", 4)]);
+        (refused.zone, refused.acting_master) = (Some("z".into()), Some(true));
+        assert_eq!(routes.register(refused, RULES, 0), Err(NotRegistered::SingleTopic));
+        assert_eq!(routes.cluster_info(), before);
     }
 
     #[test]

@@ -115,6 +115,25 @@ impl Tables {
         if !self.live.has_room(&at, &wanted) {
             return Err(NotRegistered::TooMany);
         }
+        let holder = self.brokers.get(name).and_then(|broker| broker.broker_addrs.get(id));
+        if let Some(old) = holder.filter(|old| *old != addr) {
+            let newer = self
+                .live
+                .get(&address(cluster, old))
+                .is_some_and(|live| live.data_version.state_version > wanted.data_version.state_version);
+            if newer {
+                warn!(broker = name, id, old, new = addr, "a broker with an older epoch wants the place of another; ignored");
+                self.live.leave(&at, name);
+                self.brokers.entry(name.clone()).and_modify(|broker| broker.broker_addrs.retain(|_, other| other != addr));
+                return Ok(Registered::default());
+            }
+        }
+        if holder.is_none() && wanted.topics.len() == 1 && wanted.part == Part::Frame {
+            warn!(broker = name, id, addr, "a broker that is not registered brings a single topic; refused");
+            return Err(NotRegistered::SingleTopic);
+        }
+
+        // From here on it is registered. The original has changed its tables by then, and leaves behind what it refused.
         self.clusters.entry(cluster.clone()).or_default().insert(name.clone());
         let mut first = !self.brokers.contains_key(name);
         let broker = self.brokers.entry(name.clone()).or_insert_with(|| BrokerData {
@@ -131,21 +150,6 @@ impl Tables {
         // A slave that became master keeps one record: its address moves to the new id.
         broker.broker_addrs.retain(|other_id, other| other != addr || other_id == id);
 
-        if let Some(old) = broker.broker_addrs.get(id).filter(|old| *old != addr) {
-            let newer = self
-                .live
-                .get(&address(cluster, old))
-                .is_some_and(|live| live.data_version.state_version > wanted.data_version.state_version);
-            if newer {
-                warn!(broker = name, id, old, new = addr, "a broker with an older epoch wants the place of another; ignored");
-                self.live.leave(&at, name);
-                return Ok(Registered::default());
-            }
-        }
-        if !broker.broker_addrs.contains_key(id) && wanted.topics.len() == 1 && wanted.part == Part::Frame {
-            warn!(broker = name, id, addr, "a broker that is not registered brings a single topic; refused");
-            return Err(NotRegistered::SingleTopic);
-        }
         let old = broker.broker_addrs.insert(*id, addr.clone());
         if let Some(old) = old.as_ref().filter(|old| *old != addr) {
             // The original keeps what it knows of the address that was replaced until it is silent for long enough, and then closes
