@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrocket::config::{AdvertiseRules, NamesrvConfig, NamesrvConfigCell};
-use ferrocket::namesrv::{KvConfig, NameServer};
+use ferrocket::namesrv::{KvConfig, NameServer, OwnBroker};
 use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime};
 use ferrocket_protocol::body::*;
@@ -255,6 +255,41 @@ async fn addresses_are_those_that_the_asking_client_reaches() {
     assert_eq!(cluster.broker_addr_table["own"].broker_addrs[&0], "127.0.0.1:10911");
     let system: TopicList = fastjson::from_slice(&client.call_with_body(code::GET_SYSTEM_TOPIC_LIST_FROM_NS, "").await.body).unwrap();
     assert_eq!((system.topic_list, system.broker_addr.as_deref()), (vec!["C".into(), "other".into(), "own".into()], Some("gate:20911")));
+}
+
+/// 103 and 104 of others: the original gives a name to whoever registered last.
+#[tokio::test]
+async fn nobody_registers_in_the_place_of_the_broker_of_this_process() {
+    let story = with(|_| {}).await;
+    let own = OwnBroker {
+        cluster: "C".into(),
+        name: "own".into(),
+        id: 0,
+        ha_server_addr: "10.0.0.9:10912".into(),
+        advertised: ferrocket::config::Advertised::new(AdvertiseRules::default(), "10.0.0.9", false, 10911),
+        data_version: DataVersion { counter: 1, state_version: 0, timestamp: 0 },
+    };
+    story.server.take_own(&own, ["T", "U"].map(|topic| TopicConfig::new(topic, 4, 8, perm::READ_WRITE)).into(), true);
+    let (mut asking, mut stranger) = (story.client().await, story.client().await);
+    for (name, addr) in [("own", "10.6.6.6:10911"), ("other", "10.0.0.9:10911")] {
+        let refused = register(&mut stranger, &broker_header(name, addr), &topics(&["T", "U"])).await;
+        let why = "register broker failed: the broker of this process has this name and id, or this address";
+        assert_eq!((refused.code, remark(&refused)), (response_code::SYSTEM_ERROR, why));
+    }
+    let header = UnregisterBrokerRequestHeader {
+        broker_name: "own".into(),
+        broker_addr: "10.0.0.9:10911".into(),
+        cluster_name: "C".into(),
+        broker_id: 0,
+    };
+    assert_eq!(stranger.call_with(code::UNREGISTER_BROKER, &header).await.code, response_code::SUCCESS);
+    stranger.close().await;
+    let seen = route(&mut asking, "T").await.unwrap();
+    assert_eq!((seen.broker_datas.len(), seen.broker_datas[0].broker_addrs[&0].as_str()), (1, "127.0.0.1:10911"));
+    story.server.leave_own("C", "own", 0, "10.0.0.9:10911");
+    assert!(route(&mut asking, "T").await.is_none());
+    let registered = register(&mut asking, &broker_header("own", "10.6.6.6:10911"), &topics(&["T", "U"])).await;
+    assert_eq!(registered.code, response_code::SUCCESS);
 }
 
 /// 104 and the end of a connection.

@@ -16,6 +16,9 @@ pub(super) const BROKER_EXPIRY_MILLIS: i64 = 120_000;
 /// dozen; without an end, one client would fill the memory and make each request for the whole cluster a long one.
 pub(super) const BROKERS_OF_A_CONNECTION: usize = 1024;
 
+/// In the place of a connection: what the broker of this process says of itself. No peer has this number.
+pub(super) const OWN_BROKER: u64 = u64::MAX;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct BrokerAddress {
     pub cluster: String,

@@ -8,12 +8,10 @@ use std::sync::Arc;
 use ferrocket_protocol::body::topic::TopicConfig;
 use ferrocket_protocol::data_version::DataVersion;
 
+use super::live::OWN_BROKER;
 use super::route_tables::{Departure, Part, Registration};
 use super::{NameServer, kv_config, processor};
 use crate::config::Advertised;
-
-/// No peer has this number.
-const NO_CONNECTION: u64 = u64::MAX;
 
 /// What the broker says of itself.
 #[derive(Clone, Debug)]
@@ -39,7 +37,7 @@ impl NameServer {
             acting_master: Some(false),
             data_version: broker.data_version.clone(),
             topics,
-            connection: NO_CONNECTION,
+            connection: OWN_BROKER,
             part: if anew { Part::Anew } else { Part::Missing },
             ..Registration::default()
         };

@@ -315,7 +315,7 @@ fn body_crc32(body: &[u8]) -> i32 {
     (crc32fast::hash(body) & 0x7FFF_FFFF) as i32
 }
 
-pub(super) fn unregister_broker(server: &NameServer, request: &RemotingCommand) -> RemotingCommand {
+pub(super) fn unregister_broker(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
     let header = UnregisterBrokerRequestHeader::decode(&request.ext_fields);
     let departure = Departure {
         cluster: header.cluster_name.to_string(),
@@ -323,6 +323,11 @@ pub(super) fn unregister_broker(server: &NameServer, request: &RemotingCommand) 
         name: header.broker_name.to_string(),
         id: header.broker_id,
     };
+    if server.routes.is_own(&departure) {
+        // It leaves within the process; only there is it sure who says so.
+        info!(%peer, broker = departure.name, "a connection says that the broker of this process leaves; ignored");
+        return success();
+    }
     notify(server, server.routes.unregister(&[departure], server.rules()));
     success()
 }

@@ -13,6 +13,7 @@ use ferrocket_protocol::perm;
 use parking_lot::RwLock;
 use tracing::{info, warn};
 
+use super::live::OWN_BROKER;
 use super::route_tables::{Departure, MinIdChange, NotRegistered, Registered, Registration, Rules, Tables, address};
 
 /// Bits of a topic's sysFlag.
@@ -140,6 +141,12 @@ impl RouteInfo {
     /// A sign of life; a broker that is not known stays unknown.
     pub(super) fn touch(&self, cluster: &str, addr: &str, now_millis: i64) {
         self.0.write().live.touch(&address(cluster, addr), now_millis);
+    }
+
+    /// Is it the broker of this process that would be forgotten?
+    pub(super) fn is_own(&self, departure: &Departure) -> bool {
+        let tables = self.0.read();
+        tables.live.of_connection(OWN_BROKER).iter().any(|own| own.name == departure.name && own.addr == departure.addr)
     }
 
     /// Forgets brokers; whom to tell about it.
@@ -311,6 +318,43 @@ mod tests {
         (refused.zone, refused.acting_master) = (Some("z".into()), Some(true));
         assert_eq!(routes.register(refused, RULES, 0), Err(NotRegistered::SingleTopic));
         assert_eq!(routes.cluster_info(), before);
+    }
+
+    /// The original gives a name to whoever registered last.
+    #[test]
+    fn nobody_takes_the_place_of_the_broker_of_this_process() {
+        let routes = RouteInfo::default();
+        let topics = [("T", 4), ("U", 4)];
+        let mut own = broker("a", 0, "h1:1", &topics);
+        own.connection = OWN_BROKER;
+        // A stranger that came first gives way, whatever epoch it names.
+        let mut early = broker("a", 0, "h9:9", &topics);
+        early.data_version.state_version = i64::MAX;
+        routes.register(early, RULES, 0).unwrap();
+        routes.register(own.clone(), RULES, 0).unwrap();
+        let before = routes.cluster_info();
+        let refused: Result<Registered, _> = Err(NotRegistered::OwnBroker);
+        for (name, id, addr, answer) in [
+            ("a", 0, "h9:9", refused.clone()),
+            ("a", -1, "h9:9", refused.clone()),
+            ("b", 0, "h1:1", refused),
+            ("a", 0, "h1:1", Ok(Registered::default())),
+        ] {
+            let mut stranger = broker(name, id, addr, &topics);
+            (stranger.acting_master, stranger.data_version.state_version) = (Some(true), i64::MAX);
+            assert_eq!(routes.register(stranger, RULES, 0), answer, "{name} {id} {addr}");
+        }
+        routes.unregister_connection(1, RULES);
+        assert_eq!(routes.cluster_info(), before);
+        assert!(routes.is_own(&departure("a", 0, "h1:1")) && !routes.is_own(&departure("a", 0, "h9:9")));
+        // A slave of it is no stranger, and a changed address is its own affair.
+        routes.register(broker("a", 1, "h9:9", &topics), RULES, 0).unwrap();
+        own.addr = "h2:1".into();
+        routes.register(own, RULES, 0).unwrap();
+        assert_eq!(routes.member_group("C", "a").broker_addrs[&0], "h2:1");
+        // When it has left, its name is free.
+        routes.unregister(&[departure("a", 0, "h2:1")], RULES);
+        routes.register(broker("a", 0, "h9:8", &topics), RULES, 0).unwrap();
     }
 
     #[test]

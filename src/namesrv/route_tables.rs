@@ -13,7 +13,7 @@ use ferrocket_protocol::perm;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use super::live::{BROKERS_OF_A_CONNECTION, BrokerAddress, LiveTable};
+use super::live::{BROKERS_OF_A_CONNECTION, BrokerAddress, LiveTable, OWN_BROKER};
 
 const MASTER_ID: i64 = 0;
 /// Topics by which brokers of one set find each other; their routes never show a slave as master.
@@ -79,6 +79,9 @@ pub(super) enum NotRegistered {
     SingleTopic,
     #[error("register broker failed: one connection registers {BROKERS_OF_A_CONNECTION} brokers at most")]
     TooMany,
+    /// In the original whoever registers last has the name, until the other one registers again.
+    #[error("register broker failed: the broker of this process has this name and id, or this address")]
+    OwnBroker,
 }
 
 /// A broker set has another smallest id than before: its members are told, if the name server is so configured.
@@ -108,6 +111,18 @@ pub(super) struct Departure {
     pub id: i64,
 }
 
+impl Departure {
+    fn is_said_by(&self, wanted: &Registration) -> bool {
+        (&self.cluster, &self.addr, &self.name, self.id) == (&wanted.cluster, &wanted.addr, &wanted.name, wanted.id)
+    }
+
+    /// Would this registration have its address, or its name with its id or a smaller one, which counts as the master before it?
+    fn is_wanted_by(&self, wanted: &Registration) -> bool {
+        let wants_name = self.name == wanted.name && wanted.id <= self.id;
+        wants_name || (self.cluster == wanted.cluster && self.addr == wanted.addr)
+    }
+}
+
 impl Tables {
     pub(super) fn register(&mut self, wanted: Registration, rules: Rules, now_millis: i64) -> Result<Registered, NotRegistered> {
         let Registration { cluster, addr, name, id, .. } = &wanted;
@@ -115,8 +130,20 @@ impl Tables {
         if !self.live.has_room(&at, &wanted) {
             return Err(NotRegistered::TooMany);
         }
+        let is_own = wanted.connection == OWN_BROKER;
+        if !is_own {
+            let own = self.live.of_connection(OWN_BROKER);
+            if own.iter().any(|own| own.is_said_by(&wanted)) {
+                // It said so itself, and for good; it may know this name server under another address too.
+                return Ok(Registered::default());
+            }
+            if own.iter().any(|own| own.is_wanted_by(&wanted)) {
+                warn!(broker = name, id, addr, "another broker wants the place of the one of this process; refused");
+                return Err(NotRegistered::OwnBroker);
+            }
+        }
         let holder = self.brokers.get(name).and_then(|broker| broker.broker_addrs.get(id));
-        if let Some(old) = holder.filter(|old| *old != addr) {
+        if let Some(old) = holder.filter(|old| *old != addr && !is_own) {
             let newer = self
                 .live
                 .get(&address(cluster, old))

@@ -87,7 +87,7 @@ routes! {
     REGISTER_BROKER: Connection, checks RegisterBrokerRequestHeader, [Update on Cluster], NAMESRV
         => processor::register_broker(server, peer, request);
     UNREGISTER_BROKER: Connection, checks UnregisterBrokerRequestHeader, [Update on Cluster], NAMESRV
-        => processor::unregister_broker(server, request);
+        => processor::unregister_broker(server, peer, request);
     QUERY_DATA_VERSION: Connection, checks QueryDataVersionRequestHeader, [Get on Cluster], NAMESRV
         => processor::query_data_version(server, request);
     BROKER_HEARTBEAT: Connection, checks BrokerHeartbeatRequestHeader, [Update on Cluster], NAMESRV
