@@ -342,7 +342,7 @@ async fn a_client_whose_feature_is_not_served_is_named_once() {
     let (namesrv, broker) = (server.namesrv(), server.broker("u"));
     for _ in 0..3 {
         let mut client = Client::connect(broker).await;
-        for code in [request_code::POP_MESSAGE, request_code::QUERY_ASSIGNMENT, request_code::SEND_REPLY_MESSAGE_V2, 27] {
+        for code in [request_code::POP_MESSAGE, request_code::QUERY_ASSIGNMENT, request_code::SEND_REPLY_MESSAGE_V2, 27, 303, 315] {
             assert_eq!(client.call(RemotingCommand::request(code)).await.code, response_code::REQUEST_CODE_NOT_SUPPORTED);
         }
         let mut timed = support::send_header("T", 0, &[("TIMER_DELAY_SEC", "5")]);
@@ -360,11 +360,16 @@ async fn a_client_whose_feature_is_not_served_is_named_once() {
     }
     let (code, said) = server.stop_and_hear("-TERM");
     assert_eq!(code, Some(0));
-    for feature in ["POP consumption", "request-reply", "timed messages", "TLS", "gRPC"] {
+    // The rarer questions of tools are told apart.
+    let questions = ["QUERY_CONSUME_TIME_SPAN", "VIEW_BROKER_STATS_DATA"];
+    for feature in ["POP consumption", "request-reply", "timed messages", "TLS", "gRPC"].into_iter().chain(questions) {
         let lines: Vec<&str> = said.lines().filter(|line| line.contains(&format!("a client asks for {feature}, "))).collect();
         assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("127.0.0.1:"), "{feature}: {said}");
     }
-    assert_eq!(said.lines().count(), 5, "{said}");
+    assert_eq!(said.lines().count(), 7, "{said}");
+    for code in [request_code::POP_MESSAGE, 325, 303, 315] {
+        assert_eq!(said.matches(&format!(" code={code}")).count(), 1, "{code}: {said}");
+    }
 }
 
 /// The first files expire while a server runs, never while it is stopped; the last one never.

@@ -22,7 +22,7 @@ mod send_properties;
 
 use std::sync::Arc;
 
-use ferrocket_protocol::{RemotingCommand, response_code};
+use ferrocket_protocol::{RemotingCommand, request_code, response_code};
 use tracing::debug;
 
 use crate::broker::Broker;
@@ -44,7 +44,9 @@ fn unreadable(field: &str) -> Refusal {
 
 fn not_supported(peer: &Peer, code: i32) -> Refusal {
     if let Some(feature) = coverage::unserved_feature(code) {
-        peer.asked_in_vain(feature);
+        // Such a question is a feature of its own.
+        let asked = if feature == coverage::QUESTIONS { request_code::name(code).unwrap_or(feature) } else { feature };
+        peer.asked_in_vain_by(code, asked);
     }
     Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }

@@ -112,7 +112,12 @@ impl Peer {
 
     /// It asked for something that is not served: the log names both, once.
     pub fn asked_in_vain(&self, feature: &'static str) {
-        self.unserved.asked(self.remote_addr, feature);
+        self.unserved.asked(self.remote_addr, feature, None);
+    }
+
+    /// As `asked_in_vain`, by a request code of its own.
+    pub fn asked_in_vain_by(&self, code: i32, feature: &'static str) {
+        self.unserved.asked(self.remote_addr, feature, Some(code));
     }
 
     /// The address of ours that this peer reached, by construction one that it can reach.

@@ -18,10 +18,10 @@ const REMEMBERED_COUNT_MAX: usize = 1_024;
 pub(super) struct Unserved(Arc<Mutex<HashSet<(IpAddr, &'static str)>>>);
 
 impl Unserved {
-    /// A client comes with a new port each time, so its address is what counts.
-    pub(super) fn asked(&self, client: SocketAddr, feature: &'static str) {
+    /// A client comes with a new port each time, so its address is what counts. `code`: of the request by which it asked.
+    pub(super) fn asked(&self, client: SocketAddr, feature: &'static str, code: Option<i32>) {
         if self.is_new(client.ip(), feature) {
-            warn!(%client, "a client asks for {feature}, which is not served yet; it is not warned of again");
+            warn!(%client, code, "a client asks for {feature}, which is not served yet; it is not warned of again");
         }
     }
 
