@@ -251,3 +251,272 @@ fn unsafe_lives_in_one_file() {
         .collect();
     assert!(with_unsafe.iter().all(|path| path == "src/store/mapped_file.rs"), "unsafe outside store/mapped_file.rs: {with_unsafe:?}");
 }
+
+/// The import circles between the rooms of a directory, each with the places that close it. A room is a file with the directory of
+/// the same name; `mod.rs` is one too, but what it only re-exports counts as an import of the file where it is at home.
+fn import_circles(under: &str, files: &[(String, String)]) -> Vec<String> {
+    let module_of = |path: &str| -> Vec<String> {
+        let inside = path.strip_prefix(under).expect("a file of the directory").trim_start_matches('/').trim_end_matches(".rs");
+        inside.split('/').filter(|part| *part != "mod").map(str::to_owned).collect()
+    };
+    let room_of = |module: &[String]| module.first().cloned().unwrap_or_else(|| "mod".to_owned());
+    let rooms: BTreeSet<String> = files.iter().map(|(path, _)| room_of(&module_of(path))).collect();
+    let directory = under.rsplit('/').next().unwrap_or("");
+    // Name -> the room where it is at home.
+    let mut homes: BTreeMap<String, String> = BTreeMap::new();
+    for (path, text) in files.iter().filter(|(path, _)| module_of(path).is_empty()) {
+        assert!(path.ends_with("mod.rs"), "{path}");
+        for named in paths_named(&shipped(text)) {
+            let inside: Vec<&String> = named.path.iter().skip_while(|part| *part == "self").collect();
+            if let [home, .., name] = inside[..]
+                && named.is_use
+                && rooms.contains(home)
+            {
+                homes.insert(named.alias.unwrap_or_else(|| name.clone()), home.clone());
+            }
+        }
+    }
+    let mut arrows: BTreeMap<String, BTreeMap<String, String>> = rooms.iter().map(|room| (room.clone(), BTreeMap::new())).collect();
+    for (path, text) in files {
+        let module = module_of(path);
+        let from = room_of(&module);
+        for named in paths_named(&shipped(text)) {
+            if named.is_re_export && from == "mod" {
+                continue;
+            }
+            // From `directory` on: what `super`, `self` or `crate::..::directory` lead to.
+            let mut at = module.clone();
+            let mut parts = named.path.iter().map(String::as_str).peekable();
+            match parts.peek().copied() {
+                Some("crate") => {
+                    let inner: Vec<&str> = named.path.iter().skip(1).map(String::as_str).collect();
+                    let outer: Vec<&str> = under.trim_start_matches("src/").split('/').collect();
+                    if !inner.starts_with(&outer) {
+                        continue;
+                    }
+                    at.clear();
+                    parts.nth(outer.len());
+                }
+                Some("super" | "self") => {
+                    parts.next_if_eq(&"self");
+                    while parts.next_if_eq(&"super").is_some() {
+                        if at.pop().is_none() {
+                            at.push("..".to_owned());
+                        }
+                    }
+                }
+                Some(first) if from == "mod" && rooms.contains(first) => at.clear(),
+                _ => continue,
+            }
+            at.extend(parts.map(str::to_owned));
+            let to: Vec<String> = match at.first().map(String::as_str) {
+                Some("..") => continue,
+                // The whole directory: whatever it holds.
+                None | Some("*" | "self") => rooms.iter().filter(|room| *room != "mod").cloned().collect(),
+                Some(name) if rooms.contains(name) => vec![name.to_owned()],
+                Some(name) => vec![homes.get(name).cloned().unwrap_or_else(|| "mod".to_owned())],
+            };
+            for to in to.into_iter().filter(|to| *to != from) {
+                let says = format!("{directory}/{from} names {to} ({})", named.path.join("::"));
+                arrows.entry(from.clone()).or_default().entry(to).or_insert(says);
+            }
+        }
+    }
+    // Rooms that nothing of the rest names, or that name nothing of it, are in no circle.
+    let mut left: BTreeSet<&String> = rooms.iter().collect();
+    loop {
+        let names_one = |room: &String| arrows[room].keys().any(|to| left.contains(to));
+        let is_named = |room: &String| left.iter().any(|from| arrows[*from].contains_key(room));
+        let in_circle: BTreeSet<&String> = left.iter().copied().filter(|room| names_one(room) && is_named(room)).collect();
+        if in_circle.len() == left.len() {
+            break;
+        }
+        left = in_circle;
+    }
+    let reaches = |from: &String, wanted: &String| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(room) = open.pop() {
+            open.extend(arrows[room].keys().filter(|to| left.contains(to) && seen.insert(*to)));
+        }
+        seen.contains(wanted)
+    };
+    left.iter()
+        .flat_map(|from| arrows[*from].iter().filter(|(to, _)| left.contains(to) && reaches(to, from)).map(|(_, says)| says.clone()))
+        .collect()
+}
+
+/// A path as it stands in a text, with what a `use` group adds to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct NamedPath {
+    path: Vec<String>,
+    alias: Option<String>,
+    is_use: bool,
+    is_re_export: bool,
+}
+
+/// Every path of two names and more, those of `use` groups one by one; also `use` of one name.
+fn paths_named(code: &str) -> Vec<NamedPath> {
+    let tokens = tokens_of(code);
+    let mut named = Vec::new();
+    let mut at = 0;
+    let (mut is_use, mut is_re_export) = (false, false);
+    while at < tokens.len() {
+        match tokens[at].as_str() {
+            // Not `impl Trait + use<'a>`.
+            "use" if tokens.get(at + 1).is_some_and(|token| token != "<") => {
+                is_use = true;
+                // `pub use`, `pub(super) use`, `pub(in crate::x) use`.
+                let before = tokens[..at].iter().rposition(|token| token == ";" || token == "}").map_or(0, |end| end + 1);
+                is_re_export = tokens[before..at].iter().any(|token| token == "pub");
+                at += 1;
+            }
+            ";" => {
+                is_use = false;
+                at += 1;
+            }
+            // Who may see something is no import.
+            "in" if tokens[..at].ends_with(&["pub".to_owned(), "(".to_owned()]) => {
+                at += tokens[at..].iter().position(|token| token == ")").unwrap_or(1);
+            }
+            token if is_name(token) || token == "{" && is_use => {
+                let first = named.len();
+                at = path_at(&tokens, at, &[], &mut named);
+                for path in &mut named[first..] {
+                    (path.is_use, path.is_re_export) = (is_use, is_use && is_re_export);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    named.retain(|named| named.path.len() > 1 || named.is_use);
+    named
+}
+
+/// Reads the path, or the tree of paths, that begins at a token; where it ends.
+fn path_at(tokens: &[String], mut at: usize, before: &[String], named: &mut Vec<NamedPath>) -> usize {
+    let mut path = before.to_vec();
+    loop {
+        match tokens.get(at).map(String::as_str) {
+            Some("{") => {
+                at += 1;
+                while tokens.get(at).is_some_and(|token| token != "}") {
+                    let next = path_at(tokens, at, &path, named);
+                    at = if next == at || tokens.get(next).is_some_and(|token| token == ",") { next + 1 } else { next };
+                }
+                return at + 1;
+            }
+            Some(name) if is_name(name) || name == "*" => path.push(name.to_owned()),
+            _ => return at,
+        }
+        at += 1;
+        if tokens.get(at).is_none_or(|token| token != "::") {
+            break;
+        }
+        at += 1;
+        if tokens.get(at).is_some_and(|token| token == "<") {
+            break;
+        }
+    }
+    let mut alias = None;
+    if tokens.get(at).is_some_and(|token| token == "as") {
+        alias = tokens.get(at + 1).cloned();
+        at += 2;
+    }
+    named.push(NamedPath { path, alias, ..NamedPath::default() });
+    at
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+}
+
+/// Names, `::` and single characters; of texts in quotes nothing.
+fn tokens_of(code: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    let mut rest = code;
+    while let Some(first) = rest.chars().next() {
+        let length = if is_name(rest) {
+            rest.find(|character: char| !character.is_ascii_alphanumeric() && character != '_').unwrap_or(rest.len())
+        } else if rest.starts_with("::") {
+            2
+        } else if rest.starts_with("//") {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+            continue;
+        } else if rest.starts_with("'\"'") {
+            3
+        } else if first == '"' {
+            let mut escaped = false;
+            let end = rest[1..].find(|character: char| {
+                let ends = character == '"' && !escaped;
+                escaped = character == '\\' && !escaped;
+                ends
+            });
+            rest = end.map_or("", |end| &rest[end + 2..]);
+            continue;
+        } else {
+            first.len_utf8()
+        };
+        if !first.is_whitespace() {
+            tokens.push(rest[..length].to_owned());
+        }
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+#[test]
+fn no_file_of_remoting_is_imported_by_what_it_imports() {
+    let circles = import_circles("src/remoting", &rust_files("src/remoting"));
+    assert!(circles.is_empty(), "import circles:\n{}", circles.join("\n"));
+}
+
+/// The checker itself, on sources made up for it: each closes a circle in its own way, or does not.
+#[test]
+fn a_circle_of_imports_is_found_however_it_is_written() {
+    let circles = |files: &[(&str, &str)]| {
+        let files: Vec<(String, String)> = files.iter().map(|(path, text)| (format!("src/store/{path}"), (*text).to_owned())).collect();
+        import_circles("src/store", &files)
+    };
+    let a = ("a.rs", "use super::b::B;\npub struct A;");
+    for b in [
+        "use super::a::A;",
+        "use super::{c, a::{A, self}};",
+        "use crate::store::a::A;",
+        "use crate::{runtime, store::{a}};",
+        "use std::io;\nfn f() -> io::Result<crate::store::a::A> {}",
+        "fn f(a: super::a::A) {}",
+        "use super::A;",
+        "use super::{c::C, Renamed};",
+        "use super::*;",
+        "fn f() { let text = \"\\\"\"; super::a::g(); }",
+        "use super::c::C;",
+    ] {
+        let c = ("c.rs", "pub(super) fn c(a: &super::A) {}");
+        let files = [("mod.rs", "mod a;\nmod b;\npub use a::A;\npub use a::{self, Other as Renamed};"), a, ("b.rs", b), c];
+        let found = circles(&files);
+        assert!(found.iter().any(|line| line.starts_with("store/a names b")), "{b}: {found:?}");
+        assert!(found.len() > 1, "{b}: {found:?}");
+    }
+    for b in [
+        "// use super::a::A;",
+        "const TEXT: &str = \"super::a::A\";",
+        "use crate::runtime::a::A;",
+        "use super::super::a::A;",
+        "use super::c::C;",
+        "pub struct B;\n#[cfg(test)]\nmod tests {\n    use super::super::a::A;\n}",
+        "use super::Error;",
+        "pub(in crate::store) fn f() -> impl Fn() + use<> {}",
+    ] {
+        let files = [("mod.rs", "mod a;\npub use a::A;\npub struct Error;"), a, ("b.rs", b), ("c.rs", "pub struct C;")];
+        assert_eq!(circles(&files), [] as [String; 0], "{b}");
+    }
+    // A file and its own directory are one room, which others may not be in a circle with.
+    let (parent, child) = (("b.rs", "mod load;\nuse load::L;"), ("b/load.rs", "use super::B;\nuse super::super::c::C;"));
+    assert_eq!(circles(&[("mod.rs", ""), a, parent, child, ("c.rs", "pub struct C;")]), [] as [String; 0]);
+    assert_eq!(circles(&[("mod.rs", ""), a, parent, child, ("c.rs", "use super::a::A;")]).len(), 3);
+    // What `mod.rs` uses itself counts, what it hands on does not.
+    let error = ("a.rs", "use super::Error;");
+    assert_eq!(circles(&[("mod.rs", "pub use a::A;\npub struct Error;"), error]), [] as [String; 0]);
+    assert_eq!(circles(&[("mod.rs", "use a::A;\npub struct Error(A);"), error]).len(), 2);
+    assert_eq!(circles(&[("mod.rs", "pub struct Error(a::A);"), error]).len(), 2);
+}

@@ -7,9 +7,13 @@
 mod budget;
 #[path = "../../src/remoting/buffers.rs"]
 mod buffers;
+#[path = "../../src/remoting/completion.rs"]
+mod completion;
 mod connect;
 #[path = "../../src/remoting/connection.rs"]
 mod connection;
+#[path = "../../src/remoting/connection_limits.rs"]
+mod connection_limits;
 #[path = "../../src/remoting/deferred.rs"]
 mod deferred;
 #[path = "../../src/remoting/limits.rs"]
@@ -27,13 +31,17 @@ mod serial_queue;
 mod socket;
 #[path = "../../src/remoting/unserved.rs"]
 mod unserved;
+#[path = "../../src/remoting/work.rs"]
+mod work;
 
+pub use completion::Completion;
 pub use connect::{Connected, connect, drain, is_drained};
 pub use connection::RequestHandler;
-pub use deferred::{ReadBatch, Work};
-pub use limits::Limits;
-pub use peer::{CallError, Completion, Peer};
+pub use connection_limits::Limits;
+pub use deferred::ReadBatch;
+pub use peer::{CallError, Peer};
 pub use read_scheduler::ReadScheduler;
 pub use replies::Replies;
 pub use serial_queue::SerialQueue;
 pub use socket::Client;
+pub use work::Work;

@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,7 +22,6 @@ use tracing::warn;
 use super::limits::{
     BUDGET_IDLE_LOOKS, BUDGET_NEED_MAX, BUDGET_PASS_MAX, BUDGET_SAY, BUDGET_SHARE, CONNECTION_BYTES, GRAIN_BYTES, SMALL_BYTES,
 };
-use super::outbound::Outbound;
 use crate::runtime::sync::Mutex;
 
 /// Clones share what is counted, so that all listeners of a process keep one budget.
@@ -36,7 +36,7 @@ struct Shared {
     /// Connections that wait for room.
     paused_count: AtomicUsize,
     /// Whoever was ever counted, by the number of its account.
-    accounts: Mutex<HashMap<u64, Weak<Outbound>>>,
+    accounts: Mutex<HashMap<u64, Weak<dyn Holder>>>,
     /// One makes room at a time.
     relief: Mutex<()>,
     /// Rung by the first that waits.
@@ -44,6 +44,26 @@ struct Shared {
     watched: AtomicBool,
     refusal_said_nanos: AtomicU64,
 }
+
+/// A connection as the budget sees it.
+pub(super) trait Holder: Send + Sync {
+    fn account(&self) -> &Account;
+
+    /// For the log.
+    fn remote_addr(&self) -> SocketAddr;
+
+    /// Whether its task has work to do that will be answered.
+    fn has_work(&self) -> bool;
+
+    /// Lets its task run.
+    fn wake(&self);
+
+    /// Closes it, and drops what waits to be written now. False when it has ended anyway. `leaves` hears, under its lock, how many bytes
+    /// are still counted until its task has ended: `Account::end` is told them again.
+    fn give_up(&self, reason: &'static str, leaves: &dyn Fn(usize)) -> bool;
+}
+
+pub(super) type AnyHolder = Arc<dyn Holder>;
 
 /// What one connection holds.
 pub(super) struct Account {
@@ -72,16 +92,16 @@ pub(super) struct Admission(Budget);
 
 /// The right of one connection to use what is kept back, until it has ended the request that it is in. Without it many that are each
 /// in the middle of a long request would wait for each other for good.
-pub(super) struct Pass {
-    holder: Arc<Outbound>,
+pub(super) struct ReservePass {
+    holder: AnyHolder,
     since: u64,
     /// Its peer has sent nothing for so many looks.
     idle_looks: u32,
 }
 
-impl Pass {
+impl ReservePass {
     fn is_over(&mut self, now: u64) -> bool {
-        let account = &self.holder.account;
+        let account = self.holder.account();
         self.idle_looks = if account.idle.load(Ordering::Relaxed) { self.idle_looks + 1 } else { 0 };
         let is_served = !account.has_pass() || account.bytes() <= SMALL_BYTES;
         is_served || self.idle_looks >= BUDGET_IDLE_LOOKS || passed(self.since, now, BUDGET_PASS_MAX) && !account.is_paused()
@@ -176,22 +196,22 @@ impl Budget {
                 if self.used_bytes().saturating_sub(self.0.leaving.load(Ordering::Relaxed)) <= wanted {
                     break;
                 }
-                self.close(&connection);
+                self.close(&*connection);
             }
         }
     }
 
-    fn close(&self, connection: &Outbound) {
-        let bytes = connection.account.held_bytes();
-        if connection.give_up("it held the most memory when there was none left", |left| {
+    fn close(&self, connection: &dyn Holder) {
+        let bytes = connection.account().held_bytes();
+        if connection.give_up("it held the most memory when there was none left", &|left| {
             self.0.leaving.fetch_add(left, Ordering::Relaxed);
         }) {
-            let (peer, used, budget) = (connection.remote_addr, self.used_bytes(), self.bytes());
+            let (peer, used, budget) = (connection.remote_addr(), self.used_bytes(), self.bytes());
             warn!(%peer, bytes, used, budget, "out of memory for connections: closing the one that holds the most");
         }
     }
 
-    pub(super) fn accounts(&self) -> Vec<Arc<Outbound>> {
+    pub(super) fn accounts(&self) -> Vec<AnyHolder> {
         let mut accounts = self.0.accounts.lock();
         accounts.retain(|_, connection| connection.strong_count() > 0);
         accounts.values().filter_map(Weak::upgrade).collect()
@@ -212,15 +232,15 @@ impl Budget {
     }
 
     /// Wakes whoever may go on, and sees to it that those who wait for memory get some.
-    pub(super) fn look(&self, connections: &[Arc<Outbound>], now: u64, pass: &mut Option<Pass>) {
+    pub(super) fn look(&self, connections: &[AnyHolder], now: u64, pass: &mut Option<ReservePass>) {
         if let Some(over) = pass.take_if(|pass| pass.is_over(now)) {
-            over.holder.account.pass.store(false, Ordering::Relaxed);
+            over.holder.account().pass.store(false, Ordering::Relaxed);
         }
         let mut longest = u64::MAX;
         // First whoever is next to the end of its request: it gives its memory back soonest.
-        let mut first: Option<((usize, u64), &Arc<Outbound>)> = None;
+        let mut first: Option<((usize, u64), &AnyHolder)> = None;
         for connection in connections {
-            let account = &connection.account;
+            let account = connection.account();
             let since = account.paused_nanos.load(Ordering::Relaxed);
             if since > 0 && (account.may_read() || connection.has_work() && account.may_answer()) {
                 connection.wake();
@@ -234,19 +254,19 @@ impl Budget {
         }
         let Some((_, needy)) = first else { return };
         if pass.is_none() {
-            needy.account.pass.store(true, Ordering::Relaxed);
+            needy.account().pass.store(true, Ordering::Relaxed);
             needy.wake();
-            *pass = Some(Pass { holder: Arc::clone(needy), since: now, idle_looks: 0 });
+            *pass = Some(ReservePass { holder: Arc::clone(needy), since: now, idle_looks: 0 });
         }
         let Some(pass) = pass.as_ref().filter(|_| passed(longest, now, BUDGET_NEED_MAX)) else { return };
         // One that is at work only goes when the pass is of no use either, and then one at a time.
-        let is_stuck = pass.holder.account.is_paused() && passed(pass.since, now, BUDGET_NEED_MAX);
+        let is_stuck = pass.holder.account().is_paused() && passed(pass.since, now, BUDGET_NEED_MAX);
         for connection in by_greed(connections.to_vec()) {
-            let keeps_us_waiting = connection.account.keeps_us_waiting();
-            if needy.account.may_read() || !keeps_us_waiting && !is_stuck {
+            let keeps_us_waiting = connection.account().keeps_us_waiting();
+            if needy.account().may_read() || !keeps_us_waiting && !is_stuck {
                 break;
             }
-            self.close(&connection);
+            self.close(&*connection);
             if !keeps_us_waiting {
                 break;
             }
@@ -255,9 +275,9 @@ impl Budget {
 
     pub(super) fn say(&self) {
         let (paused, used, budget) = (self.0.paused_count.load(Ordering::Relaxed), self.used_bytes(), self.bytes());
-        let greediest = self.accounts().into_iter().max_by_key(|connection| connection.account.bytes());
+        let greediest = self.accounts().into_iter().max_by_key(|connection| connection.account().bytes());
         if let Some(greediest) = greediest {
-            let (peer, bytes) = (greediest.remote_addr, greediest.account.bytes());
+            let (peer, bytes) = (greediest.remote_addr(), greediest.account().bytes());
             warn!(paused, used, budget, %peer, bytes, "little memory is left for connections: those that hold much wait; this one holds the most");
         }
     }
@@ -268,9 +288,9 @@ fn passed(since: u64, now: u64, time: Duration) -> bool {
 }
 
 /// Who may be closed for others, the first one first; those that hold little never are.
-fn by_greed(mut connections: Vec<Arc<Outbound>>) -> Vec<Arc<Outbound>> {
-    connections.retain(|connection| connection.account.held_bytes() > SMALL_BYTES && !connection.account.has_pass());
-    connections.sort_by_cached_key(|connection| std::cmp::Reverse(connection.account.greed()));
+fn by_greed(mut connections: Vec<AnyHolder>) -> Vec<AnyHolder> {
+    connections.retain(|connection| connection.account().held_bytes() > SMALL_BYTES && !connection.account().has_pass());
+    connections.sort_by_cached_key(|connection| std::cmp::Reverse(connection.account().greed()));
     connections
 }
 
@@ -378,7 +398,7 @@ impl Account {
     }
 
     /// Counts what its connection holds: whole grains. True when there may be no room left: `relieve` is to be called.
-    pub(super) fn count_held(&self, counted: &mut usize, bytes: usize, connection: &Weak<Outbound>) -> bool {
+    pub(super) fn count_held<H: Holder + 'static>(&self, counted: &mut usize, bytes: usize, connection: &Weak<H>) -> bool {
         let now = bytes - bytes % GRAIN_BYTES;
         let before = std::mem::replace(counted, now);
         if now == before {
@@ -389,17 +409,18 @@ impl Account {
     }
 
     /// As `count_held`, for what its requests hold.
-    pub(super) fn count_in_flight(&self, before: usize, now: usize, connection: &Weak<Outbound>) {
+    pub(super) fn count_in_flight<H: Holder + 'static>(&self, before: usize, now: usize, connection: &Weak<H>) {
         self.count(&self.in_flight, before, now, connection);
     }
 
-    fn count(&self, part: &AtomicUsize, before: usize, now: usize, connection: &Weak<Outbound>) {
+    fn count<H: Holder + 'static>(&self, part: &AtomicUsize, before: usize, now: usize, connection: &Weak<H>) {
         let used = &self.budget.0.used;
         if now > before {
             part.fetch_add(now - before, Ordering::Relaxed);
             used.fetch_add(now - before, Ordering::Relaxed);
             if !self.listed.swap(true, Ordering::Relaxed) {
-                self.budget.0.accounts.lock().insert(self.number, Weak::clone(connection));
+                let connection: Weak<H> = Weak::clone(connection);
+                self.budget.0.accounts.lock().insert(self.number, connection);
             }
         } else {
             part.fetch_sub(before - now, Ordering::Relaxed);
@@ -417,5 +438,83 @@ impl Account {
         self.pass.store(false, Ordering::Relaxed);
         self.budget.0.leaving.fetch_sub(left, Ordering::Relaxed);
         self.budget.0.accounts.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection of whom only the account is real.
+    struct Fake {
+        me: Weak<Self>,
+        account: Account,
+        counted: Mutex<usize>,
+        closed: AtomicBool,
+    }
+
+    impl Fake {
+        fn holding(budget: &Budget, bytes: usize) -> Arc<Self> {
+            let fake = Arc::new_cyclic(|me| Self {
+                me: Weak::clone(me),
+                account: Account::new(budget),
+                counted: Mutex::new(0),
+                closed: AtomicBool::new(false),
+            });
+            fake.hold(bytes);
+            fake
+        }
+
+        fn hold(&self, bytes: usize) {
+            let mut counted = *self.counted.lock();
+            let short = self.account.count_held(&mut counted, bytes, &self.me);
+            *self.counted.lock() = counted;
+            if short {
+                self.account.relieve();
+            }
+        }
+
+        fn is_closed(&self) -> bool {
+            self.closed.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Holder for Fake {
+        fn account(&self) -> &Account {
+            &self.account
+        }
+
+        fn remote_addr(&self) -> SocketAddr {
+            SocketAddr::from(([127, 0, 0, 1], 1))
+        }
+
+        fn has_work(&self) -> bool {
+            false
+        }
+
+        fn wake(&self) {}
+
+        fn give_up(&self, _reason: &'static str, leaves: &dyn Fn(usize)) -> bool {
+            leaves(self.account.held_bytes());
+            !self.closed.swap(true, Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn whoever_holds_the_most_is_closed_when_nothing_is_left_and_whoever_holds_little_never() {
+        const KIB: usize = 1024;
+        let budget = Budget::new(1024 * KIB);
+        let small: Vec<_> = (0..16).map(|_| Fake::holding(&budget, SMALL_BYTES)).collect();
+        let large = [300, 200, 380].map(|kib| Fake::holding(&budget, kib * KIB));
+        assert!(!large.iter().any(|one| one.is_closed()), "{budget:?}");
+        large[1].hold(240 * KIB);
+        assert_eq!([0, 1, 2].map(|at| large[at].is_closed()), [false, false, true], "{budget:?}");
+        assert!(!small.iter().any(|one| one.is_closed()));
+        // What leaves is still counted, and no reason to close more.
+        large[0].hold(320 * KIB);
+        assert!(!large[0].is_closed() && !large[1].is_closed());
+        large[2].hold(0);
+        large[2].account.end(380 * KIB);
+        assert_eq!(budget.used_bytes(), (16 * 8 + 320 + 240) * KIB);
     }
 }

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, RequestHandler};
-use super::limits::{CONNECT_MAX, Limits};
+use super::connection_limits::Limits;
+use super::limits::CONNECT_MAX;
 use super::peer::{CallError, Peer};
 use super::replies::Replies;
 use crate::runtime::Runtime;

@@ -16,13 +16,14 @@ use tokio_util::io::poll_read_buf;
 use tracing::{debug, error, info, warn};
 
 use super::buffers::{self, Buffers};
-use super::deferred::{self, BoxedWork, ReadBatch, WORKS_AT_ONCE_MAX};
+use super::deferred::{self, ReadBatch, WORKS_AT_ONCE_MAX};
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
 use super::outbound::NextStep;
 use super::peer::Peer;
 use super::read_scheduler::ReadGrant;
 use super::replies::Replies;
 use super::socket::OwnedReadHalf;
+use super::work::BoxedWork;
 use crate::runtime::sync::{AtomicU32, Ordering};
 
 /// What is done with the requests of a connection.
@@ -100,15 +101,15 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         self.handler.closed(&self.peer);
         let peer = &self.peer;
         match end {
-            End::Stream => debug!(%peer, "connection closed by the peer"),
-            End::Reset(error) => debug!(%peer, %error, "connection lost"),
-            End::Ours(reason) => info!(%peer, reason, "closed a connection"),
-            End::Unserved(feature) => peer.asked_in_vain(feature),
-            End::NotRocketMq(error) => warn!(%peer, %error, "closed a connection that does not speak RocketMQ"),
+            ConnectionEnd::Stream => debug!(%peer, "connection closed by the peer"),
+            ConnectionEnd::Reset(error) => debug!(%peer, %error, "connection lost"),
+            ConnectionEnd::Ours(reason) => info!(%peer, reason, "closed a connection"),
+            ConnectionEnd::Unserved(feature) => peer.asked_in_vain(feature),
+            ConnectionEnd::NotRocketMq(error) => warn!(%peer, %error, "closed a connection that does not speak RocketMQ"),
         }
     }
 
-    fn poll_scheduled(&mut self, context: &mut Context<'_>) -> Poll<End> {
+    fn poll_scheduled(&mut self, context: &mut Context<'_>) -> Poll<ConnectionEnd> {
         self.peer.read_scheduler.task_begins(&mut self.grant);
         let end = self.poll(context);
         if self.input.is_empty() {
@@ -122,7 +123,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         end
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<ConnectionEnd> {
         loop {
             self.run_works();
             if self.works.len() > 0 {
@@ -131,7 +132,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 return Poll::Pending;
             }
             let (step, progress) = self.peer.outbound.next_step(context);
-            self.peer.read_scheduler.take_grant(&self.peer, &mut self.grant);
+            self.peer.read_scheduler.take_grant(&self.peer.outbound, &mut self.grant);
             if progress {
                 self.touch();
             }
@@ -157,7 +158,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                     self.pause_for_room();
                     return Poll::Pending;
                 }
-                NextStep::Close(reason) => return Poll::Ready(End::Ours(reason)),
+                NextStep::Close(reason) => return Poll::Ready(ConnectionEnd::Ours(reason)),
             }
             if self.stopped_short {
                 if !self.may_go_on() {
@@ -177,17 +178,17 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             if !self.may_go_on() {
                 return Poll::Pending;
             }
-            if !self.peer.read_scheduler.may_read(&self.peer, &mut self.grant) {
+            if !self.peer.read_scheduler.may_read(&self.peer.outbound, &mut self.grant) {
                 return Poll::Pending;
             }
             match ready!(self.poll_read(context)) {
-                Ok(0) => return Poll::Ready(End::Stream),
+                Ok(0) => return Poll::Ready(ConnectionEnd::Stream),
                 Ok(_) => {
                     if let Err(end) = self.handle_read() {
                         return Poll::Ready(end);
                     }
                 }
-                Err(error) => return Poll::Ready(End::Reset(error)),
+                Err(error) => return Poll::Ready(ConnectionEnd::Reset(error)),
             }
             if self.grant == ReadGrant::Granted {
                 self.grant = ReadGrant::Used;
@@ -228,7 +229,7 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     }
 
     /// What one read has brought.
-    fn handle_read(&mut self) -> Result<(), End> {
+    fn handle_read(&mut self) -> Result<(), ConnectionEnd> {
         self.touch();
         self.read_nanos = None;
         self.peer.set_read_nanos(None);
@@ -236,19 +237,19 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     }
 
     /// The server stops: what has arrived is handled, up to one large read. A client that goes on asking asks another server.
-    fn read_last(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+    fn read_last(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnd> {
         if self.stopped_short {
             return self.handle_frames();
         }
         let mut read = 0;
         while read < READ_BYTES_MAX && !self.stopped_short {
             match self.poll_read(context) {
-                Poll::Ready(Ok(0)) => return Err(End::Stream),
+                Poll::Ready(Ok(0)) => return Err(ConnectionEnd::Stream),
                 Poll::Ready(Ok(bytes)) => {
                     read += bytes;
                     self.handle_read()?;
                 }
-                Poll::Ready(Err(error)) => return Err(End::Reset(error)),
+                Poll::Ready(Err(error)) => return Err(ConnectionEnd::Reset(error)),
                 Poll::Pending => break,
             }
         }
@@ -310,13 +311,13 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
     }
 
     /// Every whole frame in the buffer, then one write; stops between two frames when the peer has to read first.
-    fn handle_frames(&mut self) -> Result<(), End> {
+    fn handle_frames(&mut self) -> Result<(), ConnectionEnd> {
         if !self.start_seen {
             if self.input.first() == Some(&TLS_HANDSHAKE) {
-                return Err(End::Unserved(TLS));
+                return Err(ConnectionEnd::Unserved(TLS));
             }
             if self.input.starts_with(HTTP2_PREFACE) {
-                return Err(End::Unserved(GRPC));
+                return Err(ConnectionEnd::Unserved(GRPC));
             }
             // Both fit into the length of a frame.
             self.start_seen = self.input.len() >= HTTP2_PREFACE.len();
@@ -337,10 +338,10 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                         batch.requests += 1;
                         self.peer.set_read_nanos(Some(read_nanos));
                     }
-                    Err(error) => failure = Some(End::NotRocketMq(error)),
+                    Err(error) => failure = Some(ConnectionEnd::NotRocketMq(error)),
                 },
                 Ok(None) => break,
-                Err(error) => failure = Some(End::NotRocketMq(error)),
+                Err(error) => failure = Some(ConnectionEnd::NotRocketMq(error)),
             }
             if failure.is_some() {
                 break;
@@ -391,11 +392,11 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 impl<H: ?Sized> Drop for Connection<H> {
     fn drop(&mut self) {
         self.peer.outbound.count_input(&mut self.counted_bytes, 0);
-        self.peer.read_scheduler.leave(&self.peer, &mut self.grant);
+        self.peer.read_scheduler.leave(&self.peer.outbound, &mut self.grant);
     }
 }
 
-enum End {
+enum ConnectionEnd {
     Stream,
     Reset(std::io::Error),
     Ours(&'static str),

@@ -13,20 +13,8 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::peer::Peer;
+use super::work::BoxedWork;
 use crate::runtime::sync::thread_local;
-
-/// What is deferred, and done once.
-pub trait Work: Send {
-    fn run(self: Box<Self>);
-}
-
-impl<F: FnOnce() + Send> Work for F {
-    fn run(self: Box<Self>) {
-        (*self)();
-    }
-}
-
-pub(super) type BoxedWork = Box<dyn Work>;
 
 /// So many requests in one read, and the machine has more to do than this: a client that sends one after the other never has them.
 const MANY_REQUESTS: usize = 4;
@@ -98,18 +86,21 @@ impl Drop for ReadBatch {
     }
 }
 
-/// Does this soon, for its peer: at the end of this thread's batch, or on the connection's task.
-pub(super) fn defer(peer: Arc<Peer>, work: BoxedWork) {
-    let left = BATCH.with(|batch| {
-        let mut batch = batch.borrow_mut();
-        if batch.open {
-            batch.works.push((peer, Some(work)));
-            return None;
+impl Peer {
+    /// Does this at the end of the read that brings it about (arrivals that end held pulls), or on the connection's task; what `answer`
+    /// and `answer_with` say there leaves in one write. Dropped when the connection has ended.
+    pub fn defer(self: Arc<Self>, work: BoxedWork) {
+        let left = BATCH.with(|batch| {
+            let mut batch = batch.borrow_mut();
+            if batch.open {
+                batch.works.push((self, Some(work)));
+                return None;
+            }
+            Some((self, work))
+        });
+        if let Some((peer, work)) = left {
+            peer.outbound.push_work(work);
         }
-        Some((peer, work))
-    });
-    if let Some((peer, work)) = left {
-        peer.outbound.push_work(work);
     }
 }
 
@@ -156,11 +147,11 @@ mod tests {
         let peer = Arc::new(Peer::new(remote_addr, local_addr, write, &Limits::default(), SystemClock::shared()));
         let answer_deferred = || {
             let completion = peer.completion(&RemotingCommand::request(11));
-            defer(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+            Arc::clone(&peer).defer(Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
         };
         let mut batch = ReadBatch::begin();
         answer_deferred();
-        defer(Arc::clone(&peer), Box::new(|| panic!("on purpose")));
+        Arc::clone(&peer).defer(Box::new(|| panic!("on purpose")));
         answer_deferred();
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 2), "nothing is answered while the read is handled");
         batch.requests = MANY_REQUESTS - 1;
@@ -194,7 +185,7 @@ mod tests {
         batch.requests = 1;
         for _ in 0..3 * WORKS_AT_ONCE_MAX {
             let completion = peer.completion(&RemotingCommand::request(11));
-            defer(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+            Arc::clone(&peer).defer(Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
         }
         drop(batch);
         assert_eq!(peer.outstanding_count(), 2 * WORKS_AT_ONCE_MAX);
@@ -214,7 +205,7 @@ mod tests {
         assert!(matches!(peer.outbound.next_step(&mut Context::from_waker(&waker)).0, NextStep::Pause));
         let batch = ReadBatch::begin();
         // More than it may leave unread, until it is written.
-        defer(Arc::clone(&peer), Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
+        Arc::clone(&peer).defer(Box::new(move || completion.answer(RemotingCommand::response(response_code::SUCCESS))));
         drop(batch);
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 0));
         assert!(woken.0.load(Ordering::SeqCst));

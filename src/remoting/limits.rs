@@ -1,14 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every limit of connections, with its reason.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::Semaphore;
-
-use super::budget::Budget;
-use super::read_scheduler::ReadScheduler;
-use super::unserved::Unserved;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -91,53 +84,3 @@ pub(super) const BUDGET_PASS_MAX: Duration = Duration::from_secs(1);
 
 /// Not more than one line in this time says that connections wait for memory.
 pub(super) const BUDGET_SAY: Duration = Duration::from_secs(10);
-
-/// How many connections may be open at the same time; clones share the number, so that all listeners of a process keep one limit.
-#[derive(Clone, Debug)]
-pub struct ConnectionLimit {
-    pub(super) permits: Arc<Semaphore>,
-    pub(super) max: usize,
-    /// Theirs too: what clients asked for in vain, on whichever port.
-    pub(super) unserved: Unserved,
-}
-
-impl Default for ConnectionLimit {
-    fn default() -> Self {
-        Self::new(CONNECTIONS_MAX)
-    }
-}
-
-impl ConnectionLimit {
-    pub fn new(max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), max, unserved: Unserved::default() }
-    }
-}
-
-/// The limits that one listener or client enforces; tests make them small.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    pub connections: ConnectionLimit,
-    /// `None` never closes a connection for being idle.
-    pub idle: Option<Duration>,
-    pub idle_sweep: Duration,
-    pub outbound_pause_bytes: usize,
-    pub outbound_bytes: usize,
-    pub completions: usize,
-    pub read_scheduler: ReadScheduler,
-    pub budget: Budget,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: ConnectionLimit::default(),
-            idle: Some(IDLE_MAX),
-            idle_sweep: IDLE_SWEEP,
-            outbound_pause_bytes: OUTBOUND_PAUSE_BYTES,
-            outbound_bytes: OUTBOUND_BYTES_MAX,
-            completions: COMPLETIONS_MAX,
-            read_scheduler: ReadScheduler::default(),
-            budget: Budget::default(),
-        }
-    }
-}

@@ -13,7 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use super::connection::{Connection, RequestHandler};
-use super::limits::{ACCEPT_RETRY, DRAIN_LOOK, Limits};
+use super::connection_limits::Limits;
+use super::limits::{ACCEPT_RETRY, DRAIN_LOOK};
 use super::peer::Peer;
 use super::watch;
 use crate::runtime::{Runtime, Shutdown};

@@ -9,29 +9,34 @@ use std::net::SocketAddr;
 use std::sync::Weak;
 use std::task::{Context, Poll, Waker};
 
-use super::budget::Account;
-use super::deferred::BoxedWork;
-use super::limits::{COMPLETIONS_PER_GRAIN, GRAIN_BYTES, Limits};
+use super::budget::{Account, Budget, Holder};
+use super::limits::{COMPLETIONS_PER_GRAIN, GRAIN_BYTES};
 use super::replies::Replies;
 use super::socket::OwnedWriteHalf;
-use crate::runtime::sync::{AtomicUsize, Mutex, Ordering};
+use super::work::BoxedWork;
+use crate::runtime::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 
 #[derive(Debug)]
 pub(super) struct Outbound {
-    pub(super) remote_addr: SocketAddr,
+    remote_addr: SocketAddr,
     pub(super) account: Account,
     me: Weak<Self>,
     limits: OutboundLimits,
     /// Requests that wait for a late answer. Counted up without the lock, so that nobody waits there for a write; counted down under it.
     completions: AtomicUsize,
+    /// It is read before others: see `ReadScheduler`.
+    priority: AtomicBool,
+    /// The scheduler lets it be read.
+    read_granted: AtomicBool,
     state: Mutex<State>,
 }
 
+/// As `Limits` names them.
 #[derive(Debug, Clone, Copy)]
-struct OutboundLimits {
-    pause_bytes: usize,
-    bytes: usize,
-    completions: usize,
+pub(super) struct OutboundLimits {
+    pub(super) pause_bytes: usize,
+    pub(super) bytes: usize,
+    pub(super) completions: usize,
 }
 
 struct State {
@@ -95,17 +100,15 @@ pub(super) enum Urgency {
 
 impl Outbound {
     /// For an `Arc`, `me`: the budget finds it there.
-    pub(super) fn new(me: &Weak<Self>, remote_addr: SocketAddr, stream: OwnedWriteHalf, limits: &Limits) -> Self {
+    pub(super) fn new(me: &Weak<Self>, remote_addr: SocketAddr, stream: OwnedWriteHalf, limits: OutboundLimits, budget: &Budget) -> Self {
         Self {
             remote_addr,
-            account: Account::new(&limits.budget),
+            account: Account::new(budget),
             me: Weak::clone(me),
-            limits: OutboundLimits {
-                pause_bytes: limits.outbound_pause_bytes,
-                bytes: limits.outbound_bytes,
-                completions: limits.completions,
-            },
+            limits,
             completions: AtomicUsize::new(0),
+            priority: AtomicBool::new(false),
+            read_granted: AtomicBool::new(false),
             state: Mutex::new(State {
                 waiting: Replies::default(),
                 counted_bytes: 0,
@@ -260,11 +263,6 @@ impl Outbound {
         drop(late);
     }
 
-    /// Whether the connection's task has something to do.
-    pub(super) fn has_work(&self) -> bool {
-        !self.state.lock().work.is_empty()
-    }
-
     /// What waits for the budget: requests that have arrived, unless the peer has answers to take first.
     pub(super) fn pause(&self, now: u64, missing: usize) {
         let needy = self.state.lock().waiting.is_empty();
@@ -294,28 +292,6 @@ impl Outbound {
         }
     }
 
-    /// The connection is closed for the budget, and what waits is dropped now. False when it has ended anyway. `leaves` hears, under the
-    /// lock, how much is still counted until its task has ended.
-    pub(super) fn give_up(&self, reason: &'static str, leaves: impl FnOnce(usize)) -> bool {
-        let task = {
-            let mut state = self.state.lock();
-            if state.ended || state.leaving_bytes.is_some() {
-                return false;
-            }
-            state.break_off();
-            self.count(&mut state);
-            state.close.get_or_insert(reason);
-            let left = self.account.held_bytes();
-            state.leaving_bytes = Some(left);
-            leaves(left);
-            state.task.take()
-        };
-        if let Some(task) = task {
-            task.wake();
-        }
-        true
-    }
-
     /// True when there may be no room left: whoever counts calls `Account::relieve` after the lock.
     fn count(&self, state: &mut State) -> bool {
         self.account.count_held(&mut state.counted_bytes, state.waiting.held_bytes(), &self.me)
@@ -332,6 +308,28 @@ impl Outbound {
         if let Some(task) = task {
             task.wake();
         }
+    }
+
+    /// Whether it is to be read before others; with little memory left nobody is. What it is now.
+    pub(super) fn set_priority(&self, priority: bool) -> bool {
+        let priority = priority && !self.account.is_tight();
+        if self.has_priority() != priority {
+            self.priority.store(priority, Ordering::Relaxed);
+        }
+        priority
+    }
+
+    pub(super) fn has_priority(&self) -> bool {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Whoever grants wakes it afterwards.
+    pub(super) fn grant_read(&self) {
+        self.read_granted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_grant(&self) -> bool {
+        self.read_granted.swap(false, Ordering::Acquire)
     }
 
     pub(super) fn begin_completion(&self) {
@@ -410,6 +408,44 @@ impl Outbound {
 
     fn is_over(&self, state: &State) -> bool {
         state.stream.is_some() && (state.waiting.len() > self.limits.pause_bytes || self.completions() >= self.limits.completions)
+    }
+}
+
+impl Holder for Outbound {
+    fn account(&self) -> &Account {
+        &self.account
+    }
+
+    fn remote_addr(&self) -> SocketAddr {
+        self.remote_addr
+    }
+
+    fn has_work(&self) -> bool {
+        !self.state.lock().work.is_empty()
+    }
+
+    fn wake(&self) {
+        Self::wake(self);
+    }
+
+    fn give_up(&self, reason: &'static str, leaves: &dyn Fn(usize)) -> bool {
+        let task = {
+            let mut state = self.state.lock();
+            if state.ended || state.leaving_bytes.is_some() {
+                return false;
+            }
+            state.break_off();
+            self.count(&mut state);
+            state.close.get_or_insert(reason);
+            let left = self.account.held_bytes();
+            state.leaving_bytes = Some(left);
+            leaves(left);
+            state.task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+        true
     }
 }
 

@@ -7,16 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrocket_protocol::{LanguageCode, RemotingCommand, SerializeType, response_code};
+use ferrocket_protocol::{LanguageCode, RemotingCommand, response_code};
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tracing::warn;
 
-use super::deferred::{self, BoxedWork};
-use super::limits::{Limits, READ_BYTES_MIN};
+use super::connection_limits::Limits;
 use super::outbound::{Outbound, Urgency};
 use super::read_scheduler::ReadScheduler;
-use super::replies::Replies;
 use super::socket::OwnedWriteHalf;
 use super::unserved::Unserved;
 use crate::runtime::SharedClock;
@@ -37,10 +34,6 @@ pub struct Peer {
     pub(super) outbound: Arc<Outbound>,
     pub(super) read_scheduler: ReadScheduler,
     unserved: Unserved,
-    /// It is read before others: see `ReadScheduler`.
-    priority: AtomicBool,
-    /// The scheduler lets it be read.
-    read_granted: AtomicBool,
     calls: Mutex<Calls>,
 }
 
@@ -92,11 +85,9 @@ impl Peer {
             read_nanos: AtomicU64::new(0),
             language: AtomicU8::new(LanguageCode::default().code()),
             version: AtomicI32::new(0),
-            outbound: Arc::new_cyclic(|outbound| Outbound::new(outbound, remote_addr, stream, limits)),
+            outbound: Arc::new_cyclic(|outbound| Outbound::new(outbound, remote_addr, stream, limits.outbound(), &limits.budget)),
             read_scheduler: limits.read_scheduler.clone(),
             unserved: limits.connections.unserved.clone(),
-            priority: AtomicBool::new(false),
-            read_granted: AtomicBool::new(false),
             calls: Mutex::new(Calls::default()),
         }
     }
@@ -170,29 +161,10 @@ impl Peer {
         }
     }
 
-    /// Takes the request's place for an answer that comes later, from any thread.
-    pub fn completion(self: &Arc<Self>, request: &RemotingCommand) -> Completion {
-        self.outbound.begin_completion();
-        Completion {
-            peer: Arc::clone(self),
-            opaque: request.opaque,
-            serialize_type: request.serialize_type,
-            oneway: request.is_oneway(),
-            answered: false,
-            kept: 0,
-        }
-    }
-
     /// How much an answer may hold: a client that does not read what it asked for, while the process is short of memory, is given less
     /// at a time.
     pub fn room_bytes(&self) -> usize {
         self.outbound.account.room_bytes()
-    }
-
-    /// Does this at the end of the read that brings it about (arrivals that end held pulls), or on the connection's task; what `answer`
-    /// and `answer_with` say there leaves in one write: see `deferred`. Dropped when the connection has ended.
-    pub fn defer(self: Arc<Self>, work: BoxedWork) {
-        deferred::defer(self, work);
     }
 
     /// Ends the connection; what already waits to be written is offered to the socket once more.
@@ -214,25 +186,9 @@ impl Peer {
     /// Whether what this peer asks is read before what those ask that have no priority. Right for a consumer that is behind: it asks
     /// for little at a time and waits for it. With little memory left nobody has it: what is asked then mostly is not taken.
     pub fn set_priority(&self, priority: bool) {
-        let priority = priority && !self.outbound.account.is_tight();
-        if self.has_priority() != priority {
-            self.priority.store(priority, Ordering::Relaxed);
-        }
-        if priority {
+        if self.outbound.set_priority(priority) {
             self.read_scheduler.begin();
         }
-    }
-
-    pub(super) fn has_priority(&self) -> bool {
-        self.priority.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn grant_read(&self) {
-        self.read_granted.store(true, Ordering::Release);
-    }
-
-    pub(super) fn take_grant(&self) -> bool {
-        self.read_granted.swap(false, Ordering::Acquire)
     }
 
     /// Late answers that this connection still waits for.
@@ -333,98 +289,3 @@ impl PartialEq for Peer {
 }
 
 impl Eq for Peer {}
-
-/// The right, and the duty, to answer one request later. Counts against the connection's limit until answered.
-#[derive(Debug)]
-#[must_use = "a completion that is dropped answers SYSTEM_ERROR"]
-pub struct Completion {
-    peer: Arc<Peer>,
-    opaque: i32,
-    serialize_type: SerializeType,
-    oneway: bool,
-    answered: bool,
-    /// What the budget counts for the request that is kept.
-    kept: usize,
-}
-
-impl Completion {
-    /// The request itself is kept until it is answered, with the buffer that it lies in.
-    pub fn keeping(mut self, request: &RemotingCommand) -> Self {
-        self.kept += self.peer.outbound.keep(request.body.len() + READ_BYTES_MIN);
-        self
-    }
-
-    pub fn peer(&self) -> &Arc<Peer> {
-        &self.peer
-    }
-
-    pub fn opaque(&self) -> i32 {
-        self.opaque
-    }
-
-    pub fn serialize_type(&self) -> SerializeType {
-        self.serialize_type
-    }
-
-    /// Answers; the connection's task writes it together with whatever else is answered by then. Right for answers that
-    /// come in groups (one fsync for many sends, held pulls).
-    pub fn answer(self, response: RemotingCommand) {
-        self.finish(Self::gathered(), response);
-    }
-
-    /// Answers and writes from the calling thread when nothing else waits: no hand-over, the earliest the peer can get it.
-    pub fn answer_now(self, response: RemotingCommand) {
-        self.finish(Urgency::Now, response);
-    }
-
-    /// As `answer`, with whole frames that `write` appends (templates).
-    pub fn answer_with(mut self, write: impl FnOnce(&mut Replies)) {
-        self.answered = true;
-        let oneway = self.oneway;
-        self.peer.outbound.push(Self::gathered(), true, |out| {
-            if !oneway {
-                write(out);
-            }
-        });
-    }
-
-    fn gathered() -> Urgency {
-        if deferred::writes_after() { Urgency::AtFlush } else { Urgency::WithOthers }
-    }
-
-    /// Ends without an answer: another completion of the same request gives it, or nobody does.
-    pub fn end_unanswered(mut self) {
-        self.answered = true;
-        self.peer.outbound.push(Urgency::WithOthers, true, |_| ());
-    }
-
-    fn finish(mut self, urgency: Urgency, response: RemotingCommand) {
-        self.answered = true;
-        self.push(urgency, response);
-    }
-
-    fn push(&self, urgency: Urgency, mut response: RemotingCommand) {
-        response.opaque = self.opaque;
-        response.serialize_type = self.serialize_type;
-        debug_assert!(response.is_response(), "a completion answers");
-        let oneway = self.oneway;
-        self.peer.outbound.push(urgency, true, |out| {
-            if !oneway {
-                out.push(response);
-            }
-        });
-    }
-}
-
-impl Drop for Completion {
-    fn drop(&mut self) {
-        self.peer.outbound.release(self.kept);
-        if !self.answered {
-            if self.peer.is_active() {
-                warn!(peer = %self.peer, opaque = self.opaque, "a request was dropped without an answer");
-            }
-            let response = RemotingCommand::response(response_code::SYSTEM_ERROR).with_remark("the request was dropped");
-            self.push(Urgency::WithOthers, response);
-        }
-    }
-}

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use super::peer::Peer;
+use super::outbound::Outbound;
 use crate::runtime::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Reads that need a grant after a consumer was behind: more than are done until its next pull is there when nothing but sends
@@ -31,7 +31,7 @@ struct Shared {
 /// Nobody waits while a grant is free.
 struct Grants {
     free_count: usize,
-    waiting: VecDeque<Arc<Peer>>,
+    waiting: VecDeque<Arc<Outbound>>,
 }
 
 impl fmt::Debug for ReadScheduler {
@@ -81,17 +81,17 @@ impl ReadScheduler {
 
     /// Takes the grant that was given meanwhile. Asked each time when the connection's task can be woken again: a grant that comes later
     /// wakes it, and one that came while it worked and could not be woken is seen here.
-    pub(super) fn take_grant(&self, peer: &Peer, grant: &mut ReadGrant) {
-        if *grant == ReadGrant::Waiting && peer.take_grant() {
+    pub(super) fn take_grant(&self, connection: &Outbound, grant: &mut ReadGrant) {
+        if *grant == ReadGrant::Waiting && connection.take_grant() {
             *grant = ReadGrant::Granted;
         }
     }
 
     /// Whether bytes that have arrived may be read now. When not, the connection is woken as its grant comes.
-    pub(super) fn may_read(&self, peer: &Arc<Peer>, grant: &mut ReadGrant) -> bool {
+    pub(super) fn may_read(&self, connection: &Arc<Outbound>, grant: &mut ReadGrant) -> bool {
         if *grant == ReadGrant::Unscheduled {
             let left = self.0.reads_left.load(Ordering::Relaxed);
-            if left == 0 || peer.has_priority() {
+            if left == 0 || connection.has_priority() {
                 return true;
             }
             // Two at the same moment may count as one: it is not the number that matters, but that it ends.
@@ -101,7 +101,7 @@ impl ReadScheduler {
                 grants.free_count -= 1;
                 *grant = ReadGrant::Granted;
             } else {
-                grants.waiting.push_back(Arc::clone(peer));
+                grants.waiting.push_back(Arc::clone(connection));
                 *grant = ReadGrant::Waiting;
             }
         }
@@ -123,21 +123,21 @@ impl ReadScheduler {
             let next = grants.waiting.pop_front();
             debug_assert!(next.is_none() || grants.free_count == 0, "somebody waits although a grant is free");
             match &next {
-                Some(peer) => peer.grant_read(),
+                Some(connection) => connection.grant_read(),
                 None => grants.free_count += 1,
             }
             next
         };
-        if let Some(peer) = next {
-            peer.outbound.wake();
+        if let Some(connection) = next {
+            connection.wake();
         }
     }
 
     /// The connection has ended, wherever it stood.
-    pub(super) fn leave(&self, peer: &Arc<Peer>, grant: &mut ReadGrant) {
+    pub(super) fn leave(&self, connection: &Arc<Outbound>, grant: &mut ReadGrant) {
         if *grant == ReadGrant::Waiting {
             let mut grants = self.0.grants.lock();
-            if let Some(at) = grants.waiting.iter().position(|other| Arc::ptr_eq(other, peer)) {
+            if let Some(at) = grants.waiting.iter().position(|other| Arc::ptr_eq(other, connection)) {
                 grants.waiting.remove(at);
                 *grant = ReadGrant::Unscheduled;
             }
@@ -152,6 +152,7 @@ impl ReadScheduler {
 mod tests {
     use super::*;
     use crate::remoting::connection::Connection;
+    use crate::remoting::peer::Peer;
     use crate::remoting::{Limits, Replies, RequestHandler};
     use crate::runtime::SystemClock;
     use ferrocket_protocol::{RemotingCommand, response_code};
@@ -238,22 +239,25 @@ mod tests {
         let scheduler = ReadScheduler::new(1);
         let peers = peers(&scheduler, 4).await;
         let mut grants = [ReadGrant::Unscheduled; 4];
-        assert!(scheduler.may_read(&peers[0], &mut grants[0]) && scheduler.may_read(&peers[1], &mut grants[1]), "nobody is behind");
+        assert!(
+            scheduler.may_read(&peers[0].outbound, &mut grants[0]) && scheduler.may_read(&peers[1].outbound, &mut grants[1]),
+            "nobody is behind"
+        );
         assert_eq!(grants, [ReadGrant::Unscheduled; 4]);
         peers[0].set_priority(true);
-        assert!(scheduler.may_read(&peers[1], &mut grants[1]));
-        assert!(!scheduler.may_read(&peers[2], &mut grants[2]) && !scheduler.may_read(&peers[3], &mut grants[3]));
-        assert!(scheduler.may_read(&peers[0], &mut grants[0]), "the consumer does not wait");
+        assert!(scheduler.may_read(&peers[1].outbound, &mut grants[1]));
+        assert!(!scheduler.may_read(&peers[2].outbound, &mut grants[2]) && !scheduler.may_read(&peers[3].outbound, &mut grants[3]));
+        assert!(scheduler.may_read(&peers[0].outbound, &mut grants[0]), "the consumer does not wait");
         grants[1] = ReadGrant::Used;
         assert!(scheduler.task_ends(&mut grants[1]), "it runs once more");
         scheduler.task_begins(&mut grants[1]);
         assert_eq!(grants[1], ReadGrant::Unscheduled);
-        scheduler.take_grant(&peers[3], &mut grants[3]);
-        assert!(!scheduler.may_read(&peers[3], &mut grants[3]), "the second that waits waits on");
+        scheduler.take_grant(&peers[3].outbound, &mut grants[3]);
+        assert!(!scheduler.may_read(&peers[3].outbound, &mut grants[3]), "the second that waits waits on");
         // The first that waits ends before it was read: its grant is the next one's.
-        scheduler.leave(&peers[2], &mut grants[2]);
-        scheduler.take_grant(&peers[3], &mut grants[3]);
-        assert!(scheduler.may_read(&peers[3], &mut grants[3]));
+        scheduler.leave(&peers[2].outbound, &mut grants[2]);
+        scheduler.take_grant(&peers[3].outbound, &mut grants[3]);
+        assert!(scheduler.may_read(&peers[3].outbound, &mut grants[3]));
         assert!(!scheduler.task_ends(&mut grants[3]), "a grant that was not used is passed on at once");
         assert_eq!(scheduler.0.grants.lock().free_count, 1);
     }
@@ -265,12 +269,12 @@ mod tests {
         peers[0].set_priority(true);
         for _ in 0..GRANTED_READS_COUNT {
             let mut grant = ReadGrant::Unscheduled;
-            assert!(scheduler.may_read(&peers[1], &mut grant));
+            assert!(scheduler.may_read(&peers[1].outbound, &mut grant));
             assert_eq!(grant, ReadGrant::Granted);
             scheduler.task_ends(&mut grant);
         }
         let mut grant = ReadGrant::Unscheduled;
-        assert!(scheduler.may_read(&peers[1], &mut grant));
+        assert!(scheduler.may_read(&peers[1].outbound, &mut grant));
         assert_eq!(grant, ReadGrant::Unscheduled);
     }
 
@@ -280,7 +284,7 @@ mod tests {
         let peers = peers(&scheduler, 2).await;
         peers[0].set_priority(true);
         let mut grant = ReadGrant::Unscheduled;
-        assert!(scheduler.may_read(&peers[1], &mut grant));
+        assert!(scheduler.may_read(&peers[1].outbound, &mut grant));
         let mut next = Ready::new(&scheduler).await;
         assert!(!next.run() && next.handled() == 0, "it waits");
         scheduler.task_ends(&mut grant);
@@ -296,7 +300,7 @@ mod tests {
         let peers = peers(&scheduler, 2).await;
         peers[0].set_priority(true);
         let mut grant = ReadGrant::Unscheduled;
-        assert!(scheduler.may_read(&peers[1], &mut grant));
+        assert!(scheduler.may_read(&peers[1].outbound, &mut grant));
         let mut next = Ready::new(&scheduler).await;
         assert!(!next.run() && next.handled() == 0, "it waits");
         // While it works it cannot be woken.
@@ -313,7 +317,7 @@ mod tests {
         let peers = peers(&scheduler, 2).await;
         peers[0].set_priority(true);
         let mut grant = ReadGrant::Unscheduled;
-        assert!(scheduler.may_read(&peers[1], &mut grant));
+        assert!(scheduler.may_read(&peers[1].outbound, &mut grant));
         let mut next = Ready::new(&scheduler).await;
         assert!(!next.run() && next.handled() == 0, "it waits");
         let held = next.peer.completion(&RemotingCommand::request(11));
@@ -338,10 +342,10 @@ mod tests {
         let peer = Peer::new(addr, addr, stream.into_split().1, &limits, SystemClock::shared());
         let kept = peer.outbound.keep(budget.bytes() * 5 / 8);
         peer.set_priority(true);
-        assert!(!peer.has_priority());
+        assert!(!peer.outbound.has_priority());
         assert_eq!(scheduler.0.reads_left.load(Ordering::Relaxed), 0, "and nobody waits for it");
         peer.outbound.release(kept);
         peer.set_priority(true);
-        assert!(peer.has_priority());
+        assert!(peer.outbound.has_priority());
     }
 }

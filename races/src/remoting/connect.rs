@@ -7,7 +7,7 @@ use std::sync::Arc;
 use shuttle::future::JoinHandle;
 
 use super::connection::{Connection, RequestHandler};
-use super::limits::Limits;
+use super::connection_limits::Limits;
 use super::peer::Peer;
 use super::socket::{self, Client};
 use crate::runtime::SharedClock;
