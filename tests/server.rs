@@ -351,7 +351,15 @@ async fn a_client_whose_feature_is_not_served_is_named_once() {
         let why = "accurate timer message is not served yet, though timerWheelEnable is true";
         assert_eq!((answer.code, support::remark(&answer)), (response_code::SYSTEM_ERROR, why));
         for port in [namesrv, broker] {
-            for hello in [&[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0][..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let hellos: [&[u8]; 6] = [
+                &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0],
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                b"PROXY TCP4 10.0.0.1 10.0.0.2 40000 10911\r\n",
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C",
+                b"GET / HTTP/1.1\r\n\r\n",
+                b"POST /metrics HTTP/1.1\r\n\r\n",
+            ];
+            for hello in hellos {
                 let mut stream = tokio::net::TcpStream::connect(port).await.unwrap();
                 tokio::io::AsyncWriteExt::write_all(&mut stream, hello).await.unwrap();
                 let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
@@ -362,11 +370,12 @@ async fn a_client_whose_feature_is_not_served_is_named_once() {
     assert_eq!(code, Some(0));
     // The rarer questions of tools are told apart.
     let questions = ["QUERY_CONSUME_TIME_SPAN", "VIEW_BROKER_STATS_DATA"];
-    for feature in ["POP consumption", "request-reply", "timed messages", "TLS", "gRPC"].into_iter().chain(questions) {
+    let first_bytes = ["TLS", "gRPC", "the PROXY protocol", "HTTP"];
+    for feature in ["POP consumption", "request-reply", "timed messages"].into_iter().chain(first_bytes).chain(questions) {
         let lines: Vec<&str> = said.lines().filter(|line| line.contains(&format!("a client asks for {feature}, "))).collect();
         assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("127.0.0.1:"), "{feature}: {said}");
     }
-    assert_eq!(said.lines().count(), 7, "{said}");
+    assert_eq!(said.lines().count(), 9, "{said}");
     for code in [request_code::POP_MESSAGE, 325, 303, 315] {
         assert_eq!(said.matches(&format!(" code={code}")).count(), 1, "{code}: {said}");
     }

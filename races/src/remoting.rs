@@ -16,6 +16,8 @@ mod connection;
 mod connection_limits;
 #[path = "../../src/remoting/deferred.rs"]
 mod deferred;
+#[path = "../../src/remoting/first_bytes.rs"]
+mod first_bytes;
 #[path = "../../src/remoting/limits.rs"]
 mod limits;
 #[path = "../../src/remoting/outbound.rs"]
@@ -28,7 +30,11 @@ mod read_scheduler;
 mod replies;
 #[path = "../../src/remoting/serial_queue.rs"]
 mod serial_queue;
+#[path = "../../src/remoting/session.rs"]
+mod session;
 mod socket;
+#[path = "../../src/remoting/transport.rs"]
+mod transport;
 #[path = "../../src/remoting/unserved.rs"]
 mod unserved;
 #[path = "../../src/remoting/work.rs"]

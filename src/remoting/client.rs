@@ -40,7 +40,11 @@ impl RemotingClient {
 
     /// As `new`; `lost` hears of every connection that ended.
     pub fn watching(runtime: &Runtime, lost: impl Fn(&Peer) + Send + Sync + 'static) -> Self {
-        let (runtime, limits) = (runtime.clone(), Limits::default());
+        Self::with(runtime, Limits::default(), lost)
+    }
+
+    pub(crate) fn with(runtime: &Runtime, limits: Limits, lost: impl Fn(&Peer) + Send + Sync + 'static) -> Self {
+        let runtime = runtime.clone();
         let handler = Arc::new(ServesNothing { lost: Box::new(lost) });
         Self(Arc::new(Shared { runtime, handler, limits, slots: Mutex::default() }))
     }
@@ -122,7 +126,10 @@ impl RemotingClient {
         let (read, write) = stream.into_split();
         let peer = Arc::new(Peer::new(remote_addr, local_addr, write, &self.0.limits, runtime.clock().clone()));
         let tick = Arc::new(AtomicU32::new(0));
-        let connection = Connection::new(read, Arc::clone(&peer), Arc::clone(&self.0.handler), tick);
+        let mut connection = Connection::new(read, Arc::clone(&peer), Arc::clone(&self.0.handler), tick);
+        if let Some(session) = self.0.limits.sessions.begin() {
+            connection.secure(session);
+        }
         let (shutdown, stopped) = (runtime.shutdown().clone(), Arc::clone(&peer));
         runtime.spawn("outgoing connection", async move {
             let run = connection.run();

@@ -17,12 +17,14 @@ use tracing::{debug, error, info, warn};
 
 use super::buffers::{self, Buffers};
 use super::deferred::{self, ReadBatch, WORKS_AT_ONCE_MAX};
+use super::first_bytes::{self, Spoken};
 use super::limits::{READ_BYTES_MAX, READ_BYTES_MIN};
 use super::outbound::NextStep;
 use super::peer::Peer;
 use super::read_scheduler::ReadGrant;
 use super::replies::Replies;
 use super::socket::OwnedReadHalf;
+use super::transport::Served;
 use super::work::BoxedWork;
 use crate::runtime::sync::{AtomicU32, Ordering};
 
@@ -38,15 +40,6 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Comes once, after every frame that was received has been handled.
     fn closed(&self, peer: &Arc<Peer>);
 }
-
-/// First byte of a TLS hello; as the first byte of a frame length it would mean 369 MB.
-const TLS_HANDSHAKE: u8 = 0x16;
-/// First bytes of HTTP/2, which gRPC speaks; as a frame length they would mean 1.3 GB.
-const HTTP2_PREFACE: &[u8] = b"PRI ";
-
-/// The names of what these begin, for the log.
-const TLS: &str = "TLS";
-const GRPC: &str = "gRPC";
 
 /// A piece of a frame up to this size is moved out of its buffer when the connection goes idle.
 const KEPT_BYTES_MAX: usize = 4096;
@@ -66,8 +59,12 @@ pub(super) struct Connection<H: ?Sized> {
     read_bytes: usize,
     /// Whether frames may be left in `input` because a limit stopped us.
     stopped_short: bool,
-    /// Whether the first bytes were looked at: they tell other protocols.
+    /// Whether the first bytes have told what the peer speaks.
     start_seen: bool,
+    /// Through a session, which lies with the outbound.
+    secured: bool,
+    /// What has ended the session; told when all that came before it was handled.
+    session_end: Option<ConnectionEnd>,
     /// When the last bytes were read, once more than one request came with them.
     read_nanos: Option<u64>,
 }
@@ -87,8 +84,18 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
             read_bytes: READ_BYTES_MIN,
             stopped_short: false,
             start_seen: false,
+            secured: false,
+            session_end: None,
             read_nanos: None,
         }
+    }
+
+    /// From here on what is read and written goes through the session, which may have something to say at once.
+    pub(super) fn secure(&mut self, session: Served) {
+        self.peer.outbound.secure(session);
+        self.secured = true;
+        let begun = std::mem::take(&mut self.input);
+        self.receive(&begun);
     }
 
     /// Runs the connection to its end.
@@ -158,6 +165,12 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                     self.pause_for_room();
                     return Poll::Pending;
                 }
+                NextStep::ReadSession => {
+                    if let Err(end) = ready!(self.poll_read_session(context)) {
+                        return Poll::Ready(end);
+                    }
+                    continue;
+                }
                 NextStep::Close(reason) => return Poll::Ready(ConnectionEnd::Ours(reason)),
             }
             if self.stopped_short {
@@ -168,6 +181,11 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                     Ok(()) => continue,
                     Err(end) => return Poll::Ready(end),
                 }
+            }
+            if self.secured
+                && let Some(end) = self.session_end.take()
+            {
+                return Poll::Ready(end);
             }
             // Asked first: nearly always there is nothing behind the bytes just read, and that needs no buffer.
             if self.stream.as_ref().poll_read_ready(context).is_pending() {
@@ -256,21 +274,81 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
         Ok(())
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let room = self.make_room();
-        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input) else {
-            self.peer.outbound.account.waits_for_peer();
-            self.shrink();
-            return Poll::Pending;
-        };
-        if let Ok(bytes) = read {
-            if bytes == room {
-                self.read_bytes = READ_BYTES_MAX;
-            } else if bytes < READ_BYTES_MIN {
-                self.read_bytes = READ_BYTES_MIN;
-            }
+    /// What the session waits for; what comes with it stays in the buffer until it may be handled.
+    fn poll_read_session(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionEnd>> {
+        if self.input.len() > frame::FRAME_BYTES_MAX {
+            return Poll::Ready(Err(ConnectionEnd::Ours("it sends on, and lets nothing be written")));
         }
-        Poll::Ready(read)
+        if let Some(end) = self.session_end.take() {
+            return Poll::Ready(Err(end));
+        }
+        let read = ready!(self.poll_read(context));
+        self.touch();
+        self.stopped_short = true;
+        Poll::Ready(match read {
+            Ok(0) => Err(ConnectionEnd::Stream),
+            Ok(_) => Ok(()),
+            Err(error) => Err(ConnectionEnd::Reset(error)),
+        })
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        if self.secured {
+            return self.poll_read_sealed(context);
+        }
+        let room = self.make_room();
+        let read = poll_read_buf(Pin::new(&mut self.stream), context, &mut self.input);
+        self.have_read(read, room)
+    }
+
+    /// As `poll_read`, through the session. Counts the bytes of the socket.
+    fn poll_read_sealed(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let mut sealed = buffers::take_input(self.read_bytes);
+        let room = sealed.capacity();
+        let read = poll_read_buf(Pin::new(&mut self.stream), context, &mut sealed);
+        if !sealed.is_empty() {
+            self.make_room();
+            self.receive(&sealed);
+        }
+        buffers::give_back_input(sealed);
+        self.have_read(read, room)
+    }
+
+    fn have_read(&mut self, read: Poll<std::io::Result<usize>>, room: usize) -> Poll<std::io::Result<usize>> {
+        match &read {
+            Poll::Pending => {
+                self.peer.outbound.account.waits_for_peer();
+                self.shrink();
+            }
+            Poll::Ready(Ok(bytes)) if *bytes == room => self.read_bytes = READ_BYTES_MAX,
+            Poll::Ready(Ok(bytes)) if *bytes < READ_BYTES_MIN => self.read_bytes = READ_BYTES_MIN,
+            Poll::Ready(_) => {}
+        }
+        read
+    }
+
+    /// Has the session take what was read of the socket.
+    fn receive(&mut self, bytes: &[u8]) {
+        if self.session_end.is_none() {
+            self.session_end = match self.peer.outbound.receive(bytes, &mut self.input) {
+                Ok(true) => None,
+                Ok(false) => Some(ConnectionEnd::Stream),
+                Err(error) => Some(ConnectionEnd::Reset(error)),
+            };
+        }
+    }
+
+    /// What the first bytes say that the peer speaks. False while more has to come to tell.
+    fn see_start(&mut self) -> Result<bool, ConnectionEnd> {
+        let Some(spoken) = first_bytes::spoken(&self.input) else { return Ok(false) };
+        let accepted = if spoken == Spoken::Tls && !self.secured { self.peer.sessions.accept() } else { None };
+        if let Some(session) = accepted {
+            self.secure(session);
+            // It may have brought something already.
+            return self.see_start();
+        }
+        self.start_seen = spoken == Spoken::Remoting;
+        if self.start_seen { Ok(true) } else { Err(ConnectionEnd::Unserved(spoken.feature())) }
     }
 
     /// Room for the next read behind what is in the buffer; how much it is.
@@ -312,17 +390,10 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
 
     /// Every whole frame in the buffer, then one write; stops between two frames when the peer has to read first.
     fn handle_frames(&mut self) -> Result<(), ConnectionEnd> {
-        if !self.start_seen {
-            if self.input.first() == Some(&TLS_HANDSHAKE) {
-                return Err(ConnectionEnd::Unserved(TLS));
-            }
-            if self.input.starts_with(HTTP2_PREFACE) {
-                return Err(ConnectionEnd::Unserved(GRPC));
-            }
-            // Both fit into the length of a frame.
-            self.start_seen = self.input.len() >= HTTP2_PREFACE.len();
-        }
         self.stopped_short = false;
+        if !self.start_seen && !self.see_start()? {
+            return Ok(());
+        }
         let mut batch = ReadBatch::begin();
         let Buffers { mut header, replies: buffer } = buffers::take();
         let mut replies = Replies::in_buffer(buffer);

@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::limits::{COMPLETIONS_MAX, CONNECTIONS_MAX, IDLE_MAX, IDLE_SWEEP, OUTBOUND_BYTES_MAX, OUTBOUND_PAUSE_BYTES};
 use super::outbound::OutboundLimits;
 use super::read_scheduler::ReadScheduler;
+use super::transport::Sessions;
 use super::unserved::Unserved;
 
 /// How many connections may be open at the same time; clones share the number, so that all listeners of a process keep one limit.
@@ -48,6 +49,7 @@ pub struct Limits {
     pub completions: usize,
     pub read_scheduler: ReadScheduler,
     pub budget: Budget,
+    pub sessions: Sessions,
 }
 
 impl Default for Limits {
@@ -61,6 +63,7 @@ impl Default for Limits {
             completions: COMPLETIONS_MAX,
             read_scheduler: ReadScheduler::default(),
             budget: Budget::default(),
+            sessions: Sessions::default(),
         }
     }
 }

@@ -35,6 +35,9 @@ pub(super) const COMPLETIONS_MAX: usize = 16_384;
 /// Slices in one `writev`: the kernel's UIO_MAXIOV is 1024, 64 slices already hold eight full pulls.
 pub(super) const WRITE_SLICES_MAX: usize = 64;
 
+/// What a session seals ahead of the socket: four records of TLS in one write.
+pub(super) const SEALED_BYTES_MAX: usize = 64 * KIB;
+
 /// A body up to this size is copied beside its header: cheaper than a slice of its own in a `writev`.
 pub(super) const COPIED_BODY_BYTES_MAX: usize = 4 * KIB;
 

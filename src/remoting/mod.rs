@@ -4,9 +4,9 @@
 //! A request that can be answered at once is answered with the other replies of the same read, in one write. One that must
 //! wait leaves a `Completion` and the connection reads on. Nothing here knows a topic, a request code or a remark of RocketMQ.
 //!
-//! From below: the bytes (`replies`, `buffers`), the memory (`budget`), what a connection has to write and to do (`outbound`), who is read
-//! (`read_scheduler`), the connection for others (`peer`, `deferred`, `completion`) and its task (`connection`), and who begins one
-//! (`listener`, `client`). A file imports only what is below it.
+//! From below: the bytes (`replies`, `buffers`, `first_bytes`, `transport`), the memory (`budget`), what a connection has to write and to
+//! do (`outbound`), who is read (`read_scheduler`), the connection for others (`peer`, `deferred`, `completion`) and its task
+//! (`connection`), and who begins one (`listener`, `client`). A file imports only what is below it.
 
 mod budget;
 mod buffers;
@@ -15,6 +15,7 @@ mod completion;
 mod connection;
 mod connection_limits;
 mod deferred;
+mod first_bytes;
 mod limits;
 mod listener;
 mod outbound;
@@ -22,7 +23,9 @@ mod peer;
 mod read_scheduler;
 mod replies;
 mod serial_queue;
+mod session;
 mod socket;
+mod transport;
 mod unserved;
 mod watch;
 mod work;
@@ -39,4 +42,8 @@ pub use peer::{CallError, Peer};
 pub use read_scheduler::ReadScheduler;
 pub use replies::Replies;
 pub use serial_queue::SerialQueue;
+pub use transport::Sessions;
 pub use work::Work;
+
+#[cfg(test)]
+mod records;

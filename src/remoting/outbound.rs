@@ -7,12 +7,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Weak;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
+
+use bytes::BytesMut;
 
 use super::budget::{Account, Budget, Holder};
 use super::limits::{COMPLETIONS_PER_GRAIN, GRAIN_BYTES};
 use super::replies::Replies;
-use super::socket::OwnedWriteHalf;
+use super::transport::{Served, Transport};
 use super::work::BoxedWork;
 use crate::runtime::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
 
@@ -51,8 +53,7 @@ struct State {
     ended: bool,
     /// The connection's task, when it sleeps.
     task: Option<Waker>,
-    /// `None` when the peer's socket takes nothing more; what it sent before is still read.
-    stream: Option<OwnedWriteHalf>,
+    transport: Transport,
     close: Option<&'static str>,
     drain: Drain,
     /// The task stopped reading because of a limit and wants to hear when it is kept again.
@@ -86,6 +87,8 @@ pub(super) enum NextStep {
     Pause,
     /// There is work to do, and no room for its answers.
     PauseForRoom,
+    /// Read for the session, which lets nothing be written before, whatever limit is reached.
+    ReadSession,
     Close(&'static str),
 }
 
@@ -100,7 +103,7 @@ pub(super) enum Urgency {
 
 impl Outbound {
     /// For an `Arc`, `me`: the budget finds it there.
-    pub(super) fn new(me: &Weak<Self>, remote_addr: SocketAddr, stream: OwnedWriteHalf, limits: OutboundLimits, budget: &Budget) -> Self {
+    pub(super) fn new(me: &Weak<Self>, remote_addr: SocketAddr, transport: Transport, limits: OutboundLimits, budget: &Budget) -> Self {
         Self {
             remote_addr,
             account: Account::new(budget),
@@ -116,7 +119,7 @@ impl Outbound {
                 work: Vec::new(),
                 ended: false,
                 task: None,
-                stream: Some(stream),
+                transport,
                 close: None,
                 drain: Drain::No,
                 paused: false,
@@ -133,19 +136,23 @@ impl Outbound {
             _ => state.task = Some(context.waker().clone()),
         }
         let mut progress = false;
-        while !state.waiting.is_empty() {
+        while !state.is_written() {
             progress |= state.write() > 0;
-            if state.waiting.is_empty() || state.poll_write_ready(context).is_pending() {
+            if state.is_written() || state.transport.poll_write_ready(context).is_pending() {
                 break;
             }
         }
         self.count(&mut state);
         if let Some(reason) = state.close {
+            state.transport.end();
+            state.write();
             return (NextStep::Close(reason), progress);
         }
+        let must_read = !state.waiting.is_empty() && state.transport.must_read_first();
+        let pause = |step| if must_read { NextStep::ReadSession } else { step };
         if !state.work.is_empty() {
             if state.drain == Drain::No && !self.account.may_answer() {
-                return (NextStep::PauseForRoom, progress);
+                return (pause(NextStep::PauseForRoom), progress);
             }
             // It comes again after the work: nobody has to wake it for what the work answers.
             state.task = None;
@@ -154,10 +161,15 @@ impl Outbound {
         match state.drain {
             Drain::No => {}
             Drain::Asked => return (NextStep::ReadLast, progress),
-            Drain::ReadOut => return (NextStep::Pause, progress),
+            Drain::ReadOut => return (pause(NextStep::Pause), progress),
         }
         state.paused = self.is_over(&state);
-        (if state.paused { NextStep::Pause } else { NextStep::Read }, progress)
+        let step = match state.paused {
+            true => pause(NextStep::Pause),
+            false if must_read && !self.account.may_read() => NextStep::ReadSession,
+            false => NextStep::Read,
+        };
+        (step, progress)
     }
 
     /// The replies of one read. True while more may be read at once.
@@ -191,7 +203,7 @@ impl Outbound {
                 self.end_completion();
             }
             let was_empty = state.waiting.is_empty();
-            if state.stream.is_some() {
+            if state.transport.is_open() {
                 let known = state.waiting.pieces_count();
                 encode(&mut state.waiting);
                 let added = state.waiting.pieces_count() - known;
@@ -207,7 +219,7 @@ impl Outbound {
             }
             let short = self.count(&mut state);
             let resumes = state.paused && !self.is_over(&state) || self.account.is_paused() && self.account.may_read();
-            let writes = urgency != Urgency::AtFlush && !state.waiting.is_empty();
+            let writes = urgency != Urgency::AtFlush && !state.is_written();
             (if resumes || writes || state.close.is_some() { state.task.take() } else { None }, short)
         };
         if short {
@@ -225,7 +237,7 @@ impl Outbound {
             state.write();
             self.count(&mut state);
             let resumes = state.paused && !self.is_over(&state);
-            if resumes || !state.waiting.is_empty() { state.task.take() } else { None }
+            if resumes || !state.is_written() { state.task.take() } else { None }
         };
         if let Some(task) = task {
             task.wake();
@@ -294,7 +306,7 @@ impl Outbound {
 
     /// True when there may be no room left: whoever counts calls `Account::relieve` after the lock.
     fn count(&self, state: &mut State) -> bool {
-        self.account.count_held(&mut state.counted_bytes, state.waiting.held_bytes(), &self.me)
+        self.account.count_held(&mut state.counted_bytes, state.waiting.held_bytes() + state.transport.held_bytes(), &self.me)
     }
 
     #[cfg(test)]
@@ -350,8 +362,31 @@ impl Outbound {
         self.completions.load(Ordering::Acquire)
     }
 
+    /// Answers that the socket has not taken.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.state.lock().waiting.len()
+        let state = self.state.lock();
+        state.waiting.len() + state.transport.sealed_bytes()
+    }
+
+    /// From here on what is read and written goes through the session.
+    pub(super) fn secure(&self, session: Served) {
+        self.state.lock().transport.secure(session);
+    }
+
+    /// Has the session take what was read of the socket: what it means is put behind `input`. False once the peer has said that nothing
+    /// more comes.
+    pub(super) fn receive(&self, bytes: &[u8], input: &mut BytesMut) -> std::io::Result<bool> {
+        let (received, short) = {
+            let mut state = self.state.lock();
+            let received = state.transport.receive(bytes, input);
+            // It may have something to say, and what waits may go on.
+            state.write();
+            (received, self.count(&mut state))
+        };
+        if short {
+            self.account.relieve();
+        }
+        received
     }
 
     /// Asks the connection's task to read what has arrived, and no more.
@@ -407,7 +442,7 @@ impl Outbound {
     }
 
     fn is_over(&self, state: &State) -> bool {
-        state.stream.is_some() && (state.waiting.len() > self.limits.pause_bytes || self.completions() >= self.limits.completions)
+        state.transport.is_open() && (state.waiting.len() > self.limits.pause_bytes || self.completions() >= self.limits.completions)
     }
 }
 
@@ -450,17 +485,18 @@ impl Holder for Outbound {
 }
 
 impl State {
-    /// Returns the bytes that the socket took.
+    /// Nothing is left that the socket could take.
+    fn is_written(&self) -> bool {
+        self.waiting.is_empty() && self.transport.sealed_bytes() == 0
+    }
+
+    /// Returns how many bytes of what waited are on their way.
     fn write(&mut self) -> usize {
-        let Some(stream) = &self.stream else {
-            self.waiting = Replies::default();
+        if !self.transport.is_open() {
+            self.break_off();
             return 0;
-        };
-        let written = self.waiting.write(|slices| match slices {
-            [one] => stream.try_write(one),
-            many => stream.try_write_vectored(many),
-        });
-        match written {
+        }
+        match self.transport.write(&mut self.waiting) {
             Ok(written) => written,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
             Err(_) => {
@@ -471,19 +507,9 @@ impl State {
         }
     }
 
-    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<()> {
-        match &self.stream {
-            // An error shows at the next write.
-            Some(stream) => stream.as_ref().poll_write_ready(context).map(|_| ()),
-            None => Poll::Ready(()),
-        }
-    }
-
+    /// The socket takes nothing more, and nothing is kept for it.
     fn break_off(&mut self) {
         self.waiting = Replies::default();
-        if let Some(stream) = self.stream.take() {
-            // Dropping would say "end of stream" to the peer although its requests are still being read.
-            stream.forget();
-        }
+        self.transport.break_off();
     }
 }

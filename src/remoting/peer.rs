@@ -15,6 +15,7 @@ use super::connection_limits::Limits;
 use super::outbound::{Outbound, Urgency};
 use super::read_scheduler::ReadScheduler;
 use super::socket::OwnedWriteHalf;
+use super::transport::{Sessions, Transport};
 use super::unserved::Unserved;
 use crate::runtime::SharedClock;
 use crate::runtime::sync::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -33,6 +34,7 @@ pub struct Peer {
     version: AtomicI32,
     pub(super) outbound: Arc<Outbound>,
     pub(super) read_scheduler: ReadScheduler,
+    pub(super) sessions: Sessions,
     unserved: Unserved,
     calls: Mutex<Calls>,
 }
@@ -85,8 +87,11 @@ impl Peer {
             read_nanos: AtomicU64::new(0),
             language: AtomicU8::new(LanguageCode::default().code()),
             version: AtomicI32::new(0),
-            outbound: Arc::new_cyclic(|outbound| Outbound::new(outbound, remote_addr, stream, limits.outbound(), &limits.budget)),
+            outbound: Arc::new_cyclic(|outbound| {
+                Outbound::new(outbound, remote_addr, Transport::plain(stream), limits.outbound(), &limits.budget)
+            }),
             read_scheduler: limits.read_scheduler.clone(),
+            sessions: limits.sessions,
             unserved: limits.connections.unserved.clone(),
             calls: Mutex::new(Calls::default()),
         }

@@ -327,6 +327,9 @@ fn cannot_listen(addr: SocketAddr, error: &std::io::Error, port_key: &str, repor
 }
 
 #[cfg(test)]
+mod session_story;
+
+#[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
