@@ -151,6 +151,95 @@ fn every_file_opens_with_its_licence_and_says_what_it_is_for() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Names that more than one type of the programme has, how many do, and why that puzzles nobody. A new pair wants a better name, or a line.
+const SHARED_NAMES: [(&str, usize, &str); 17] = [
+    ("Broker", 2, "its services; the same with their ports and their stop"),
+    ("NameServer", 2, "ours with its tables; inside of registration, one of those that are told"),
+    ("Registration", 2, "what a name server is sent, and what a broker does to send it"),
+    ("Part", 2, "of a registration, on either side of it"),
+    ("Fs", 2, "the file system under the store, and the same in the words of a start"),
+    ("Save", 3, "how a room of a higher floor has a file written"),
+    ("FlushDiskType", 2, "the key's value; the store is configured without keys"),
+    ("ConfigFile", 2, "the file of keys that a start reads; a table that the broker keeps"),
+    ("Parts", 2, "what the broker is made of; what its transactions are made of"),
+    ("Connection", 2, "a connection's task; inside of the name server, whose it is"),
+    ("Unserved", 2, "what clients ask for in vain; what waits in a store in vain"),
+    ("Key", 2, "of the configuration; of a message"),
+    ("Entry", 2, "of a file of keys; inside of an index file"),
+    ("Found", 2, "a topic; at a place of the log"),
+    ("Head", 2, "of a record; inside of a ConsumeQueue's load, of a file"),
+    ("Standing", 2, "of a key; of a request code"),
+    ("Waiters", 2, "inside of hold, pulls; in the store, puts"),
+];
+
+/// Names of private types that say what the file's one type is made of; as many as like may have them, as long as nobody else sees them.
+const INSIDE_NAMES: [(&str, &str); 4] = [
+    ("Shared", "what the clones of a type share"),
+    ("State", "what its lock guards"),
+    ("Table", "what its lock guards, by a key"),
+    ("Tables", "what its lock guards, by several keys"),
+];
+
+/// The types that a text declares outside of any block: name, and whether other files may see it.
+fn types_declared(code: &str) -> Vec<(&str, bool)> {
+    let mut types = Vec::new();
+    for line in code.lines() {
+        let (words, is_seen) = match line.strip_prefix("pub") {
+            Some(rest) if rest.starts_with('(') => (rest.split_once(") ").map_or("", |(_, rest)| rest), true),
+            Some(rest) => (rest.trim_start(), true),
+            None => (line, false),
+        };
+        let Some((kind, rest)) = words.split_once(' ') else { continue };
+        if ["struct", "enum", "trait", "type", "union"].contains(&kind) {
+            let end = rest.find(|character: char| !character.is_ascii_alphanumeric() && character != '_').unwrap_or(rest.len());
+            types.push((&rest[..end], is_seen));
+        }
+    }
+    types
+}
+
+/// The names that types of several files have and that are not allowed to, with the files.
+fn names_shared(files: &[(String, String)], allowed: &[(&str, usize, &str)], inside: &[(&str, &str)]) -> Vec<String> {
+    let mut homes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (path, text) in files {
+        for (name, is_seen) in types_declared(&shipped(text)) {
+            if is_seen || !inside.iter().any(|(inside, _)| *inside == name) {
+                homes.entry(name.to_owned()).or_default().insert(path);
+            }
+        }
+    }
+    let count_of = |name: &str| allowed.iter().find(|(allowed, ..)| *allowed == name).map_or(1, |(_, count, _)| *count);
+    let too_many = homes.iter().filter(|(name, paths)| paths.len() > count_of(name)).map(|(name, paths)| format!("{name}: {paths:?}"));
+    let none = allowed.iter().filter(|(name, ..)| homes.get(*name).is_none_or(|paths| paths.len() < 2));
+    too_many.chain(none.map(|(name, ..)| format!("{name} is shared no more: take it off the list"))).collect()
+}
+
+/// Where two types share a name, one of them is wrong. Each command of the bench is a programme of its own.
+#[test]
+fn a_type_has_a_name_of_its_own() {
+    let files: Vec<_> = rust_files("src").into_iter().filter(|(path, _)| !path.starts_with("src/cli/bench")).collect();
+    let shared = names_shared(&files, &SHARED_NAMES, &INSIDE_NAMES);
+    assert!(shared.is_empty(), "types that share a name:\n{}", shared.join("\n"));
+}
+
+#[test]
+fn a_shared_name_is_found_unless_it_has_its_reason() {
+    let file = |name: &str, text: &str| (format!("src/{name}.rs"), text.to_owned());
+    let a = file("a/one", "pub struct Turn;\nstruct Shared {\n    at: usize,\n}\n// struct Place;\nfn f() {\n    struct Place;\n}");
+    let b =
+        file("b/two", "enum Turn {}\nstruct Shared(u8);\npub(super) struct Place<'a>(&'a u8);\n#[cfg(test)]\nmod tests {}\nstruct Late;");
+    let inside = [("Shared", "")];
+    let found = |files: &[(String, String)], allowed: &[(&str, usize, &str)]| names_shared(files, allowed, &inside);
+    let both = [a.clone(), b];
+    assert_eq!(found(&both, &[]), ["Turn: {\"src/a/one.rs\", \"src/b/two.rs\"}"]);
+    assert_eq!(found(&both, &[("Turn", 2, "")]), [] as [String; 0]);
+    let third = [&both[..], &[file("c", "pub(crate) type Turn = u8;\npub struct Shared;\ntrait Place: Sized {}")]].concat();
+    assert_eq!(found(&third, &[("Turn", 2, "")]).len(), 2, "one more than has a reason, and a second place");
+    assert_eq!(found(&[a], &[("Turn", 2, "")]), ["Turn is shared no more: take it off the list"]);
+    let seen = [file("a", "pub struct Shared;"), file("b", "pub(super) enum Shared {}")];
+    assert_eq!(found(&seen, &[]).len(), 1, "inside no more");
+}
+
 /// A camel-case ext field is spelled once, in its `header!`; everything else goes through the typed header.
 #[test]
 fn a_wire_name_has_one_home() {

@@ -59,7 +59,7 @@ pub struct Consumers {
     clock: SharedClock,
     table: RwLock<Table>,
     /// Subscriptions that came with pulls of groups that may have no heartbeat (the original's compensation table).
-    pulled: RwLock<Pulled>,
+    pulled: RwLock<PulledSubscriptions>,
 }
 
 /// What the subscriptions of pulls may take together, by `Subscription::kept_bytes`: a pull brings any group name and any expression.
@@ -67,7 +67,7 @@ pub struct Consumers {
 const PULLED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Debug, Default)]
-struct Pulled {
+struct PulledSubscriptions {
     groups: NameMap<SubscriptionsByTopic>,
     bytes: usize,
 }

@@ -57,7 +57,7 @@ use self::persist::{ConfigFile, PersistError};
 use self::producers::Producers;
 use self::rebalance_lock::RebalanceLocks;
 use self::registration::{Neighbour, Registration};
-use self::role::{Role, Standing};
+use self::role::{Role, RoleState};
 use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
 use self::to_client::GroupNews;
@@ -109,7 +109,7 @@ pub struct Broker {
     pub flow_control: Arc<FlowControl>,
     /// Sends to queues that are being loaded: counted by themselves, so that a slow disk refuses no send to the others.
     pub cold_flow_control: Arc<FlowControl>,
-    standing: Mutex<Standing>,
+    standing: Mutex<RoleState>,
     location: Location,
     address: Arc<ArcSwap<Address>>,
     registration: OnceLock<Arc<Registration>>,
@@ -186,7 +186,7 @@ impl Broker {
             snapshot: ConfigFile::new(Arc::clone(&fs), halves_file),
             metrics: file("transactionMetrics"),
         };
-        let standing = Standing::new(Role::of(&config));
+        let standing = RoleState::new(Role::of(&config));
         let transactions = Transactions::open(transaction_parts, &consumer_offsets)?;
         Ok(Arc::new(Self {
             started_millis: clock.now_millis(),

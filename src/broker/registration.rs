@@ -104,7 +104,7 @@ struct NameServer {
 }
 
 /// What one name server holds of us.
-struct Held {
+struct NameServerView {
     topics: HashMap<Arc<str>, Arc<Topic>>,
     is_complete: bool,
     /// The connection it was told over: a new one may lead to a name server that began anew.
@@ -120,7 +120,7 @@ struct Held {
     reads_compressed: bool,
 }
 
-impl Default for Held {
+impl Default for NameServerView {
     fn default() -> Self {
         Self {
             topics: HashMap::new(),
@@ -137,23 +137,23 @@ impl Default for Held {
 
 /// What a name server does not hold yet.
 #[derive(Default)]
-struct News {
+struct Untold {
     /// It holds nothing of us, or all of it otherwise.
     is_all: bool,
     changed: Vec<Arc<Topic>>,
     gone: Vec<Arc<str>>,
 }
 
-impl Held {
+impl NameServerView {
     /// It knows nothing of our topics, or may not.
     fn forget(&mut self) {
         self.topics.clear();
         self.is_complete = false;
     }
 
-    fn news(&self, snapshot: &BrokerSnapshot) -> News {
+    fn news(&self, snapshot: &BrokerSnapshot) -> Untold {
         let is_as_told = self.broker_permission == snapshot.broker_permission && self.identity.as_ref() == Some(&snapshot.identity);
-        let mut news = News { is_all: !self.is_complete || !is_as_told, ..News::default() };
+        let mut news = Untold { is_all: !self.is_complete || !is_as_told, ..Untold::default() };
         let mut known = 0;
         for topic in &snapshot.topics {
             match self.topics.get(topic.topic_name.as_str()) {
@@ -178,7 +178,7 @@ impl Held {
     }
 
     /// The whole was told, and so everything else is held no longer.
-    fn hold_whole(&mut self, snapshot: &BrokerSnapshot, news: &News) {
+    fn hold_whole(&mut self, snapshot: &BrokerSnapshot, news: &Untold) {
         self.hold(if news.is_all { &snapshot.topics } else { &news.changed });
         news.gone.iter().for_each(|name| drop(self.topics.remove(name)));
         self.is_complete = true;
@@ -328,7 +328,7 @@ impl Shared {
 
     async fn registration_loop(self: Arc<Self>, name_server: Arc<NameServer>) {
         let addr = &name_server.addr;
-        let mut held = Held::default();
+        let mut held = NameServerView::default();
         let mut failures = 0;
         let mut periodic = false;
         while !name_server.leaving.has_begun() {
@@ -376,7 +376,7 @@ impl Shared {
     }
 
     /// Tells what this name server does not hold yet; everything when `periodic` or when it holds nothing of us.
-    async fn tell(&self, addr: &str, held: &mut Held, periodic: bool) -> Result<(), CallError> {
+    async fn tell(&self, addr: &str, held: &mut NameServerView, periodic: bool) -> Result<(), CallError> {
         if let Some(neighbour) = self.neighbour(addr) {
             self.hand_over(neighbour, held, periodic).await;
             return Ok(());
@@ -412,7 +412,13 @@ impl Shared {
 
     /// Changed topics one by one, where that is wanted, less work than the whole, and understood: then true. A registration with only
     /// the changed ones, as the original sends it, has a name server with `deleteTopicWithBrokerRegistration` delete all others.
-    async fn told_singly(&self, addr: &str, held: &mut Held, snapshot: &BrokerSnapshot, news: &News) -> Result<bool, CallError> {
+    async fn told_singly(
+        &self,
+        addr: &str,
+        held: &mut NameServerView,
+        snapshot: &BrokerSnapshot,
+        news: &Untold,
+    ) -> Result<bool, CallError> {
         let is_wanted = snapshot.form.single_topics || snapshot.topics.len() > WHOLE_TOPICS_MAX;
         let can_be = !news.is_all && news.gone.is_empty() && news.changed.len() <= SINGLES_MAX;
         if !is_wanted || !can_be || !held.knows_singles {
@@ -433,7 +439,7 @@ impl Shared {
     }
 
     /// The whole table: in one frame, or in parts where that is wanted or one does not hold it.
-    async fn tell_whole(&self, addr: &str, held: &mut Held, snapshot: &Arc<BrokerSnapshot>, anew: bool) -> Result<(), CallError> {
+    async fn tell_whole(&self, addr: &str, held: &mut NameServerView, snapshot: &Arc<BrokerSnapshot>, anew: bool) -> Result<(), CallError> {
         let wanted = snapshot.form.part_topics.unwrap_or(usize::MAX).max(PART_TOPICS_MIN);
         loop {
             let size = wanted.min(held.part_topics).min(snapshot.topics.len().max(1));
@@ -494,7 +500,7 @@ impl Shared {
     }
 
     /// As `tell`, to the name server of this process.
-    async fn hand_over(&self, neighbour: &Arc<dyn Neighbour>, held: &mut Held, periodic: bool) {
+    async fn hand_over(&self, neighbour: &Arc<dyn Neighbour>, held: &mut NameServerView, periodic: bool) {
         let snapshot = self.source.snapshot();
         let news = held.news(&snapshot);
         neighbour.forget_topics(&snapshot.identity, &news.gone);

@@ -33,13 +33,13 @@ impl Role {
 
 /// The role of a broker, under the lock that changes of it take.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct RoleState {
     role: Role,
     /// It starts nothing any more.
     is_closed: bool,
 }
 
-impl Standing {
+impl RoleState {
     pub(super) fn new(role: Role) -> Mutex<Self> {
         Mutex::new(Self { role, is_closed: false })
     }

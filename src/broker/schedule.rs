@@ -234,8 +234,8 @@ impl Schedule {
                     return false;
                 };
                 match self.deliver_turn(store, *level) {
-                    Turn::More => self.look_by(self.clock.now_millis(), *level),
-                    Turn::Until(millis) => self.look_by(millis, *level),
+                    LevelTurn::More => self.look_by(self.clock.now_millis(), *level),
+                    LevelTurn::Until(millis) => self.look_by(millis, *level),
                 }
             }
         }
@@ -261,7 +261,7 @@ impl Schedule {
         levels
     }
 
-    fn deliver_turn(&self, store: &MessageStore, level: i32) -> Turn {
+    fn deliver_turn(&self, store: &MessageStore, level: i32) -> LevelTurn {
         let queue_id = level - 1;
         let delay_millis = self.level(level).delay_millis;
         let mut offset = self.offset(level);
@@ -271,11 +271,11 @@ impl Schedule {
                 None => Ok((None, store.queue_offsets(topic_names::SCHEDULE, queue_id)?)),
             });
             // Of a queue that cannot be read nothing is known; another look is due soon.
-            let Ok((unit, within)) = found else { return Turn::Until(self.clock.now_millis() + READ_AGAIN_MILLIS) };
+            let Ok((unit, within)) = found else { return LevelTurn::Until(self.clock.now_millis() + READ_AGAIN_MILLIS) };
             let Some(unit) = unit else {
                 let corrected = offset.clamp(within.start.max(0), within.end.max(within.start).max(0));
                 if corrected == offset {
-                    return Turn::Until(i64::MAX);
+                    return LevelTurn::Until(i64::MAX);
                 }
                 warn!(level, offset, corrected, "the delay offset was outside its queue");
                 self.advance(level, corrected);
@@ -286,13 +286,13 @@ impl Schedule {
             // Later than its delay from now can only be a clock that was set back: then it is due.
             let is_due = unit.tags_code <= now || unit.tags_code > now + delay_millis;
             if !is_due {
-                return Turn::Until(unit.tags_code);
+                return LevelTurn::Until(unit.tags_code);
             }
             let record = match store.look_message(unit.physical_offset) {
                 Ok(record) => record,
                 Err(error) => {
                     warn!(level, offset, %error, "a delayed message could not be read, trying again");
-                    return Turn::Until(now + READ_AGAIN_MILLIS);
+                    return LevelTurn::Until(now + READ_AGAIN_MILLIS);
                 }
             };
             match record {
@@ -301,7 +301,7 @@ impl Schedule {
                         let put = store.put_message(&message);
                         if put.status != PutMessageStatus::PutOk {
                             warn!(level, offset, status = ?put.status, "a delayed message could not be put, trying again");
-                            return Turn::Until(now + RETRY_MILLIS);
+                            return LevelTurn::Until(now + RETRY_MILLIS);
                         }
                         store.flush_soon(&put);
                     }
@@ -313,7 +313,7 @@ impl Schedule {
             offset += 1;
             self.advance(level, offset);
         }
-        Turn::More
+        LevelTurn::More
     }
 
     fn offset(&self, level: i32) -> i64 {
@@ -392,7 +392,7 @@ impl Table {
     }
 }
 
-enum Turn {
+enum LevelTurn {
     /// There may be more that is due.
     More,
     /// Nothing before this wall clock time.

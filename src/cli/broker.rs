@@ -7,7 +7,7 @@ use super::{Common, config_file};
 use crate::server::{Machine, StartError, Wanted, plan};
 
 #[derive(Debug, Args)]
-pub(super) struct Broker {
+pub(super) struct BrokerArgs {
     /// A broker.conf.
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]
     file: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Broker {
     common: Common,
 }
 
-impl Broker {
+impl BrokerArgs {
     pub(super) fn run(self) -> Result<(), StartError> {
         let wanted = Wanted {
             file: config_file(self.file.as_deref())?,

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::server::{StartError, health};
 
 #[derive(Debug, Args)]
-pub(super) struct Health {
+pub(super) struct HealthArgs {
     /// The name server.
     #[arg(long, value_name = "HOST:PORT")]
     namesrv: Option<String>,
@@ -15,7 +15,7 @@ pub(super) struct Health {
     broker: Option<String>,
 }
 
-impl Health {
+impl HealthArgs {
     /// Without addresses, the default ports of this machine are asked: at least one server must be there, and each that is must answer.
     pub(super) fn run(self) -> Result<(), StartError> {
         let answered = health::ask(self.namesrv.as_deref(), self.broker.as_deref())?;

@@ -31,14 +31,14 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a name server alone, as mqnamesrv does.
-    Namesrv(namesrv::Namesrv),
+    Namesrv(namesrv::NamesrvArgs),
     /// Run a broker alone, as mqbroker does.
-    Broker(broker::Broker),
+    Broker(broker::BrokerArgs),
     /// Put load on a broker and measure it.
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Ask the servers of this machine whether they serve; exit 0 when they do.
-    Health(health::Health),
+    Health(health::HealthArgs),
 }
 
 /// Whether a command line is one, without running it.

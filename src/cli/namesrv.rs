@@ -7,7 +7,7 @@ use super::{Common, config_file};
 use crate::server::{Machine, StartError, plan};
 
 #[derive(Debug, Args)]
-pub(super) struct Namesrv {
+pub(super) struct NamesrvArgs {
     /// A namesrv.conf.
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]
     file: Option<String>,
@@ -18,7 +18,7 @@ pub(super) struct Namesrv {
     common: Common,
 }
 
-impl Namesrv {
+impl NamesrvArgs {
     pub(super) fn run(self) -> Result<(), StartError> {
         let file = config_file(self.file.as_deref())?;
         super::run(plan::namesrv(file.as_ref(), &self.common.settings, &Machine::read())?, &self.common, false)

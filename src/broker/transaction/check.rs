@@ -45,7 +45,7 @@ pub enum Asked {
 
 /// What one look at the halves that are due came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct DueCheck {
     pub given_up: usize,
     /// There may be more that are due.
     pub has_more: bool,
@@ -95,8 +95,8 @@ fn ask(broker: &Broker, question: &Question) -> Asked {
 
 impl Transactions {
     /// Looks at halves that are due, some of them at a time.
-    pub fn check_due(&self, mut ask: impl FnMut(Question) -> Asked) -> Turn {
-        let mut turn = Turn::default();
+    pub fn check_due(&self, mut ask: impl FnMut(Question) -> Asked) -> DueCheck {
+        let mut turn = DueCheck::default();
         for _ in 0..TURN_COUNT_MAX {
             let now = self.clock.now_millis();
             let Some((queue_offset, open)) = self.tables.lock().open.next_due(now) else { return turn };
