@@ -262,7 +262,7 @@ async fn a_producer_is_asked_until_it_decides() {
     assert!(!asked_one.has_pushed().await);
     // The first one died; another member of the group lives.
     asked_one.close().await;
-    broker.wait_until(|broker| broker.producers.available_peer("P").is_none()).await;
+    broker.wait_until(|broker| broker.producers.available_channel("P").is_none()).await;
     let mut other = producer(&broker, "c2").await;
     pass(&broker, &clock, 1_000).await;
     let (header, body) = asked(&mut other).await;
@@ -657,7 +657,7 @@ async fn a_producer_that_does_not_read_is_asked_when_it_does() {
     // Far more than two sockets hold; the connection is not read any further when enough of it waits.
     let header = PullMessageRequestHeader { subscription: Some(Str::from("*")), sys_flag: 4, ..support::pull_header("G", "orders", 0, 0) };
     let pulls = client.begin_all(std::iter::repeat_with(|| support::pull_request(&header)).take(48)).await;
-    broker.wait_until(|broker| broker.producers.available_peer("P").unwrap().unread_bytes() > 1024 * 1024).await;
+    broker.wait_until(|broker| broker.producers.available_channel("P").unwrap().unread_bytes() > 1024 * 1024).await;
     for millis in [6_100, 31_000] {
         pass(&broker, &clock, millis).await;
     }

@@ -11,8 +11,8 @@ use ferrocket_protocol::LanguageCode;
 use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use parking_lot::RwLock;
 
+use super::client_channel::{Channels, ClientChannel};
 use super::filter::Subscription;
-use crate::remoting::Peer;
 use crate::runtime::{NameMap, SharedClock};
 
 /// A member that sent no heartbeat for longer is removed and its connection closed; the original's channelExpiredTimeout.
@@ -23,7 +23,7 @@ pub const PULLED_SUBSCRIPTION_EXPIRES_MILLIS: i64 = 600_000;
 /// One client of a group, on one connection.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub peer: Arc<Peer>,
+    pub channel: Arc<dyn ClientChannel>,
     pub client_id: Arc<str>,
     pub language: LanguageCode,
     pub version: i32,
@@ -41,7 +41,7 @@ pub struct ConsumeMode {
 #[derive(Debug, Default)]
 pub struct GroupChange {
     pub changed: bool,
-    pub tell: Vec<Arc<Peer>>,
+    pub tell: Channels,
     /// The group's subscriptions are not those that the heartbeat's fingerprint speaks for: the client must state them again.
     pub wants_subscriptions: bool,
 }
@@ -78,7 +78,7 @@ type SubscriptionsByTopic = NameMap<Arc<Subscription>>;
 struct Table {
     groups: NameMap<Group>,
     groups_of_topic: HashMap<Arc<str>, HashSet<Arc<str>>>,
-    groups_of_peer: HashMap<u64, HashSet<Arc<str>>>,
+    groups_of_channel: HashMap<u64, HashSet<Arc<str>>>,
 }
 
 #[derive(Debug)]
@@ -100,8 +100,8 @@ struct Member {
 }
 
 impl Group {
-    fn peers(&self) -> Vec<Arc<Peer>> {
-        self.members.values().map(|member| Arc::clone(&member.client.peer)).collect()
+    fn channels(&self) -> Channels {
+        self.members.values().map(|member| Arc::clone(&member.client.channel)).collect()
     }
 
     fn is_broadcasting(&self) -> bool {
@@ -140,12 +140,12 @@ impl Consumers {
             Some(known) => known != fingerprint,
             None => subscriptions.is_none(),
         };
-        let peer_id = client.peer.id();
-        let is_new = match entry.members.get_mut(&peer_id) {
+        let channel_id = client.channel.id();
+        let is_new = match entry.members.get_mut(&channel_id) {
             None => {
-                tracing::info!(group, client_id = %client.client_id, peer = %client.peer.remote_addr(), "a consumer joined");
-                entry.members.insert(peer_id, Member { client, heard_millis: now, stated: SubscriptionsByTopic::default() });
-                table.groups_of_peer.entry(peer_id).or_default().insert(Arc::clone(&name));
+                tracing::info!(group, client_id = %client.client_id, peer = %client.channel.remote_addr(), "a consumer joined");
+                entry.members.insert(channel_id, Member { client, heard_millis: now, stated: SubscriptionsByTopic::default() });
+                table.groups_of_channel.entry(channel_id).or_default().insert(Arc::clone(&name));
                 true
             }
             Some(member) => {
@@ -159,7 +159,7 @@ impl Consumers {
         };
         let subscription_changed = match subscriptions {
             Some(stated) => {
-                let change = entry.state(peer_id, stated, now, is_new);
+                let change = entry.state(channel_id, stated, now, is_new);
                 table.note_topics(&name, &change);
                 change.is_change()
             }
@@ -167,24 +167,24 @@ impl Consumers {
                 if is_new {
                     // Its fingerprint says that it subscribes what the others do.
                     let in_force = entry.subscriptions.clone();
-                    entry.members.entry(peer_id).and_modify(|member| member.stated = in_force);
+                    entry.members.entry(channel_id).and_modify(|member| member.stated = in_force);
                 }
                 false
             }
         };
         let entry = &table.groups[&name];
         let changed = is_new || subscription_changed;
-        let tell = if changed && !entry.is_broadcasting() { entry.peers() } else { Vec::new() };
+        let tell = if changed && !entry.is_broadcasting() { entry.channels() } else { Vec::new() };
         GroupChange { changed, tell, wants_subscriptions }
     }
 
     /// A client says goodbye. The rest is told even when it was not there, as in the original. With its client id, unless the same client
     /// is still a member on another connection.
-    pub fn unregister(&self, group: &str, peer: &Peer) -> (GroupChange, Option<Arc<str>>) {
+    pub fn unregister(&self, group: &str, channel: &dyn ClientChannel) -> (GroupChange, Option<Arc<str>>) {
         let mut table = self.table.write();
         let client_id =
-            table.groups.get(group).and_then(|group| group.members.get(&peer.id())).map(|member| Arc::clone(&member.client.client_id));
-        let change = table.leave(group, peer.id());
+            table.groups.get(group).and_then(|group| group.members.get(&channel.id())).map(|member| Arc::clone(&member.client.client_id));
+        let change = table.leave(group, channel.id());
         let is_elsewhere = |id: &Arc<str>| {
             table.groups.get(group).is_some_and(|group| group.members.values().any(|member| member.client.client_id == *id))
         };
@@ -193,27 +193,27 @@ impl Consumers {
     }
 
     /// The connection is gone, and with it its place in every group. Groups with those who must hear of it.
-    pub fn close(&self, peer: &Peer) -> Vec<(Arc<str>, Vec<Arc<Peer>>)> {
-        if !self.table.read().groups_of_peer.contains_key(&peer.id()) {
+    pub fn close(&self, channel: &dyn ClientChannel) -> Vec<(Arc<str>, Channels)> {
+        if !self.table.read().groups_of_channel.contains_key(&channel.id()) {
             return Vec::new();
         }
         let mut table = self.table.write();
-        let groups = table.groups_of_peer.remove(&peer.id()).unwrap_or_default();
+        let groups = table.groups_of_channel.remove(&channel.id()).unwrap_or_default();
         groups
             .into_iter()
             .filter_map(|group| {
-                let change = table.leave(&group, peer.id());
+                let change = table.leave(&group, channel.id());
                 (change.changed && !change.tell.is_empty()).then_some((group, change.tell))
             })
             .collect()
     }
 
     /// Members that have been silent for too long. The caller closes their connections, which unregisters them.
-    pub fn silent_peers(&self) -> Vec<Arc<Peer>> {
+    pub fn silent_channels(&self) -> Channels {
         let now = self.clock.now_millis();
         let table = self.table.read();
         let members = table.groups.values().flat_map(|group| group.members.values());
-        members.filter(|member| now - member.heard_millis > MEMBER_EXPIRES_MILLIS).map(|member| Arc::clone(&member.client.peer)).collect()
+        members.filter(|member| now - member.heard_millis > MEMBER_EXPIRES_MILLIS).map(|member| Arc::clone(&member.client.channel)).collect()
     }
 
     pub fn mode(&self, group: &str) -> Option<ConsumeMode> {
@@ -246,8 +246,8 @@ impl Consumers {
     }
 
     /// Whether this connection is a member of the group.
-    pub fn is_member(&self, group: &str, peer: &Peer) -> bool {
-        self.table.read().groups.get(group).is_some_and(|group| group.members.contains_key(&peer.id()))
+    pub fn is_member(&self, group: &str, channel: &dyn ClientChannel) -> bool {
+        self.table.read().groups.get(group).is_some_and(|group| group.members.contains_key(&channel.id()))
     }
 
     pub fn view(&self, group: &str) -> Option<GroupView> {
@@ -321,21 +321,21 @@ impl TopicsChange {
 
 impl Table {
     /// `changed` says whether the member was there.
-    fn leave(&mut self, group_name: &str, peer_id: u64) -> GroupChange {
+    fn leave(&mut self, group_name: &str, channel_id: u64) -> GroupChange {
         let Some(group) = self.groups.get_mut(group_name) else { return GroupChange::default() };
-        let left = group.members.remove(&peer_id);
+        let left = group.members.remove(&channel_id);
         let mut topics = TopicsChange::default();
         if let Some(member) = &left {
             tracing::info!(group = group_name, client_id = %member.client.client_id, "a consumer left");
             topics = group.withdraw(&member.stated);
         }
-        if let Some(groups) = self.groups_of_peer.get_mut(&peer_id) {
+        if let Some(groups) = self.groups_of_channel.get_mut(&channel_id) {
             groups.remove(group_name);
             if groups.is_empty() {
-                self.groups_of_peer.remove(&peer_id);
+                self.groups_of_channel.remove(&channel_id);
             }
         }
-        let tell = if group.is_broadcasting() { Vec::new() } else { group.peers() };
+        let tell = if group.is_broadcasting() { Vec::new() } else { group.channels() };
         if group.members.is_empty() {
             topics.removed.extend(group.subscriptions.keys().cloned());
             self.groups.remove(group_name);
@@ -357,8 +357,8 @@ impl Table {
 impl Group {
     /// What a member states replaces what it stated before, also with an older version: its clock may have been set back. Among members the
     /// newest statement counts, so that they do not overwrite each other with each heartbeat. A replacement is no change of topics.
-    fn state(&mut self, peer_id: u64, stated: Vec<SubscriptionData>, now: i64, is_new: bool) -> TopicsChange {
-        let Some(member) = self.members.get_mut(&peer_id) else { return TopicsChange::default() };
+    fn state(&mut self, channel_id: u64, stated: Vec<SubscriptionData>, now: i64, is_new: bool) -> TopicsChange {
+        let Some(member) = self.members.get_mut(&channel_id) else { return TopicsChange::default() };
         let mut before = std::mem::take(&mut member.stated);
         let client_id = Arc::clone(&member.client.client_id);
         let mut after = SubscriptionsByTopic::default();
@@ -373,11 +373,11 @@ impl Group {
             after.insert(Arc::from(topic), known.unwrap_or_else(|| Arc::new(Subscription::of_heartbeat(data))));
         }
         before.retain(|topic, known| !after.get(topic).is_some_and(|kept| Arc::ptr_eq(kept, known)));
-        self.members.entry(peer_id).and_modify(|member| member.stated = after.clone());
+        self.members.entry(channel_id).and_modify(|member| member.stated = after.clone());
         let mut change = self.withdraw(&before);
         if is_new {
             // A client that is back speaks for itself; its old connection may not have been missed yet.
-            let elsewhere = self.members.iter_mut().filter(|(id, other)| **id != peer_id && other.client.client_id == client_id);
+            let elsewhere = self.members.iter_mut().filter(|(id, other)| **id != channel_id && other.client.client_id == client_id);
             let old: Vec<SubscriptionsByTopic> = elsewhere.map(|(_, other)| std::mem::take(&mut other.stated)).collect();
             for stated in old {
                 change.removed.extend(self.withdraw(&stated).removed);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use ferrocket_protocol::body::SubscriptionGroupConfig;
 
 use super::Broker;
+use super::client_channel::ClientChannel;
 use super::consumers::GroupChange;
 use super::persist::PersistError;
-use crate::remoting::Peer;
 
 /// How often silent clients are looked for, and read rates sampled; the original's housekeeping period.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -20,9 +20,9 @@ const WRITE_AGAIN: Duration = Duration::from_secs(5);
 const NEWS: Duration = Duration::from_secs(15);
 
 /// A connection ended: its client leaves all its groups at once, and the others share the queues anew.
-pub fn left(broker: &Broker, peer: &Peer) {
-    broker.producers.close(peer);
-    for (group, members) in broker.consumers.close(peer) {
+pub fn left(broker: &Broker, channel: &dyn ClientChannel) {
+    broker.producers.close(channel);
+    for (group, members) in broker.consumers.close(channel) {
         broker.group_news.tell(&broker.config.load(), &group, &members);
     }
 }
@@ -36,11 +36,11 @@ pub fn tell(broker: &Broker, group_name: &str, group: Option<&SubscriptionGroupC
 
 /// Closes connections whose clients have not been heard for too long.
 pub fn close_silent_clients(broker: &Broker) {
-    let silent = broker.producers.silent_peers().into_iter().chain(broker.consumers.silent_peers());
-    for peer in silent {
-        tracing::warn!(%peer, "closing a client that sends no heartbeats");
-        left(broker, &peer);
-        peer.close("no heartbeat");
+    let silent = broker.producers.silent_channels().into_iter().chain(broker.consumers.silent_channels());
+    for channel in silent {
+        tracing::warn!(peer = %channel.remote_addr(), "closing a client that sends no heartbeats");
+        left(broker, &*channel);
+        channel.close("no heartbeat");
     }
     broker.consumers.expire_pulled();
     broker.rebalance_locks.expire();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
+use super::client_channel::ClientChannel;
 use super::consumers::{Client, MEMBER_EXPIRES_MILLIS};
-use crate::remoting::Peer;
 use crate::runtime::SharedClock;
 
 /// Connections tried before one that may not answer is taken.
@@ -24,7 +24,7 @@ pub struct Producers {
 #[derive(Debug, Default)]
 struct Table {
     groups: HashMap<Arc<str>, BTreeMap<u64, Producer>>,
-    groups_of_peer: HashMap<u64, HashSet<Arc<str>>>,
+    groups_of_channel: HashMap<u64, HashSet<Arc<str>>>,
 }
 
 /// One connection of a producer group, for admin tools.
@@ -44,40 +44,40 @@ impl Producers {
         let now = self.clock.now_millis();
         let mut table = self.table.write();
         let table = &mut *table;
-        if let Some(known) = table.groups.get_mut(group).and_then(|members| members.get_mut(&client.peer.id())) {
+        if let Some(known) = table.groups.get_mut(group).and_then(|members| members.get_mut(&client.channel.id())) {
             known.heard_millis = now;
             return;
         }
-        tracing::info!(group, client_id = %client.client_id, peer = %client.peer.remote_addr(), "a producer joined");
+        tracing::info!(group, client_id = %client.client_id, peer = %client.channel.remote_addr(), "a producer joined");
         let group: Arc<str> = Arc::from(group);
         let producer = Producer { client: client.clone(), heard_millis: now };
-        table.groups.entry(Arc::clone(&group)).or_default().insert(client.peer.id(), producer);
-        table.groups_of_peer.entry(client.peer.id()).or_default().insert(group);
+        table.groups.entry(Arc::clone(&group)).or_default().insert(client.channel.id(), producer);
+        table.groups_of_channel.entry(client.channel.id()).or_default().insert(group);
     }
 
-    pub fn unregister(&self, group: &str, peer: &Peer) {
-        self.table.write().leave(group, peer.id());
+    pub fn unregister(&self, group: &str, channel: &dyn ClientChannel) {
+        self.table.write().leave(group, channel.id());
     }
 
     /// The connection is gone, and with it its place in every group.
-    pub fn close(&self, peer: &Peer) {
-        if !self.table.read().groups_of_peer.contains_key(&peer.id()) {
+    pub fn close(&self, channel: &dyn ClientChannel) {
+        if !self.table.read().groups_of_channel.contains_key(&channel.id()) {
             return;
         }
         let mut table = self.table.write();
-        for group in table.groups_of_peer.remove(&peer.id()).unwrap_or_default() {
-            table.leave(&group, peer.id());
+        for group in table.groups_of_channel.remove(&channel.id()).unwrap_or_default() {
+            table.leave(&group, channel.id());
         }
     }
 
     /// Producers that have been silent for too long. The caller closes their connections, which unregisters them.
-    pub fn silent_peers(&self) -> Vec<Arc<Peer>> {
+    pub fn silent_channels(&self) -> Vec<Arc<dyn ClientChannel>> {
         let now = self.clock.now_millis();
         let table = self.table.read();
         let members = table.groups.values().flat_map(BTreeMap::values);
         members
             .filter(|producer| now - producer.heard_millis > MEMBER_EXPIRES_MILLIS)
-            .map(|producer| Arc::clone(&producer.client.peer))
+            .map(|producer| Arc::clone(&producer.client.channel))
             .collect()
     }
 
@@ -92,25 +92,25 @@ impl Producers {
     }
 
     /// A connection of the group that can be asked something, in turn.
-    pub fn available_peer(&self, group: &str) -> Option<Arc<Peer>> {
+    pub fn available_channel(&self, group: &str) -> Option<Arc<dyn ClientChannel>> {
         let table = self.table.read();
         let members = table.groups.get(group)?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let in_turn = members.values().cycle().skip(turn % members.len()).take(AVAILABLE_TRIES);
-        in_turn.map(|producer| &producer.client.peer).find(|peer| peer.is_active()).cloned()
+        in_turn.map(|producer| &producer.client.channel).find(|channel| channel.is_active()).cloned()
     }
 }
 
 impl Table {
-    fn leave(&mut self, group_name: &str, peer_id: u64) {
-        if let Some(groups) = self.groups_of_peer.get_mut(&peer_id) {
+    fn leave(&mut self, group_name: &str, channel_id: u64) {
+        if let Some(groups) = self.groups_of_channel.get_mut(&channel_id) {
             groups.remove(group_name);
             if groups.is_empty() {
-                self.groups_of_peer.remove(&peer_id);
+                self.groups_of_channel.remove(&channel_id);
             }
         }
         let Some(members) = self.groups.get_mut(group_name) else { return };
-        if let Some(producer) = members.remove(&peer_id) {
+        if let Some(producer) = members.remove(&channel_id) {
             tracing::info!(group = group_name, client_id = %producer.client.client_id, "a producer left");
         }
         if members.is_empty() {

@@ -17,6 +17,7 @@ use super::checks::body_of;
 use super::coverage;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
+use crate::broker::client_channel::ClientChannel;
 use crate::broker::consumers::{Client, ConsumeMode};
 use crate::broker::{filter, membership, retry};
 use crate::remoting::Peer;
@@ -31,7 +32,7 @@ pub(super) fn heartbeat(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoti
     let heartbeat: HeartbeatData = body_of(request)?;
     require_countable(&heartbeat)?;
     let client = Client {
-        peer: Arc::clone(peer),
+        channel: Arc::clone(peer) as Arc<dyn ClientChannel>,
         client_id: Arc::from(heartbeat.client_id.as_str()),
         language: request.language,
         version: request.version,
@@ -96,11 +97,11 @@ fn ensure_retry_topic(broker: &Arc<Broker>, group: &SubscriptionGroupConfig, con
 pub(super) fn unregister(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: UnregisterClientRequestHeader = request.header()?;
     if let Some(group) = &header.producer_group {
-        broker.producers.unregister(group, peer);
+        broker.producers.unregister(group, &**peer);
     }
     if let Some(group) = &header.consumer_group {
         let config = broker.groups.find(group);
-        let (change, gone) = broker.consumers.unregister(group, peer);
+        let (change, gone) = broker.consumers.unregister(group, &**peer);
         if let Some(client_id) = gone {
             broker.rebalance_locks.release(group, &client_id);
         }

@@ -38,7 +38,7 @@ pub use connection_limits::{ConnectionLimit, Limits};
 pub use deferred::ReadBatch;
 pub use limits::CONNECTIONS_MAX;
 pub use listener::Listener;
-pub use peer::{CallError, Peer};
+pub use peer::{CallError, Peer, next_channel_id};
 pub use read_scheduler::ReadScheduler;
 pub use replies::Replies;
 pub use serial_queue::SerialQueue;

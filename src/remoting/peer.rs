@@ -68,6 +68,12 @@ impl CallError {
     }
 }
 
+/// A number for one way to one client, whatever it speaks: never given twice by one process.
+pub fn next_channel_id() -> u64 {
+    static LAST_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    LAST_ID.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl Peer {
     pub(super) fn new(
         remote_addr: SocketAddr,
@@ -76,9 +82,8 @@ impl Peer {
         limits: &Limits,
         clock: SharedClock,
     ) -> Self {
-        static LAST_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         Self {
-            id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
+            id: next_channel_id(),
             remote_addr,
             local_addr,
             clock,

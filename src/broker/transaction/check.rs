@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::open_halves::OpenHalf;
 use super::{RETRY_MILLIS, Transactions, half};
-use crate::broker::{Broker, retry, to_client};
+use crate::broker::{Broker, retry};
 
 /// Halves looked at in a row, before op messages get their turn.
 const TURN_COUNT_MAX: usize = 256;
@@ -82,14 +82,14 @@ fn round(broker: &Arc<Broker>, transactions: &Transactions) -> i64 {
 
 /// Any producer of the group will do; without one the half waits for its next turn.
 fn ask(broker: &Broker, question: &Question) -> Asked {
-    let Some(peer) = broker.producers.available_peer(&question.group) else {
+    let Some(channel) = broker.producers.available_channel(&question.group) else {
         debug!(group = question.group, "nobody is there to be asked about a transaction");
         return Asked::Counts;
     };
-    if peer.unread_bytes() > UNREAD_BYTES_MAX {
+    if channel.unread_bytes() > UNREAD_BYTES_MAX {
         return Asked::Later;
     }
-    to_client::check_transaction_state(&peer, &question.header, question.body.clone());
+    channel.check_transaction(&question.header, question.body.clone());
     Asked::Counts
 }
 

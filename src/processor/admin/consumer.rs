@@ -22,7 +22,6 @@ use ferrocket_protocol::{LanguageCode, RemotingCommand, fastjson, response_code,
 
 use crate::broker::Broker;
 use crate::broker::consumers::Client;
-use crate::broker::to_client;
 use crate::broker::topics::QUEUES_MAX;
 use crate::processor::checks::require_a_clients_group;
 use crate::processor::consumer_manage::position_of;
@@ -61,7 +60,7 @@ pub(in crate::processor) fn producer_connections(broker: &Broker, request: &Remo
 fn connection(client: &Client) -> Connection {
     Connection {
         client_id: client.client_id.to_string(),
-        client_addr: client.peer.remote_addr().to_string(),
+        client_addr: client.channel.remote_addr().to_string(),
         language: client.language,
         version: client.version,
     }
@@ -73,7 +72,7 @@ pub(in crate::processor) fn producers(broker: &Broker) -> Result<Reply, Refusal>
         let infos = members.into_iter().map(|producer| ProducerInfo {
             client_id: producer.client.client_id.to_string(),
             // Java prints a socket address with a slash before it.
-            remote_ip: format!("/{}", producer.client.peer.remote_addr()),
+            remote_ip: format!("/{}", producer.client.channel.remote_addr()),
             language: producer.client.language,
             version: producer.client.version,
             last_update_timestamp: producer.heard_millis,
@@ -255,7 +254,10 @@ fn reset_in_clients(broker: &Broker, header: &ResetOffsetRequestHeader, asker_is
         timestamp: header.timestamp,
         ..ResetOffsetRequestHeader::default()
     };
-    to_client::reset_offset(&members, &told_header, &Bytes::from(told));
+    let told = Bytes::from(told);
+    for member in &members {
+        member.channel.reset_offset(&told_header, told.clone());
+    }
     Ok(Reply::body(body))
 }
 
@@ -299,17 +301,7 @@ pub(in crate::processor) fn clone_offsets(broker: &Broker, peer: &Peer, request:
 /// GET_CONSUMER_RUNNING_INFO: the client itself is asked, and its answer passed on as it is.
 pub(in crate::processor) fn running_info(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetConsumerRunningInfoRequestHeader = request.header()?;
-    relay(broker, peer, request, &header.consumer_group, &header.client_id, request.body.clone())
-}
-
-fn relay(
-    broker: &Arc<Broker>,
-    peer: &Arc<Peer>,
-    request: &RemotingCommand,
-    group: &str,
-    client_id: &str,
-    body: Bytes,
-) -> Result<Reply, Refusal> {
+    let (group, client_id) = (&*header.consumer_group, &*header.client_id);
     let Some(client) = broker.consumers.find_client(group, client_id) else {
         return Err(Refusal::system_error(format!("The Consumer <{group}> <{client_id}> not online")));
     };
@@ -319,10 +311,10 @@ fn relay(
         return Err(Refusal::system_error(remark));
     }
     let who = format!("<{group}> <{client_id}>");
-    let (code, ext_fields) = (request.code, request.ext_fields.clone());
+    let (fields, body) = (request.ext_fields.clone(), request.body.clone());
     let completion = peer.completion(request);
     broker.runtime.spawn("relay to a client", async move {
-        let response = match to_client::relay(&client.peer, code, ext_fields, body).await {
+        let response = match client.channel.running_info(fields, body).await {
             Ok(response) => response,
             // A client that goes while it is asked has not answered in time either.
             Err(why @ (CallError::Timeout { .. } | CallError::Closed { .. })) => {
