@@ -14,12 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrocket::broker::client_channel::{Answer, ClientChannel};
 use ferrocket::broker::consumers::{Client, ConsumeMode};
-use ferrocket::broker::membership;
+use ferrocket::broker::send::{NewTopic, SendError, SendRequest, SendResult, Sent, send};
+use ferrocket::broker::{Disk, membership};
 use ferrocket::remoting::{CallError, next_channel_id};
+use ferrocket::store::PutMessageStatus;
 use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, ResetOffsetRequestHeader};
-use ferrocket_protocol::message::MessageView;
-use ferrocket_protocol::{ExtFields, LanguageCode, version};
+use ferrocket_protocol::message::{MessageView, properties};
+use ferrocket_protocol::{ExtFields, LanguageCode, Str, version};
 use support::{Setup, TestBroker, subscription};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -151,5 +153,82 @@ async fn a_client_of_another_protocol_that_is_silent_is_closed() {
     membership::close_silent_clients(&broker.broker);
     assert_eq!(next(&mut hears).await, Heard::Closed);
     assert!(!channel.is_active() && broker.broker.producers.members("P").is_none());
+    broker.stop().await;
+}
+
+/// What another protocol's message comes to: no header and no fields.
+fn send_one(broker: &TestBroker, topic: &str, queue_id: i32, pairs: &[(&str, &str)], body: &'static str) -> Result<Sent, SendError> {
+    let (body, properties) = (Bytes::from_static(body.as_bytes()), properties::encode(pairs.iter().copied()));
+    let request = SendRequest {
+        topic: Str::copy_from(topic),
+        new_topic: NewTopic { like: b"TBW102", queue_nums: Some(4), unit_mode: false },
+        queue_id,
+        body: &body,
+        properties: &properties,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1_795_219_808_000,
+        born_host: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 8081)),
+        store_host: broker.broker.store_host(),
+        reconsume_times: 0,
+        max_reconsume_times: None,
+        is_batch: false,
+        is_oneway: false,
+        disk: Disk::MayWait,
+    };
+    send(&broker.broker, &broker.broker.config.load(), &request)
+}
+
+fn stored(sent: Result<Sent, SendError>) -> SendResult {
+    match sent {
+        Ok(Sent::Stored(result)) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_another_protocol_is_checked_completed_and_put_like_any_other() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 2);
+    let result = stored(send_one(&broker, "T", 1, &[("TAGS", "TagA")], "hello"));
+    assert_eq!((result.status, result.queue_id, result.queue_offset), (PutMessageStatus::PutOk, 1, 0));
+    let record = broker.broker.store.look_message(result.physical_offset).unwrap().unwrap();
+    let view = MessageView::decode(&record).unwrap();
+    assert_eq!((view.body, view.born_host.to_string().as_str()), (&b"hello"[..], "192.0.2.1:8081"));
+    assert_eq!(view.property("UNIQ_KEY").map(str::as_bytes), result.unique_key.bytes(), "which the broker made");
+    assert_eq!((view.property("MSG_REGION"), view.property("TRACE_ON")), (Some("DefaultRegion"), Some("true")));
+
+    assert!(matches!(send_one(&broker, "T", 2, &[], "x"), Err(SendError::NoSuchQueue(topic)) if topic.topic_name == "T"));
+    assert!(matches!(send_one(&broker, "T", 0, &[], ""), Err(SendError::EmptyBody)));
+    assert!(matches!(send_one(&broker, "T", 0, &[("DELAY", "soon")], "x"), Err(SendError::DelayLevel(text)) if text == "soon"));
+    assert!(matches!(send_one(&broker, "bad name", 0, &[], "x"), Err(SendError::IllegalTopic(_))));
+    broker.stop().await;
+}
+
+/// A topic that has to be made, and a disk that has to have the message: the outcome comes later, to whoever asked.
+#[tokio::test]
+async fn a_send_that_has_to_wait_says_so_and_tells_its_end() {
+    let broker = Setup::new().sync_flush().start().await;
+    let Ok(Sent::Later(result, due)) = send_one(&broker, "made-for-it", 3, &[], "hello") else { panic!("it waits for the disk") };
+    assert_eq!((result.queue_id, result.queue_offset), (3, 0));
+    let (ends, mut ended) = unbounded_channel();
+    due.when_done(move |status| ends.send(status).unwrap());
+    let status = tokio::time::timeout(support::PATIENCE, ended.recv()).await.unwrap();
+    assert_eq!(status, Some(PutMessageStatus::PutOk));
+    assert_eq!(broker.broker.topics.get("made-for-it").unwrap().write_queue_nums, 4);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_of_another_protocol_is_asked_what_became_of_its_transaction() {
+    let (setup, clock) = Setup::new().manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("orders", 1);
+    let (channel, mut hears) = TestChannel::new();
+    broker.broker.producers.register("P", &client(&channel, "other"));
+    let half = stored(send_one(&broker, "orders", 0, &[("TRAN_MSG", "true"), ("PGROUP", "P")], "half"));
+    broker.advance(&clock, Duration::from_secs(7)).await;
+    broker.advance(&clock, Duration::from_secs(31)).await;
+    assert_eq!(next(&mut hears).await, Heard::Check { half_offset: half.physical_offset, body: "half".to_owned() });
     broker.stop().await;
 }

@@ -213,7 +213,10 @@ impl Consumers {
         let now = self.clock.now_millis();
         let table = self.table.read();
         let members = table.groups.values().flat_map(|group| group.members.values());
-        members.filter(|member| now - member.heard_millis > MEMBER_EXPIRES_MILLIS).map(|member| Arc::clone(&member.client.channel)).collect()
+        members
+            .filter(|member| now - member.heard_millis > MEMBER_EXPIRES_MILLIS)
+            .map(|member| Arc::clone(&member.client.channel))
+            .collect()
     }
 
     pub fn mode(&self, group: &str) -> Option<ConsumeMode> {

@@ -25,6 +25,7 @@ pub mod registration;
 pub mod retry;
 pub mod role;
 pub mod schedule;
+pub mod send;
 pub mod stats;
 pub mod topics;
 pub mod transaction;
@@ -118,6 +119,13 @@ pub struct Broker {
     writing_topics: tokio::sync::Mutex<()>,
     unique_keys: UniqueKeys,
     started_millis: i64,
+}
+
+/// Whether a request may wait for the disk where it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    MustNotWait,
+    MayWait,
 }
 
 impl fmt::Debug for Broker {

@@ -12,13 +12,13 @@ use ferrocket_protocol::message::{MessageInner, MessageView, id, properties, pro
 use ferrocket_protocol::{Str, perm};
 
 use super::Broker;
-use super::topics::{Found, QUEUES_MAX};
+use super::topics::{FoundTopic, QUEUES_MAX};
 
 /// Added to the number of tries so far when the consumer names no delay level: the first retry waits 10 s.
 pub const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// A topic of a group's own; the name servers hear of it when it had to be made or changed.
-pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> Found {
+pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> FoundTopic {
     // A group that a file brings may ask for more.
     let queue_count = queue_count.min(QUEUES_MAX);
     let found = broker.topics.find_or_create_own(TopicConfig {

@@ -77,12 +77,12 @@ impl Topic {
 
 /// Whether the topic was there or has just been made, and still has to be announced.
 #[derive(Debug)]
-pub enum Found {
+pub enum FoundTopic {
     Existing(Arc<Topic>),
     Created(Arc<Topic>),
 }
 
-impl Found {
+impl FoundTopic {
     pub fn topic(&self) -> &Arc<Topic> {
         match self {
             Self::Existing(topic) | Self::Created(topic) => topic,
@@ -222,10 +222,10 @@ impl Topics {
     }
 
     /// Automatic creation after `template`, when that topic exists and passes its permission on.
-    pub fn find_or_create(&self, name: &str, template: &str, queue_count: i32, sys_flag: i32, auto_create: bool) -> Option<Found> {
+    pub fn find_or_create(&self, name: &str, template: &str, queue_count: i32, sys_flag: i32, auto_create: bool) -> Option<FoundTopic> {
         self.change(|table| {
             if let Some(existing) = table.get(name) {
-                return (Some(Found::Existing(existing)), false);
+                return (Some(FoundTopic::Existing(existing)), false);
             }
             let Some(template) = table.get(template) else { return (None, false) };
             let inherits = perm::is_inherited(template.perm) && (auto_create || template.topic_name != topic_names::AUTO_CREATE);
@@ -242,28 +242,28 @@ impl Topics {
                 topic_sys_flag: sys_flag,
                 ..TopicConfig::default()
             });
-            (Some(Found::Created(created)), true)
+            (Some(FoundTopic::Created(created)), true)
         })
     }
 
     /// A retry, DLQ or other topic that the broker itself needs. `Created` also when only its order flag had to change, or it had to
     /// get more queues: the original stores retries into queues that a topic does not have when `retryQueueNums` was raised.
-    pub fn find_or_create_own(&self, config: TopicConfig) -> Found {
+    pub fn find_or_create_own(&self, config: TopicConfig) -> FoundTopic {
         let (order, queues) = (config.order, config.read_queue_nums.max(config.write_queue_nums));
         let up_to_date =
             |existing: &Arc<Topic>| existing.order == order && existing.read_queue_nums.min(existing.write_queue_nums) >= queues;
         if let Some(existing) = self.get(&config.topic_name).filter(up_to_date) {
-            return Found::Existing(existing);
+            return FoundTopic::Existing(existing);
         }
         self.change(|table| match table.get(&config.topic_name) {
-            Some(existing) if up_to_date(&existing) => (Found::Existing(existing), false),
+            Some(existing) if up_to_date(&existing) => (FoundTopic::Existing(existing), false),
             Some(existing) => {
                 let read_queue_nums = existing.read_queue_nums.max(queues);
                 let write_queue_nums = existing.write_queue_nums.max(queues);
                 let altered = TopicConfig { order, read_queue_nums, write_queue_nums, ..existing.config.clone() };
-                (Found::Created(table.set(altered)), true)
+                (FoundTopic::Created(table.set(altered)), true)
             }
-            None => (Found::Created(table.set(config)), true),
+            None => (FoundTopic::Created(table.set(config)), true),
         })
     }
 

@@ -11,14 +11,8 @@ use tracing::debug;
 use super::reply::{Cold, Refusal, Reply};
 use super::routes::Row;
 use crate::broker::Broker;
+pub use crate::broker::Disk;
 use crate::remoting::{Completion, Peer, SerialQueue};
-
-/// Whether a request may wait for the disk where it is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disk {
-    MustNotWait,
-    MayWait,
-}
 
 /// Where a code is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

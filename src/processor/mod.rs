@@ -18,7 +18,6 @@ mod reply;
 pub mod routes;
 mod send_back;
 mod send_message;
-mod send_properties;
 
 use std::sync::Arc;
 

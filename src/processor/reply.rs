@@ -13,6 +13,7 @@ use crate::broker::WriteError;
 use crate::broker::attributes::AttributeError;
 use crate::broker::flow_control::InFlight;
 use crate::broker::persist::PersistError;
+use crate::broker::send::UniqueKey;
 use crate::config::BrokerConfig;
 use crate::remoting::{Completion, Replies};
 use crate::store::{ColdPut, StoreError};
@@ -62,36 +63,19 @@ impl Reply {
 #[derive(Debug)]
 pub struct SentReply {
     pub code: i32,
-    pub place: Place,
+    pub ids: MessageIds,
     pub queue_id: i32,
     pub queue_offset: i64,
+    /// What the original answers as the transaction id.
     pub unique_key: UniqueKey,
 }
 
 /// The message id: where in the log.
 #[derive(Debug)]
-pub enum Place {
+pub enum MessageIds {
     One(Id),
     /// Of a batch: all ids, commas between them.
     Several(String),
-}
-
-/// What the original answers as the transaction id.
-#[derive(Debug)]
-pub enum UniqueKey {
-    Client(Bytes),
-    Made(Id),
-    None,
-}
-
-impl UniqueKey {
-    pub fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Client(key) => Some(key),
-            Self::Made(key) => Some(key.as_bytes()),
-            Self::None => None,
-        }
-    }
 }
 
 impl SentReply {
@@ -99,9 +83,9 @@ impl SentReply {
     pub(super) fn write(&self, config: &BrokerConfig, form: SerializeType, opaque: i32, replies: &mut Replies) {
         let reply = SendReply {
             code: self.code,
-            msg_id: match &self.place {
-                Place::One(id) => id.as_bytes(),
-                Place::Several(ids) => ids.as_bytes(),
+            msg_id: match &self.ids {
+                MessageIds::One(id) => id.as_bytes(),
+                MessageIds::Several(ids) => ids.as_bytes(),
             },
             queue_id: self.queue_id,
             queue_offset: self.queue_offset,
@@ -112,6 +96,11 @@ impl SentReply {
         };
         encode_send_reply(replies.buffer(), form, opaque, &reply);
     }
+}
+
+/// As Java prints it.
+pub(super) fn bool_text(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }
 
 /// Room for the head of a usual answer to a pull.

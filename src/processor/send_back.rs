@@ -15,11 +15,9 @@ use super::checks::FAQ;
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::broker::retry::{self, FIRST_RETRY_LEVEL};
+use crate::broker::send::DLQ_QUEUES;
 use crate::broker::topics::{QUEUES_MAX, Topic};
 use crate::store::PutMessageStatus;
-
-/// Queues of a group's dead letter topic.
-const DLQ_QUEUES: i32 = 1;
 
 pub(super) fn process(broker: &Arc<Broker>, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: ConsumerSendMsgBackRequestHeader = request.header()?;

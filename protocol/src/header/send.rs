@@ -107,7 +107,8 @@ impl ConsumerSendMsgBackRequestHeader {
 #[derive(Debug, Clone)]
 pub struct SendFields<'a> {
     pub topic: Str,
-    default_topic: &'a [u8],
+    /// Only a topic that has to be made is made like this one; no topic has a name that is no text.
+    pub default_topic: &'a [u8],
     /// Only a topic that has to be made needs it.
     pub default_topic_queue_nums: Option<i32>,
     pub queue_id: i32,
@@ -150,6 +151,9 @@ const REQUIRED: [(&str, &str); 8] = [
 ];
 
 impl<'a> SendFields<'a> {
+    /// The field without which the original makes no topic.
+    pub const QUEUE_NUMS: &'static str = "defaultTopicQueueNums";
+
     /// In the spelling that the code of `request` goes with, and as tolerant as `RemotingCommand::header`. `Err` names the first field
     /// that is missing, or no number, and without which the original cannot go on.
     pub fn read(request: &'a RemotingCommand) -> Result<Self, &'static str> {
@@ -203,17 +207,6 @@ impl<'a> SendFields<'a> {
             max_reconsume_times,
             batch,
         })
-    }
-
-    /// `default_topic_queue_nums`, without which the original makes no topic.
-    pub fn queue_nums_for_new_topic(&self) -> Result<i32, &'static str> {
-        self.default_topic_queue_nums.ok_or("defaultTopicQueueNums")
-    }
-
-    /// Only a topic that has to be made is made like this one.
-    pub fn default_topic(&self) -> &'a str {
-        // No topic has such a name.
-        std::str::from_utf8(self.default_topic).unwrap_or("\u{FFFD}")
     }
 }
 
@@ -289,7 +282,7 @@ mod tests {
     fn read(request: &RemotingCommand) -> Result<SendMessageRequestHeader, &'static str> {
         SendFields::read(request).map(|fields| SendMessageRequestHeader {
             topic: fields.topic.clone(),
-            default_topic: Str::copy_from(fields.default_topic()),
+            default_topic: Str::copy_from(std::str::from_utf8(fields.default_topic).unwrap()),
             default_topic_queue_nums: fields.default_topic_queue_nums.unwrap_or(0),
             queue_id: fields.queue_id,
             sys_flag: fields.sys_flag,

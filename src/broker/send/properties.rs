@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use bytes::{BufMut, Bytes, BytesMut};
 use ferrocket_protocol::message::{properties, property};
 
-use super::reply::UniqueKey;
+use super::UniqueKey;
 use crate::config::BrokerConfig;
 
 /// Room for the properties of a good many messages; longer ones get memory of their own.
@@ -38,7 +38,7 @@ impl Stamp {
     fn of(config: &BrokerConfig) -> Self {
         let mut bytes = BytesMut::new();
         put_pair(&mut bytes, property::MSG_REGION, config.region_id.as_bytes());
-        put_pair(&mut bytes, property::TRACE_ON, bool_text(config.trace_on).as_bytes());
+        put_pair(&mut bytes, property::TRACE_ON, if config.trace_on { b"true" } else { b"false" });
         put_pair(&mut bytes, property::CLUSTER, config.broker_cluster_name.as_bytes());
         Self { region_id: config.region_id.clone(), trace_on: config.trace_on, cluster: config.broker_cluster_name.clone(), bytes }
     }
@@ -52,10 +52,6 @@ pub(super) fn with_stamp<T>(config: &BrokerConfig, with: impl FnOnce(&[u8]) -> T
         }
         with(&stamp.bytes)
     })
-}
-
-pub(super) fn bool_text(value: bool) -> &'static str {
-    if value { "true" } else { "false" }
 }
 
 /// What one walk over the client's properties finds. Of a name that comes twice the later value counts.
