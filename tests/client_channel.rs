@@ -14,13 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrocket::broker::client_channel::{Answer, ClientChannel};
 use ferrocket::broker::consumers::{Client, ConsumeMode};
+use ferrocket::broker::pull::{PullError, PullKind, PullRequest, PullResult, PullTerms, Puller, Stated, pull};
 use ferrocket::broker::send::{NewTopic, SendError, SendRequest, SendResult, Sent, send};
-use ferrocket::broker::{Disk, membership};
-use ferrocket::remoting::{CallError, next_channel_id};
+use ferrocket::broker::{Broker, Disk, membership};
+use ferrocket::remoting::{CallError, Work, next_channel_id};
 use ferrocket::store::PutMessageStatus;
 use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, ResetOffsetRequestHeader};
-use ferrocket_protocol::message::{MessageView, properties};
+use ferrocket_protocol::message::{MessageView, decode, properties};
 use ferrocket_protocol::{ExtFields, LanguageCode, Str, version};
 use support::{Setup, TestBroker, subscription};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -74,6 +75,10 @@ impl ClientChannel for TestChannel {
 
     fn may_wait(&self) -> bool {
         true
+    }
+
+    fn defer(self: Arc<Self>, work: Box<dyn Work>) {
+        tokio::task::spawn_blocking(|| work.run());
     }
 
     fn close(&self, _reason: &'static str) {
@@ -230,5 +235,75 @@ async fn a_client_of_another_protocol_is_asked_what_became_of_its_transaction() 
     broker.advance(&clock, Duration::from_secs(7)).await;
     broker.advance(&clock, Duration::from_secs(31)).await;
     assert_eq!(next(&mut hears).await, Heard::Check { half_offset: half.physical_offset, body: "half".to_owned() });
+    broker.stop().await;
+}
+
+/// Who waits for a pull's outcome.
+struct TestPuller {
+    channel: Arc<TestChannel>,
+    ends: UnboundedSender<Result<PullResult, PullError>>,
+}
+
+impl Puller for TestPuller {
+    type Channel = TestChannel;
+
+    fn channel(&self) -> &Arc<TestChannel> {
+        &self.channel
+    }
+
+    fn finish(self, _broker: &Broker, request: &PullRequest<'_>, outcome: Result<PullResult, PullError>) {
+        assert_eq!(request.group, "G");
+        self.ends.send(outcome).unwrap();
+    }
+}
+
+type Outcome = Result<PullResult, PullError>;
+
+fn pull_one(broker: &TestBroker, channel: &Arc<TestChannel>, terms: PullTerms) -> Result<Outcome, UnboundedReceiver<Outcome>> {
+    let (ends, ended) = unbounded_channel();
+    let request = PullRequest { group: "G", topic: "T", terms };
+    let puller = || TestPuller { channel: Arc::clone(channel), ends };
+    let config = broker.broker.config.load();
+    pull(&broker.broker, &config, &**channel, &request, Stated::default(), puller).ok_or(ended)
+}
+
+fn bodies(result: &PullResult) -> Vec<&str> {
+    decode::records(&result.body).map(|record| std::str::from_utf8(record.unwrap().body).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_client_of_another_protocol_pulls_waits_and_is_refused() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 1);
+    let (channel, mut hears) = TestChannel::new();
+    let terms = PullTerms {
+        queue_id: 0,
+        offset: 0,
+        max_count: 32,
+        commit_offset: None,
+        wait_millis: Some(15_000),
+        sub_version: 0,
+        states_subscription: false,
+        is_lite: false,
+    };
+    assert_eq!(pull_one(&broker, &channel, terms).unwrap().unwrap_err(), PullError::GroupOffline);
+    join(&broker, "G", &channel, "other", vec![subscription("T", "TagA")]);
+    assert_eq!(next(&mut hears).await, Heard::IdsChanged("G".to_owned()));
+
+    let mut held = pull_one(&broker, &channel, terms).unwrap_err();
+    assert_eq!(broker.broker.hold.waiting_count(), 1);
+    stored(send_one(&broker, "T", 0, &[("TAGS", "TagB")], "not wanted"));
+    assert!(held.try_recv().is_err());
+    stored(send_one(&broker, "T", 0, &[("TAGS", "TagA")], "wanted"));
+    let result = tokio::time::timeout(support::PATIENCE, held.recv()).await.unwrap().unwrap().unwrap();
+    assert_eq!((result.kind, result.next_offset, bodies(&result)), (PullKind::Found, 2, vec!["wanted"]));
+
+    let result = pull_one(&broker, &channel, PullTerms { commit_offset: Some(1), ..terms }).unwrap().unwrap();
+    assert_eq!((result.kind, result.max_offset), (PullKind::Found, 2));
+    assert_eq!(broker.broker.consumer_offsets.committed("G", "T", 0), Some(1));
+    let result = pull_one(&broker, &channel, PullTerms { offset: 9, ..terms }).unwrap().unwrap();
+    assert_eq!((result.kind, result.next_offset), (PullKind::Moved, 2));
+    let refused = pull_one(&broker, &channel, PullTerms { queue_id: 1, ..terms }).unwrap().unwrap_err();
+    assert_eq!(refused, PullError::NoSuchQueue(1));
     broker.stop().await;
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, NotifyConsumerIdsChangedRequestHeader, ResetOffsetRequestHeader};
 use ferrocket_protocol::{ExtFields, RemotingCommand, Str, request_code};
 
-use crate::remoting::{CallError, Peer};
+use crate::remoting::{CallError, Peer, Work};
 
 /// How long an administrator's question may wait for the client; the original's 10 s.
 const RELAY_MAX: Duration = Duration::from_secs(10);
@@ -43,6 +43,10 @@ pub trait ClientChannel: fmt::Debug + Send + Sync {
 
     /// Whether one more of its requests may wait; if not it is to be answered as if its time were over.
     fn may_wait(&self) -> bool;
+
+    /// Does this soon, where the answers are made that others bring about: those of one client leave together. Never on the spot, for the
+    /// caller may hold locks; not at all when the client is gone.
+    fn defer(self: Arc<Self>, work: Box<dyn Work>);
 
     fn close(&self, reason: &'static str);
 
@@ -82,6 +86,10 @@ impl ClientChannel for Peer {
 
     fn may_wait(&self) -> bool {
         self.may_wait()
+    }
+
+    fn defer(self: Arc<Self>, work: Box<dyn Work>) {
+        Peer::defer(self, work);
     }
 
     fn close(&self, reason: &'static str) {

@@ -20,6 +20,7 @@ pub mod hold;
 pub mod membership;
 pub mod persist;
 pub mod producers;
+pub mod pull;
 pub mod rebalance_lock;
 pub mod registration;
 pub mod retry;
