@@ -152,7 +152,7 @@ fn every_file_opens_with_its_licence_and_says_what_it_is_for() {
 }
 
 /// Names that more than one type of the programme has, how many do, and why that puzzles nobody. A new pair wants a better name, or a line.
-const SHARED_NAMES: [(&str, usize, &str); 17] = [
+const SHARED_NAMES: [(&str, usize, &str); 19] = [
     ("Broker", 2, "its services; the same with their ports and their stop"),
     ("NameServer", 2, "ours with its tables; inside of registration, one of those that are told"),
     ("Registration", 2, "what a name server is sent, and what a broker does to send it"),
@@ -163,12 +163,14 @@ const SHARED_NAMES: [(&str, usize, &str); 17] = [
     ("ConfigFile", 2, "the file of keys that a start reads; a table that the broker keeps"),
     ("Parts", 2, "what the broker is made of; what its transactions are made of"),
     ("Connection", 2, "a connection's task; inside of the name server, whose it is"),
-    ("Unserved", 2, "what clients ask for in vain; what waits in a store in vain"),
+    ("Unserved", 2, "what waits in a store in vain; a request code that nobody serves"),
     ("Key", 2, "of the configuration; of a message"),
     ("Entry", 2, "of a file of keys; inside of an index file"),
     ("Found", 2, "a topic; at a place of the log"),
     ("Head", 2, "of a record; inside of a ConsumeQueue's load, of a file"),
-    ("Standing", 2, "of a key; of a request code"),
+    ("Row", 2, "of a request code, in the broker and in the name server, which do not know each other"),
+    ("Lane", 2, "as Row"),
+    ("Serve", 2, "as Row"),
     ("Waiters", 2, "inside of hold, pulls; in the store, puts"),
 ];
 

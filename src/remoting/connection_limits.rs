@@ -11,7 +11,7 @@ use super::limits::{COMPLETIONS_MAX, CONNECTIONS_MAX, IDLE_MAX, IDLE_SWEEP, OUTB
 use super::outbound::OutboundLimits;
 use super::read_scheduler::ReadScheduler;
 use super::transport::Sessions;
-use super::unserved::Unserved;
+use super::unserved::AskedInVain;
 
 /// How many connections may be open at the same time; clones share the number, so that all listeners of a process keep one limit.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct ConnectionLimit {
     pub(super) permits: Arc<Semaphore>,
     pub(super) max: usize,
     /// Theirs too: what clients asked for in vain, on whichever port.
-    pub(super) unserved: Unserved,
+    pub(super) unserved: AskedInVain,
 }
 
 impl Default for ConnectionLimit {
@@ -30,7 +30,7 @@ impl Default for ConnectionLimit {
 
 impl ConnectionLimit {
     pub fn new(max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), max, unserved: Unserved::default() }
+        Self { permits: Arc::new(Semaphore::new(max)), max, unserved: AskedInVain::default() }
     }
 }
 

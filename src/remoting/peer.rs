@@ -16,7 +16,7 @@ use super::outbound::{Outbound, Urgency};
 use super::read_scheduler::ReadScheduler;
 use super::socket::OwnedWriteHalf;
 use super::transport::{Sessions, Transport};
-use super::unserved::Unserved;
+use super::unserved::AskedInVain;
 use crate::runtime::SharedClock;
 use crate::runtime::sync::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 
@@ -35,7 +35,7 @@ pub struct Peer {
     pub(super) outbound: Arc<Outbound>,
     pub(super) read_scheduler: ReadScheduler,
     pub(super) sessions: Sessions,
-    unserved: Unserved,
+    unserved: AskedInVain,
     calls: Mutex<Calls>,
 }
 

@@ -15,9 +15,9 @@ const REMEMBERED_COUNT_MAX: usize = 1_024;
 
 /// Clones share what was said: one for all listeners of a process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unserved(Arc<Mutex<HashSet<(IpAddr, &'static str)>>>);
+pub(super) struct AskedInVain(Arc<Mutex<HashSet<(IpAddr, &'static str)>>>);
 
-impl Unserved {
+impl AskedInVain {
     /// A client comes with a new port each time, so its address is what counts. `code`: of the request by which it asked.
     pub(super) fn asked(&self, client: SocketAddr, feature: &'static str, code: Option<i32>) {
         if self.is_new(client.ip(), feature) {
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_client_is_named_once_for_each_feature_and_there_is_an_end_of_it() {
-        let unserved = Unserved::default();
+        let unserved = AskedInVain::default();
         let address = |number: u32| IpAddr::V4(number.into());
         assert!(unserved.is_new(address(1), "TLS"));
         assert!(!unserved.clone().is_new(address(1), "TLS"));
