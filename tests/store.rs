@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrocket::runtime::{BoxFuture, Clock, ManualClock, Parker, Runtime, SystemClock};
 use ferrocket::store::{
-    AllMessages, AppendBy, ArrivalListener, Boundary, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, MappedFile,
-    MemoryFs, MessageStore, Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
+    AllMessages, AppendBy, ArrivalListener, Boundary, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, IndexType,
+    MappedFile, MemoryFs, MessageFilter, MessageStore, Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
 };
 use ferrocket_protocol::message::{MessageInner, MessageView, batch, decode, tags_code};
 use parking_lot::Mutex;
@@ -266,6 +266,61 @@ fn a_get_is_limited_by_count_and_bytes_but_never_empty() {
     assert_eq!(count(32, 2_500), 2);
     assert_eq!(count(32, 100), 1);
     assert_eq!(count(0, 1 << 20), 1, "the first message always fits");
+}
+
+/// Nobody wants such messages.
+struct NoMessages;
+
+impl MessageFilter for NoMessages {
+    fn matches_unit(&self, _tags_code: i64) -> bool {
+        false
+    }
+}
+
+/// A consumer whose tag nobody sends does not have a whole queue looked through for it at one go.
+#[test]
+fn a_get_looks_at_no_more_units_than_max_filter_message_size_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(StoreConfig { max_filter_message_size: 200, ..config(dir.path()) });
+    for _ in 0..50 {
+        store.put_message(&message("T", 0, "x"));
+    }
+    let outcome = |offset, max_count| {
+        let request = GetMessage { group: "G", topic: "T", queue_id: 0, offset, max_count, max_bytes: 1 << 20 };
+        let got = store.get_message_blocking(&request, &NoMessages).unwrap();
+        (got.status, got.next_begin_offset)
+    };
+    assert_eq!(outcome(0, 5), (GetMessageStatus::NoMatchedMessage, 10), "200 bytes of units");
+    assert_eq!(outcome(10, 30), (GetMessageStatus::NoMatchedMessage, 40), "or as many as are asked for");
+    assert_eq!(outcome(45, 5), (GetMessageStatus::NoMatchedMessage, 50));
+}
+
+/// What an answer's body has room for is about what is in it, also when small messages follow a large one.
+#[test]
+fn an_answer_keeps_no_room_for_messages_that_did_not_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path()));
+    store.put_message(&message("T", 0, vec![b'x'; 8_000]));
+    for _ in 0..50 {
+        store.put_message(&message("T", 0, "small"));
+    }
+    let got = get(&store, "T", 0, 0);
+    assert_eq!(got.message_count, 32);
+    let len = got.body.len();
+    let room = got.body.try_into_mut().unwrap().capacity();
+    assert!(room <= 2 * (len + 4 * 1024), "{room} bytes for {len}");
+}
+
+/// A query names how many messages it wants, but no more than `maxMsgsNumBatch` are read for it.
+#[test]
+fn a_query_finds_no_more_messages_than_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(StoreConfig { max_msgs_num_batch: 5, ..config(dir.path()) });
+    for _ in 0..20 {
+        store.put_message(&message("T", 0, "x"));
+    }
+    let found = |max| store.query_message("T", "k1", max, 0, i64::MAX, IndexType::Key).records.len();
+    assert_eq!((found(3), found(1_000), found(usize::MAX)), (3, 5, 5));
 }
 
 #[test]

@@ -318,6 +318,24 @@ fn puts_go_on_when_the_next_file_of_the_log_can_be_made_again() {
     assert_eq!(numbers(&life.store), (0..taken + 50).collect::<Vec<_>>());
 }
 
+/// But a sync that failed is not tried again, whatever it is of: what the kernel has dropped of the file nobody can know.
+#[test]
+fn a_new_file_of_the_log_whose_sync_failed_ends_the_puts() {
+    for (operation, path) in [(Operation::SyncData, "commitlog/00000000000000016384"), (Operation::SyncDir, "commitlog")] {
+        let life = Life::new(|_| ());
+        life.put_all(0..1);
+        life.fs.fail(operation, path, io::ErrorKind::Other, 1);
+        let mut taken = 1;
+        while life.put(taken) == PutMessageStatus::PutOk {
+            taken += 1;
+        }
+        assert!(!life.store.is_writable(), "{operation:?}");
+        assert_eq!(life.put(taken), PutMessageStatus::ServiceNotAvailable);
+        assert_eq!(numbers(&life.store), (0..taken).collect::<Vec<_>>(), "reads go on");
+        assert!(life.store.shutdown().is_err());
+    }
+}
+
 /// How far the index is behind is told, also while its files hang on the disk.
 #[test]
 fn what_the_index_lacks_is_behind() {
@@ -456,4 +474,18 @@ fn cleaning_goes_on_after_what_it_could_not_do() {
     assert!(life.store.min_phy_offset() > min);
     assert!(index_files() < before, "{} of {before}", index_files());
     assert!(!finds_key(&life.store, 0) && finds_key(&life.store, 699));
+}
+
+/// A chain of keys that damage has bent into a circle ends where it no longer leads back.
+#[test]
+fn a_damaged_chain_of_keys_leads_no_query_in_a_circle() {
+    const BENT: u64 = 5;
+    let life = Life::new(|config| config.max_hash_slot_num = 1);
+    life.put_all(0..10);
+    assert!((0..10).all(|number| finds_key(&life.store, number)));
+    let name = life.fs.read_dir(Path::new("/store/index")).unwrap()[0].name.clone();
+    // The last four of the 20 bytes of an entry are the place of the one before it: docs/formats.md.
+    life.fs.damage(&Path::new("/store/index").join(name), 40 + 4 + BENT * 20 + 16, &9i32.to_be_bytes()).unwrap();
+    let found: Vec<_> = (0..10).filter(|number| finds_key(&life.store, *number)).collect();
+    assert_eq!(found, [4, 5, 6, 7, 8, 9], "what the chain reaches before it");
 }

@@ -493,3 +493,54 @@ fn a_record_with_an_impossible_queue_offset_costs_only_itself() {
         }
     }
 }
+
+/// The oldest message that is left may be the last of its ConsumeQueue's file, and consumers still need it.
+#[test]
+fn a_queue_s_file_stays_as_long_as_the_log_has_its_last_message() {
+    const LAST_OF_FILE: usize = 400 / 20 - 1;
+    const LOG_FILE_BYTES: i64 = 16 * 1024;
+    let broker = Broker::new(|_| ());
+    for number in 0..LAST_OF_FILE - 1 {
+        broker.put_only(number);
+    }
+    let left = LOG_FILE_BYTES - broker.store().max_phy_offset();
+    let filling = MessageInner { body: Bytes::from(vec![b'x'; left as usize - 200]), ..message(LAST_OF_FILE - 1) };
+    assert_eq!(broker.store().put_message(&filling).status, PutMessageStatus::PutOk);
+    assert_eq!(broker.put_only(LAST_OF_FILE), LOG_FILE_BYTES, "the first of the next file of the log");
+    broker.put(LAST_OF_FILE + 1..LAST_OF_FILE + 11);
+    assert_eq!(broker.files("/store/consumequeue/T/0").len(), 2);
+    broker.advance(HOUR * 100);
+    broker.store().delete_expired_now();
+    assert_eq!(broker.store().min_phy_offset(), LOG_FILE_BYTES);
+    assert_eq!(broker.store().min_offset("T", 0), LAST_OF_FILE as i64);
+    assert_eq!(broker.count_from(LAST_OF_FILE as i64), 11);
+}
+
+/// A mark is of one log: where another one of the same length lies, all of it is read.
+#[test]
+fn a_position_in_another_log_is_not_believed() {
+    // Two brokers whose logs differ in the last message alone, killed when all units were written.
+    let killed = |last: u8| {
+        let broker = Broker::new(|_| ());
+        let other = MessageInner { topic: "U".to_owned().into(), ..message(0) };
+        assert_eq!(broker.store().put_message(&other).status, PutMessageStatus::PutOk);
+        broker.put(0..10);
+        let last = MessageInner { body: Bytes::from(vec![last; 300]), ..message(10) };
+        assert_eq!(broker.store().put_message(&last).status, PutMessageStatus::PutOk);
+        broker.store().flush_log();
+        broker.advance(Duration::from_secs(10));
+        broker.store().keep();
+        broker.fs.crashed(Crash::Killed)
+    };
+    let position = Path::new("/store/ferrocket.position");
+    for (of, units) in [(b'a', 0), (b'b', 1)] {
+        let mut broker = Broker::new(|_| ());
+        broker.fs = killed(b'a');
+        broker.fs.damage(position, 0, &killed(of).read(position).unwrap()).unwrap();
+        broker.fs.remove_file(Path::new("/store/consumequeue/U/0/00000000000000000000")).unwrap();
+        broker.fs.remove_dir(Path::new("/store/consumequeue/U/0")).unwrap();
+        broker.open();
+        assert_eq!(broker.store().max_offset("U", 0), units, "the position of {}", of as char);
+        assert_eq!(broker.count_from(0), 11);
+    }
+}
