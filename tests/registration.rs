@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use ferrocket::broker::persist::ConfigFile;
@@ -52,6 +52,7 @@ struct NameServer {
     /// What it does with 217.
     singles_are: Singles,
     refuses_compressed: bool,
+    refuses: AtomicBool,
     /// Departures: address and broker id.
     left: Mutex<Vec<(String, i64)>>,
 }
@@ -65,7 +66,7 @@ impl RequestHandler for NameServer {
                 let header: RegisterBrokerRequestHeader = request.header().unwrap();
                 assert_eq!(header.body_crc32 as u32, crc32fast::hash(&request.body) & 0x7FFF_FFFF);
                 let body = RegisterBrokerBody::decode(&request.body, header.compressed, request.version).unwrap();
-                if self.refuses_compressed && header.compressed {
+                if self.refuses_compressed && header.compressed || self.refuses.load(Ordering::SeqCst) {
                     replies.answer(request, RemotingCommand::response(response_code::SYSTEM_ERROR));
                     return;
                 }
@@ -349,6 +350,35 @@ async fn a_name_server_that_comes_back_is_told_everything() {
     };
     setting.advance_until(Duration::from_millis(500), || !after.tables().is_empty()).await;
     assert_eq!(after.tables()[0].len(), setting.built_in + 1);
+}
+
+/// A name server forgets a broker whose connection it has lost: it is told again over the next one, at once.
+#[tokio::test]
+async fn everything_is_told_again_over_a_new_connection() {
+    let setting = Setting::new(true);
+    let (name_server, listener) = setting.name_server(NameServer::default()).await;
+    let _registration = setting.register(&[&listener]);
+    until(|| name_server.tables().len() == 1).await;
+    listener.close_all("test");
+    // Time stands still: it is not the period that brings it.
+    until(|| name_server.tables().len() == 2).await;
+    assert_eq!(name_server.tables()[1].len(), setting.built_in);
+}
+
+/// However long a name server was out of order, it is tried again within the period.
+#[tokio::test]
+async fn a_name_server_that_was_away_for_long_is_tried_as_often_as_ever() {
+    const ATTEMPTS: usize = 13;
+    let setting = Setting::new(true);
+    let (name_server, listener) = setting.name_server(NameServer { refuses: AtomicBool::new(true), ..NameServer::default() }).await;
+    let _registration = setting.register(&[&listener]);
+    let began = setting.clock.now_millis();
+    setting.advance_until(Duration::from_secs(1), || name_server.codes.lock().len() >= ATTEMPTS).await;
+    let took = Duration::from_millis((setting.clock.now_millis() - began) as u64);
+    // Doubled each time the last pause alone would be over half an hour. Time goes on while an attempt is made.
+    assert!(took < PERIOD * ATTEMPTS as u32 * 2, "{took:?}");
+    name_server.refuses.store(false, Ordering::SeqCst);
+    setting.advance_until(Duration::from_secs(1), || name_server.tables().len() == 1).await;
 }
 
 #[tokio::test]

@@ -359,3 +359,31 @@ async fn deliveries_are_readable_under_sync_flush_too() {
     send(&mut client, request).await;
     arrived(&broker, "orders", 0, 2).await;
 }
+
+/// A store that takes nothing when a message is due delivers it when it takes messages again.
+#[tokio::test]
+async fn a_delivery_that_the_store_refuses_is_tried_again() {
+    let clock = ManualClock::at_millis(1_795_219_808_010);
+    let fs = MemoryFs::new();
+    let broker = open(&fs, &clock);
+    fs.fail(Operation::Create, "consumequeue", std::io::ErrorKind::StorageFull, usize::MAX);
+    put_delayed(&broker, &clock);
+    broker.store.keep();
+    assert!(!broker.store.is_writable(), "the unit of the waiting message cannot be written");
+    clock.advance(Duration::from_secs(5));
+    let looked = broker.schedule.rounds();
+    until("the thread has looked", || {
+        clock.advance(Duration::from_millis(100));
+        broker.schedule.rounds() > looked + 2
+    })
+    .await;
+    assert_eq!(broker.store.max_offset("orders", 0), 0);
+    fs.heal();
+    until("it is delivered", || {
+        clock.advance(Duration::from_millis(100));
+        broker.store.max_offset("orders", 0) == 1
+    })
+    .await;
+    broker.runtime.stop(PATIENCE).await;
+    broker.stop().unwrap();
+}

@@ -506,6 +506,30 @@ async fn a_commit_waits_for_the_disk_like_a_send() {
     assert_eq!((max(&broker, "orders", 3), broker.broker.store.flushed_offset()), (1, broker.broker.store.max_phy_offset()));
 }
 
+/// An end that the store does not take down at its time is taken down later: a broker of the original would ask about the half again.
+#[tokio::test]
+async fn an_end_that_could_not_be_written_down_is_written_down_later() {
+    let fs = MemoryFs::new();
+    let (setup, clock) = Setup::new().on(&fs).manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("orders", 4);
+    let mut client = broker.connect().await;
+    let place = prepare(&mut client, "m").await;
+    end(&mut client, place, ROLLBACK).await;
+    fs.fail(Operation::Create, "consumequeue", ErrorKind::StorageFull, usize::MAX);
+    broker.broker.store.keep();
+    for is_full in [true, false] {
+        assert_ne!(broker.broker.store.is_writable(), is_full);
+        for _ in 0..6 {
+            pass(&broker, &clock, 1_000).await;
+        }
+        assert_eq!(max(&broker, OP, 0), i64::from(!is_full));
+        fs.heal();
+        broker.broker.store.keep();
+    }
+    broker.stop().await;
+}
+
 /// The commit is refused, the half stays open, and the same commit comes through when there is room again.
 #[tokio::test]
 async fn a_disk_that_is_full_in_the_middle_of_a_commit_leaves_the_half_open() {

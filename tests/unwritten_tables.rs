@@ -10,10 +10,11 @@ use std::time::Duration;
 use ferrocket::broker::membership;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{Crash, MemoryFs, Operation};
-use ferrocket_protocol::body::SubscriptionGroupConfig;
+use ferrocket_protocol::body::{SubscriptionGroupConfig, TopicConfig};
+use ferrocket_protocol::header::PullMessageRequestHeader;
 use ferrocket_protocol::header::admin::topic::{CreateTopicRequestHeader, DeleteTopicRequestHeader};
 use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
-use support::{Setup, TestBroker, remark, send_request};
+use support::{Setup, TestBroker, pull_header, pull_request, remark, send_request};
 
 const ONCE: usize = 1;
 const EVER: usize = usize::MAX;
@@ -124,6 +125,20 @@ async fn offsets_that_could_not_be_written_are_written_with_the_next_turn() {
     story.server.stop().await;
 }
 
+/// Most offsets come with pulls: they are written like those that come alone.
+#[tokio::test]
+async fn an_offset_that_a_pull_commits_is_written() {
+    let story = Story::begin().await;
+    let mut client = story.server.connect().await;
+    story.server.create_topic("T", 1);
+    client.send_many("T", 0, 3).await;
+    client.consume("billing", "c@1", &[("T", "*")]).await;
+    let commits = PullMessageRequestHeader { sys_flag: 1, commit_offset: 2, ..pull_header("billing", "T", 0, 2) };
+    assert_eq!(client.call(pull_request(&commits)).await.code, response_code::SUCCESS);
+    story.turns_until_written("consumerOffset.json", "0:2").await;
+    story.server.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_never_written_is_written_at_the_stop() {
     let story = Story::begin().await;
@@ -138,6 +153,37 @@ async fn what_was_never_written_is_written_at_the_stop() {
     let read = |name: &str| String::from_utf8(story.fs.shared().read(&folder.join("config").join(name)).unwrap()).unwrap();
     assert!(read("topics.json").contains("orders"));
     assert!(read("subscriptionGroup.json").contains("billing"));
+}
+
+/// The file is made of the table as it was when the write began; what changes until it ends is another write.
+#[tokio::test]
+async fn what_changes_while_its_table_is_written_is_written_after_it() {
+    let story = Story::begin().await;
+    let broker = &story.server.broker;
+    type Step<'a> = &'a (dyn Fn() + Sync);
+    let topic = |name: &str| drop(broker.topics.update(TopicConfig::new(name, 4, 4, 6)).unwrap());
+    let group = |name: &str| broker.groups.update(SubscriptionGroupConfig::new(name)).unwrap();
+    let commit = |offset: i64| broker.consumer_offsets.commit("G", "T", 0, offset, 1);
+    let tables: [(&str, &str, Step<'_>, Step<'_>, Step<'_>); 3] = [
+        ("topics.json", "second", &|| topic("first"), &|| topic("second"), &|| broker.topics.persist().unwrap()),
+        ("subscriptionGroup.json", "second", &|| group("first"), &|| group("second"), &|| broker.groups.persist().unwrap()),
+        ("consumerOffset.json", "0:22", &|| commit(11), &|| commit(22), &|| broker.consumer_offsets.persist().unwrap()),
+    ];
+    for (file, second, change, change_again, persist) in tables {
+        let stall = story.fs.stall(file);
+        change();
+        std::thread::scope(|scope| {
+            scope.spawn(persist);
+            while stall.waiting_count() == 0 {
+                std::thread::yield_now();
+            }
+            change_again();
+            drop(stall);
+        });
+        persist();
+        assert!(story.file(file).contains(second), "{file}: {}", story.file(file));
+    }
+    story.server.stop().await;
 }
 
 /// Whoever gives a message back hears "success" when the topic that it went to is on the disk as well.
