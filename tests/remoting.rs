@@ -75,8 +75,8 @@ impl RequestHandler for Handler {
             CALL_BACK => {
                 let (peer, completion) = (Arc::clone(peer), peer.completion(request));
                 tokio::spawn(async move {
-                    let answer = peer.call(RemotingCommand::request(77), PATIENCE).await.unwrap();
-                    completion.answer(RemotingCommand::response(0).with_body(answer.body));
+                    let answer = peer.call(RemotingCommand::request(77), PATIENCE).await;
+                    completion.answer(RemotingCommand::response(0).with_body(answer.map(|answer| answer.body).unwrap_or_default()));
                 });
             }
             DROP => drop(peer.completion(request)),
@@ -413,6 +413,20 @@ async fn the_server_calls_the_client_over_the_same_connection() {
     server.stop().await;
 }
 
+/// Whoever asks a client that has gone hears so at once, and not when the time for its answer is over.
+#[tokio::test]
+async fn a_call_to_a_client_that_has_gone_fails_at_once() {
+    let server = Server::start().await;
+    let client = server.connect().await;
+    server.handler.until(|handler| handler.peers.lock().len() == 1).await;
+    let peer = Arc::clone(&server.handler.peers.lock()[0]);
+    drop(client);
+    server.handler.until(|handler| handler.closed.lock().len() == 1).await;
+    let called = tokio::time::timeout(PATIENCE, peer.call(RemotingCommand::request(77), 1_000 * PATIENCE)).await;
+    assert!(matches!(called, Ok(Err(CallError::Closed { .. }))), "{called:?}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn our_own_client_connects_calls_and_connects_again() {
     let server = Server::start().await;
@@ -463,6 +477,20 @@ async fn an_orderly_stop_answers_what_is_in_flight() {
     server.listener.close_all("test");
     assert_eq!(client.receive().await.opaque, 1);
     assert!(client.is_closed().await);
+    server.stop().await;
+}
+
+/// A client that was asked something may take as long as it likes: a stop gives up the question.
+#[tokio::test]
+async fn an_orderly_stop_waits_for_no_answer_of_a_client() {
+    let server = Server::start().await;
+    let mut client = server.connect().await;
+    client.send(&encoded(CALL_BACK, 3, b"")).await;
+    assert_eq!(client.receive().await.code, 77);
+    server.listener.stop_accepting();
+    assert!(server.listener.drain(Duration::from_secs(5)).await, "whoever waited for the client has answered");
+    server.listener.close_all("test");
+    assert_eq!(client.receive().await.opaque, 3);
     server.stop().await;
 }
 

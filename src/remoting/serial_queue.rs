@@ -96,3 +96,49 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::remoting::Limits;
+    use crate::runtime::SystemClock;
+
+    /// Nothing is remembered of a peer whose work has ended: it does not wait behind others' work, and its number takes no memory.
+    #[tokio::test]
+    async fn a_peer_is_in_the_queue_as_long_as_its_work() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = async || {
+            let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            let (stream, addr) = server.unwrap();
+            drop(client.unwrap());
+            Peer::new(addr, addr, stream.into_split().1, &Limits::default(), SystemClock::shared())
+        };
+        let (first, second) = (peer().await, peer().await);
+        let queue = SerialQueue::new("test", &Runtime::current(SystemClock::shared()));
+        let (begin, begins) = mpsc::channel::<()>();
+        queue.push(&first, move || begins.recv().unwrap());
+        assert!(queue.has_of(&first) && !queue.has_of(&second));
+        let (end, ends) = mpsc::channel::<()>();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        queue.push(&second, move || {
+            begun.send(()).unwrap();
+            ends.recv().unwrap();
+        });
+        begin.send(()).unwrap();
+        has_begun.await.unwrap();
+        assert!(!queue.has_of(&first) && queue.has_of(&second));
+        end.send(()).unwrap();
+        let is_idle = async {
+            while !queue.is_idle() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), is_idle).await.unwrap();
+        assert!(!queue.has_of(&second));
+        assert!(queue.shared.pending.lock().of_peers.is_empty());
+    }
+}
