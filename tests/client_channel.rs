@@ -14,11 +14,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use ferrocket::broker::client_channel::{Answer, ClientChannel};
 use ferrocket::broker::consumers::{Client, ConsumeMode};
+use ferrocket::broker::filter::Subscription;
+use ferrocket::broker::hold::{Piece, Waiter, Waits, Wants};
 use ferrocket::broker::pull::{PullError, PullKind, PullRequest, PullResult, PullTerms, Puller, Stated, pull};
 use ferrocket::broker::send::{NewTopic, SendError, SendRequest, SendResult, Sent, send};
 use ferrocket::broker::{Broker, Disk, membership};
 use ferrocket::remoting::{CallError, Work, next_channel_id};
-use ferrocket::store::PutMessageStatus;
+use ferrocket::store::{GetMessage, GetMessageStatus, MessageFilter, MessagePosition, PutMessageStatus};
 use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, ResetOffsetRequestHeader};
 use ferrocket_protocol::message::{MessageView, decode, properties};
@@ -305,5 +307,46 @@ async fn a_client_of_another_protocol_pulls_waits_and_is_refused() {
     assert_eq!((result.kind, result.next_offset), (PullKind::Moved, 2));
     let refused = pull_one(&broker, &channel, PullTerms { queue_id: 1, ..terms }).unwrap().unwrap_err();
     assert_eq!(refused, PullError::NoSuchQueue(1));
+    broker.stop().await;
+}
+
+/// Whoever waits for any queue of a topic.
+struct AnyQueue(UnboundedSender<()>);
+
+impl Waits for AnyQueue {
+    fn wake(self: Box<Self>, _piece: Option<Piece>) {
+        self.0.send(()).unwrap();
+    }
+}
+
+/// What POP does: it names a topic and waits for whichever queue brings something, and keeps the place of each message that it hands out.
+#[tokio::test]
+async fn whoever_waits_for_any_queue_is_woken_by_one_that_was_made_meanwhile_and_gets_places() {
+    let broker = TestBroker::start().await;
+    broker.create_topic("T", 1);
+    let wanted = Arc::new(Subscription::of_heartbeat(subscription("T", "TagA")));
+    let (ends, mut ended) = unbounded_channel();
+    let filter = Arc::clone(&wanted);
+    let is_wanted = move |arrived: &ferrocket::broker::hold::Arrived| arrived.tags_code.is_none_or(|code| filter.matches_unit(code));
+    let waiter = Waiter { wants: Wants::Arrival(Box::new(is_wanted)), timeout_millis: 60_000, who: Box::new(AnyQueue(ends)) };
+    assert!(broker.broker.hold.register("T", None, waiter, || false).is_ok());
+
+    stored(send_one(&broker, "T", 0, &[("TAGS", "TagB")], "another tag"));
+    broker.create_topic("T", 4);
+    stored(send_one(&broker, "T", 3, &[("TAGS", "TagB")], "another tag"));
+    assert!(ended.try_recv().is_err());
+    let first = stored(send_one(&broker, "T", 3, &[("TAGS", "TagA")], "wanted"));
+    ended.try_recv().expect("the arrival in a queue that was not there before");
+    assert_eq!(broker.broker.hold.waiting_count(), 0);
+
+    stored(send_one(&broker, "T", 3, &[("TAGS", "TagB")], "another tag"));
+    let second = stored(send_one(&broker, "T", 3, &[("TAGS", "TagA")], "wanted, too"));
+    let request = GetMessage { group: "G", topic: "T", queue_id: 3, offset: 0, max_count: 32, max_bytes: 1 << 20 };
+    let got = broker.broker.store.get_message_listed(&request, &*wanted).unwrap();
+    assert_eq!((got.status, got.message_count, got.next_begin_offset), (GetMessageStatus::Found, 2, 4));
+    let places: Vec<_> = got.positions.iter().map(|place| (place.queue_offset, place.physical_offset)).collect();
+    assert_eq!(places, [(1, first.physical_offset), (3, second.physical_offset)]);
+    assert_eq!(got.positions.iter().map(|MessagePosition { size, .. }| *size as usize).sum::<usize>(), got.body.len());
+    assert!(broker.broker.store.get_message_blocking(&request, &*wanted).unwrap().positions.is_empty(), "nobody asked for them");
     broker.stop().await;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The programme's held pulls, with subscriptions of one tag.
 
-#![expect(unreachable_pub, reason = "the programme uses more of its files than the model does")]
+#![expect(dead_code, unreachable_pub, reason = "the programme uses more of its files than the model does")]
 
 pub mod filter {
     //! As much of a subscription as a waiter is asked for.

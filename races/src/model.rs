@@ -13,7 +13,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
-use self::rooms::{AtomicU64, Hold, Ordering, Piece, Runtime, SharedClock, Waiter, Waits, subscription};
+use self::rooms::{AtomicU64, Hold, Ordering, Piece, Runtime, SharedClock, Waiter, Waits, Wants, subscription};
 use self::service::{Broker, Handler, LATER, SEND, SERIAL, TOPIC, pull_of};
 use crate::broker::hold::LOOKED_AT_ONCE_MAX;
 use crate::remoting::{Client, Connected, Limits, ReadScheduler, connect, drain, is_drained};
@@ -26,7 +26,7 @@ mod rooms {
     use std::sync::Arc;
 
     use crate::broker::filter::Subscription;
-    pub(super) use crate::broker::hold::{Hold, Piece, Waiter, Waits};
+    pub(super) use crate::broker::hold::{Hold, Piece, Waiter, Waits, Wants};
     pub(super) use crate::remoting::{Completion, Peer, Replies, RequestHandler, SerialQueue, Work};
     pub(super) use crate::runtime::sync::{AtomicU64, Mutex, Ordering};
     pub(super) use crate::runtime::{Runtime, SharedClock};
@@ -346,8 +346,9 @@ impl Waits for OfCrowd {
 
 fn join_crowd(hold: &Hold, from_offset: i64, tags_code: Option<i64>, woken: &Arc<AtomicUsize>, max_offset: &AtomicU64) {
     let who = Box::new(OfCrowd { woken: Arc::clone(woken), piece: None });
-    let waiter = Waiter { from_offset, subscription: subscription(tags_code), timeout_millis: LONG_MILLIS, wakes_on_arrival: true, who };
-    assert!(hold.register(TOPIC, 0, waiter, || max_offset.load(Ordering::SeqCst) as i64).is_ok());
+    let wants = Wants::Message { from_offset, subscription: subscription(tags_code) };
+    let waiter = Waiter { wants, timeout_millis: LONG_MILLIS, who };
+    assert!(hold.register(TOPIC, Some(0), waiter, || max_offset.load(Ordering::SeqCst) as i64 > from_offset).is_ok());
 }
 
 fn crowds_are_woken() {

@@ -9,7 +9,7 @@ use ferrocket_protocol::{RemotingCommand, response_code};
 
 use super::rooms::{
     AtomicU64, Completion, Hold, Mutex, Ordering, Peer, Piece, Replies, RequestHandler, Runtime, SerialQueue, SharedClock, Waiter, Waits,
-    Work, subscription, tags_code,
+    Wants, Work, subscription, tags_code,
 };
 
 /// Request codes; the number that a request carries is its version.
@@ -123,8 +123,9 @@ impl RequestHandler for Handler {
                 let completion = peer.completion(request);
                 let who = Box::new(Pull { broker: Arc::clone(broker), from, tag, completion, piece: None });
                 let timeout_millis = broker.pull_millis;
-                let waiter = Waiter { from_offset: from, subscription: subscription(tag), timeout_millis, wakes_on_arrival: true, who };
-                if let Err(waiter) = broker.hold.register(TOPIC, 0, waiter, || broker.max_offset()) {
+                let wants = Wants::Message { from_offset: from, subscription: subscription(tag) };
+                let waiter = Waiter { wants, timeout_millis, who };
+                if let Err(waiter) = broker.hold.register(TOPIC, Some(0), waiter, || broker.max_offset() > from) {
                     waiter.who.wake(None);
                 }
             }

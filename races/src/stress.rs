@@ -24,7 +24,7 @@ mod rooms {
     use std::sync::Arc;
 
     pub(super) use ferrocket::broker::filter::Subscription;
-    pub(super) use ferrocket::broker::hold::{Hold, Piece, Waiter, Waits};
+    pub(super) use ferrocket::broker::hold::{Hold, Piece, Waiter, Waits, Wants};
     pub(super) use ferrocket::remoting::{Completion, Peer, Replies, RequestHandler, SerialQueue, Work};
     pub(super) use ferrocket::runtime::sync::{AtomicU64, Mutex, Ordering};
     pub(super) use ferrocket::runtime::{Runtime, SharedClock};

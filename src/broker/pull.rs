@@ -13,7 +13,7 @@ use ferrocket_protocol::{perm, topic_names};
 use super::client_channel::ClientChannel;
 use super::consumer_offsets::{Pulled, TopicOffsets};
 use super::filter::Subscription;
-use super::hold::{Piece, Waiter, Waits};
+use super::hold::{Piece, Waiter, Waits, Wants};
 use super::topics::Topic;
 use super::{Broker, Disk};
 use crate::config::BrokerConfig;
@@ -246,14 +246,17 @@ impl<P: Puller> LatePull<P> {
         self.next_run = Run::Again;
         let broker = Arc::clone(&self.broker);
         let topic = Arc::clone(&self.checked.topic);
-        let subscription = Arc::clone(&self.checked.subscription);
-        let wakes_on_arrival = config.long_polling_enable;
         let PullTerms { queue_id, offset, wait_millis, .. } = self.terms;
-        let timeout_millis = if wakes_on_arrival { wait_millis.unwrap_or(0) } else { config.short_polling_time_mills };
+        let (wants, timeout_millis) = if config.long_polling_enable {
+            let subscription = Arc::clone(&self.checked.subscription);
+            (Wants::Message { from_offset: offset, subscription }, wait_millis.unwrap_or(0))
+        } else {
+            (Wants::Nothing, config.short_polling_time_mills)
+        };
         let may_wait = self.puller.channel().may_wait();
-        let waiter = Waiter { from_offset: offset, subscription, timeout_millis, wakes_on_arrival, who: self };
-        let max_offset = || broker.store.max_offset(&topic.topic_name, queue_id);
-        let held = if may_wait { broker.hold.register(&topic.topic_name, queue_id, waiter, max_offset) } else { Err(waiter) };
+        let waiter = Waiter { wants, timeout_millis, who: self };
+        let has_come = || broker.store.max_offset(&topic.topic_name, queue_id) > offset;
+        let held = if may_wait { broker.hold.register(&topic.topic_name, Some(queue_id), waiter, has_come) } else { Err(waiter) };
         if let Err(waiter) = held {
             waiter.who.wake(None);
         }
@@ -330,6 +333,7 @@ impl PullRequest<'_> {
                 max_offset: reader.max_offset(),
                 body: Bytes::new(),
                 message_count: 0,
+                positions: Vec::new(),
                 suggest_pulling_from_slave: false,
                 would_block: false,
             }),

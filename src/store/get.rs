@@ -50,6 +50,16 @@ impl GetMessageStatus {
     }
 }
 
+/// One message of a get's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessagePosition {
+    pub queue_offset: i64,
+    /// Where in the log its record begins.
+    pub physical_offset: i64,
+    /// Of the record, in bytes.
+    pub size: i32,
+}
+
 #[derive(Clone, Debug)]
 pub struct GetMessageResult {
     pub status: GetMessageStatus,
@@ -59,6 +69,8 @@ pub struct GetMessageResult {
     /// The records, one after the other, as they are in the log.
     pub body: Bytes,
     pub message_count: i32,
+    /// Of each message in `body`, in their order; empty unless `get_message_listed` was asked.
+    pub positions: Vec<MessagePosition>,
     pub suggest_pulling_from_slave: bool,
     /// Nothing was decided: the bytes are not in memory. Ask again through `get_message_blocking`, on a thread that may wait.
     pub would_block: bool,

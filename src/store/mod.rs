@@ -45,7 +45,7 @@ pub use config::{FlushDiskType, StoreConfig};
 pub use consume_queue::ColdPut;
 pub use figures::{PUT_TIME_ENDS_MILLIS, Rates, StoreFigures};
 pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, is_failed_sync, with_suffix};
-pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus};
+pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessagePosition};
 pub use index::{IndexType, QueryResult};
 pub use mapped_file::{AppendBy, MappedFile, Mapping};
 pub use memory_fs::{Crash, MemoryFs, Operation, Stall};

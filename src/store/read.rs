@@ -18,7 +18,7 @@ use super::consume_queue::ConsumeQueue;
 use super::message_store::MessageStore;
 use super::record;
 use super::unit::{UNIT_BYTES, Unit};
-use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter, StoreError, at_path};
+use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessageFilter, MessagePosition, StoreError, at_path};
 
 /// Units fetched at a time; most gets need fewer.
 const UNITS_PER_READ: usize = 128;
@@ -89,15 +89,20 @@ impl QueueReader<'_> {
     /// Messages of the queue from an offset on. Never waits for the disk: see `GetMessageResult::would_block`. `None` when the
     /// store is shut down or cannot read the queue.
     pub fn get_message(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
-        self.get(request, filter, false)
+        self.get(request, filter, false, false)
     }
 
     /// As `get_message`, on a thread that may wait for the disk.
     pub fn get_message_blocking(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
-        self.get(request, filter, true)
+        self.get(request, filter, true, false)
     }
 
-    fn get(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter, waiting: bool) -> Option<GetMessageResult> {
+    /// As `get_message_blocking`, with the `positions` of what was found.
+    pub fn get_message_listed(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
+        self.get(request, filter, true, true)
+    }
+
+    fn get(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter, waiting: bool, listed: bool) -> Option<GetMessageResult> {
         let store = self.store;
         if store.health.shutdown.load(Ordering::Relaxed) {
             return None;
@@ -109,6 +114,7 @@ impl QueueReader<'_> {
             max_offset: 0,
             body: Bytes::new(),
             message_count: 0,
+            positions: Vec::new(),
             suggest_pulling_from_slave: false,
             would_block: false,
         };
@@ -132,7 +138,7 @@ impl QueueReader<'_> {
             (GetMessageStatus::OffsetOverflowBadly, max)
         } else {
             let began = store.clock.nanos();
-            let collected = store.collect(queue, request, filter, waiting, &mut result);
+            let collected = store.collect(queue, request, filter, waiting, listed, &mut result);
             store.stats.get_nanos.see(store.clock.nanos() - began);
             if let Err(error) = collected {
                 if error.kind() == io::ErrorKind::WouldBlock && !waiting {
@@ -158,6 +164,11 @@ impl MessageStore {
         self.reader(request.topic, request.queue_id).get_message(request, filter)
     }
 
+    /// `QueueReader::get_message_listed`.
+    pub fn get_message_listed(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
+        self.reader(request.topic, request.queue_id).get_message_listed(request, filter)
+    }
+
     /// `QueueReader::get_message_blocking`.
     pub fn get_message_blocking(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter) -> Option<GetMessageResult> {
         self.reader(request.topic, request.queue_id).get_message_blocking(request, filter)
@@ -180,6 +191,7 @@ impl MessageStore {
         request: &GetMessage<'_>,
         filter: &dyn MessageFilter,
         waiting: bool,
+        listed: bool,
         result: &mut GetMessageResult,
     ) -> io::Result<()> {
         let config = self.config.load();
@@ -282,6 +294,10 @@ impl MessageStore {
                         }
                         continue;
                     }
+                }
+                if listed {
+                    let (queue_offset, physical_offset) = (first + index as i64, unit.physical_offset);
+                    result.positions.push(MessagePosition { queue_offset, physical_offset, size: unit.size });
                 }
                 count += 1;
                 status = GetMessageStatus::Found;

@@ -25,8 +25,8 @@ const PIECES_UNDER_WAY_MAX: usize = 2;
 const PIECE_MILLIS_MAX: u64 = 10;
 /// Waiters of a crowd that are looked at under one lock: a sender may wait for it.
 const CROWD_LOOK_COUNT: usize = 256;
-/// Different tags that have arrived for a crowd since it was last looked at. After these they count as whichever tags: a pull that is
-/// run in vain is answered so and asks again.
+/// Different tags, each of one queue, that have arrived for a crowd since it was last looked at. After these they count as whichever: a
+/// pull that is run in vain is answered so and asks again.
 const ARRIVED_TAGS_MAX: usize = 64;
 
 /// Part of a crowd: when the last of them is done the next part is woken.
@@ -77,9 +77,10 @@ impl News {
         self.arrived.is_empty() && self.overdue_nanos == 0
     }
 
-    /// What a tags code has brought is one arrival, whatever the order in which it is told.
+    /// What a tags code has brought to a queue is one arrival, whatever the order in which it is told.
     pub(super) fn add(&mut self, arrived: Arrived) {
-        let same = |known: &&mut Arrived| known.tags_code.is_none() || known.tags_code == arrived.tags_code;
+        let same =
+            |known: &&mut Arrived| known.tags_code.is_none() || (known.queue_id, known.tags_code) == (arrived.queue_id, arrived.tags_code);
         if let Some(known) = self.arrived.iter_mut().find(same) {
             known.max_offset = known.max_offset.max(arrived.max_offset);
         } else if self.arrived.len() < ARRIVED_TAGS_MAX {
@@ -87,7 +88,7 @@ impl News {
         } else {
             let max_offset = self.arrived.iter().map(|known| known.max_offset).fold(arrived.max_offset, i64::max);
             self.arrived.clear();
-            self.arrived.push(Arrived { max_offset, tags_code: None });
+            self.arrived.push(Arrived { queue_id: None, max_offset, tags_code: None });
         }
     }
 }
@@ -182,7 +183,7 @@ async fn next_piece(clock: &SharedClock, pieces: &mut Arc<Semaphore>) -> Piece {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{held, hold, settle, waiter};
-    use super::super::{LOOKED_AT_ONCE_MAX, Waiter, Waits};
+    use super::super::{LOOKED_AT_ONCE_MAX, Waiter, Waits, Wants};
     use super::*;
     use crate::broker::filter::Subscription;
     use crate::runtime::Runtime;
@@ -210,7 +211,7 @@ mod tests {
             let who = Box::new(OfCrowd { woken: Arc::clone(&woken) });
             let tags = if at % 10 == 0 { "A" } else { "*" };
             let subscription = Arc::new(Subscription::of_tags("T", tags));
-            held(&hold, Waiter { from_offset: 0, subscription, timeout_millis: 15_000, wakes_on_arrival: true, who }, 0);
+            held(&hold, Waiter { wants: Wants::Message { from_offset: 0, subscription }, timeout_millis: 15_000, who }, 0);
         }
         hold.arriving("T", 1, 1, 66);
         assert_eq!(woken.lock().len(), 0, "the sender goes on");
@@ -241,7 +242,7 @@ mod tests {
         for _ in 0..COUNT {
             let who = Box::new(OfCrowd { woken: Arc::clone(&woken) });
             let subscription = Arc::new(Subscription::of_tags("T", "*"));
-            held(&hold, Waiter { from_offset: 3, subscription, timeout_millis: 15_000, wakes_on_arrival: true, who }, 3);
+            held(&hold, Waiter { wants: Wants::Message { from_offset: 3, subscription }, timeout_millis: 15_000, who }, 3);
         }
         settle(&clock).await;
         clock.advance(Duration::from_secs(15));
@@ -257,6 +258,43 @@ mod tests {
         assert!(runtime.stop(Duration::from_secs(5)).await);
     }
 
+    fn any_queue(hold: &Hold, woken: &Arc<AtomicUsize>, is_wanted: impl Fn(&Arrived) -> bool + Send + 'static) {
+        let waiter = Waiter { wants: Wants::Arrival(Box::new(is_wanted)), ..waiter(0, "*", 15_000, woken) };
+        assert!(hold.register("T", None, waiter, || false).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_any_queue_of_a_topic_is_woken_by_the_one_it_wants() {
+        let (hold, clock) = hold();
+        let runtime = Runtime::current(Arc::new(clock.clone()));
+        hold.start(&runtime);
+        let woken = Arc::new(AtomicUsize::new(0));
+        any_queue(&hold, &woken, |arrived| arrived.tags_code.is_none_or(|code| code == 65));
+        held(&hold, waiter(0, "*", 15_000, &woken), 0);
+        hold.arriving("U", 7, 1, 65);
+        hold.arriving("T", 7, 1, 66);
+        assert_eq!(woken.load(Ordering::SeqCst), 0, "another topic, another tag");
+        hold.arriving("T", 7, 2, 65);
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (1, 1), "a queue that nobody waits on by its number");
+        // So many are a crowd, whichever the queue.
+        for queue_id in 0..2 * LOOKED_AT_ONCE_MAX as i32 {
+            any_queue(&hold, &woken, move |arrived| arrived.queue_id.is_none_or(|arrived| arrived == queue_id));
+        }
+        hold.arriving("T", 3, 1, 0);
+        hold.arriving("T", 5, 1, 0);
+        settle(&clock).await;
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (3, 2 * LOOKED_AT_ONCE_MAX - 1));
+        hold.forget_topic("T");
+        assert_eq!((hold.waiting_count(), hold.queue_count()), (0, 0));
+        // A list that nobody is left in goes, too.
+        any_queue(&hold, &woken, |_| true);
+        settle(&clock).await;
+        clock.advance(Duration::from_secs(15));
+        settle(&clock).await;
+        assert_eq!((hold.waiting_count(), hold.queue_count()), (0, 0));
+        assert!(runtime.stop(Duration::from_secs(5)).await);
+    }
+
     #[tokio::test]
     async fn more_tags_than_are_kept_count_as_whichever() {
         let (hold, clock) = hold();
@@ -269,7 +307,7 @@ mod tests {
         for at in 0..2 * ARRIVED_TAGS_MAX as i64 {
             hold.arriving("T", 1, at + 1, 1_000 + at);
         }
-        assert!(hold.find_queue("T", 1).unwrap().waiters.lock().news.arrived.len() <= ARRIVED_TAGS_MAX);
+        assert!(hold.find_queue("T", Some(1)).unwrap().waiters.lock().news.arrived.len() <= ARRIVED_TAGS_MAX);
         settle(&clock).await;
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (LOOKED_AT_ONCE_MAX + 1, 0));
         assert!(runtime.stop(Duration::from_secs(5)).await);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pulls that wait for a message: an arrival, or their deadline, runs them once more.
 //!
-//! A waiter lies in its queue's own list, which is there as long as somebody waits or has waited a moment ago; what it does when it is
-//! woken is the affair of whoever registered it, so this room knows neither requests nor connections. One task watches all deadlines,
-//! another wakes crowds piece by piece (`crowd`); nothing polls.
+//! A waiter lies in the list of its queue, or of its topic when any queue of it will do; a list is there as long as somebody waits or has
+//! waited a moment ago. What a waiter does when it is woken is the affair of whoever registered it, so this room knows neither requests
+//! nor connections. One task watches all deadlines, another wakes crowds piece by piece (`crowd`); nothing polls.
 //!
 //! Arrivals of one queue may be told in another order than that of the queue (`ArrivalListener`). That is no matter here: each is
 //! compared with the offset that a waiter waits for, and none changes what another one is compared with.
@@ -51,20 +51,37 @@ pub trait Waits: Send {
 
 /// What a pull leaves behind when it waits.
 pub struct Waiter {
-    /// The offset it waits for: a greater maximum offset of the queue ends the wait.
-    pub from_offset: i64,
-    pub subscription: Arc<Subscription>,
+    pub wants: Wants,
     pub timeout_millis: i64,
-    /// False for a short poll, which only its deadline ends.
-    pub wakes_on_arrival: bool,
     pub who: Box<dyn Waits>,
+}
+
+/// What ends a wait before its deadline.
+pub enum Wants {
+    /// A message that the subscription wants, in the queue at this offset or behind it.
+    Message { from_offset: i64, subscription: Arc<Subscription> },
+    /// The first arrival of which this is true. It is asked under the lock of the list.
+    Arrival(Box<dyn Fn(&Arrived) -> bool + Send>),
+    /// Nothing: a short poll.
+    Nothing,
+}
+
+/// A message that has come, or several that count as one.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// `None`: whichever.
+    pub queue_id: Option<i32>,
+    /// The queue's after it.
+    pub max_offset: i64,
+    /// `None`: whichever.
+    pub tags_code: Option<i64>,
 }
 
 #[derive(Debug)]
 pub struct Hold {
     clock: SharedClock,
     /// Only queues that somebody waits on, or did when they were last looked at.
-    topics: RwLock<NameMap<HashMap<i32, Arc<QueueHold>, RandomState>>>,
+    topics: RwLock<NameMap<TopicHold>>,
     waiting: AtomicUsize,
     next_id: AtomicU64,
     /// Each queue in the table is looked at when the first of its waiters may be overdue; by that moment and the queue's number. Waiters
@@ -79,18 +96,34 @@ pub struct Hold {
     stopping: AtomicBool,
 }
 
+/// The lists of a topic.
+#[derive(Debug, Default)]
+struct TopicHold {
+    queues: HashMap<i32, Arc<QueueHold>, RandomState>,
+    /// Of those to whom every queue of the topic is right, also one that is made later.
+    any_queue: Option<Arc<QueueHold>>,
+}
+
+impl TopicHold {
+    fn lists(&self) -> impl Iterator<Item = &Arc<QueueHold>> {
+        self.queues.values().chain(&self.any_queue)
+    }
+}
+
+/// One list of waiters.
 #[derive(Debug)]
 struct QueueHold {
     number: u64,
     topic: Arc<str>,
-    queue_id: i32,
+    /// `None`: any queue of the topic.
+    queue_id: Option<i32>,
     waiting: AtomicUsize,
     waiters: Mutex<Waiters>,
 }
 
 #[derive(Debug)]
 struct Waiters {
-    held: Vec<Held>,
+    held: Vec<HeldWaiter>,
     /// When the queue is looked at; never later than the first deadline. `u64::MAX`: it is not.
     look_nanos: u64,
     /// Why its crowd is looked at next.
@@ -101,35 +134,29 @@ struct Waiters {
     is_gone: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Arrived {
-    max_offset: i64,
-    /// `None`: whichever.
-    tags_code: Option<i64>,
-}
-
-struct Held {
+struct HeldWaiter {
     id: u64,
     deadline_nanos: u64,
     passed_over: bool,
     waiter: Waiter,
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for HeldWaiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Held(#{} from {})", self.id, self.waiter.from_offset)
+        write!(f, "HeldWaiter(#{})", self.id)
     }
 }
 
-impl Held {
+impl HeldWaiter {
     /// Whether one of these ends the wait.
     fn is_wanted(&mut self, arrived: &[Arrived], clock: &SharedClock) -> bool {
-        let from_offset = self.waiter.from_offset;
-        if !self.waiter.wakes_on_arrival {
-            return false;
-        }
+        let (from_offset, subscription) = match &self.waiter.wants {
+            Wants::Message { from_offset, subscription } => (*from_offset, subscription),
+            Wants::Arrival(is_wanted) => return arrived.iter().any(is_wanted),
+            Wants::Nothing => return false,
+        };
         for Arrived { tags_code, .. } in arrived.iter().filter(|arrived| arrived.max_offset > from_offset) {
-            if tags_code.is_none_or(|code| self.waiter.subscription.matches_tags_code(code)) {
+            if tags_code.is_none_or(|code| subscription.matches_tags_code(code)) {
                 return true;
             }
             if !self.passed_over {
@@ -156,22 +183,21 @@ impl Hold {
         }
     }
 
-    /// Registers first and reads `max_offset` after: a message that was put in between is seen by one of the two sides.
-    /// Gives the waiter back when too many wait already.
-    pub fn register(&self, topic: &str, queue_id: i32, waiter: Waiter, max_offset: impl FnOnce() -> i64) -> Result<(), Waiter> {
+    /// Registers first and asks `has_come` after: a message that was put in between is seen by one of the two sides. `queue_id` is `None`
+    /// for any queue of the topic, also one that is made later. Gives the waiter back when too many wait already.
+    pub fn register(&self, topic: &str, queue_id: Option<i32>, waiter: Waiter, has_come: impl FnOnce() -> bool) -> Result<(), Waiter> {
         if self.waiting.load(Ordering::Relaxed) >= WAITERS_COUNT_MAX {
             return Err(waiter);
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let timeout_millis = waiter.timeout_millis.clamp(0, HOLD_MILLIS_MAX) as u64;
         let deadline_nanos = self.clock.nanos() + timeout_millis * 1_000_000;
-        let from_offset = waiter.from_offset;
-        let wakes_on_arrival = waiter.wakes_on_arrival;
-        let held = Held { id, deadline_nanos, passed_over: false, waiter };
+        let wakes_on_arrival = !matches!(waiter.wants, Wants::Nothing);
+        let held = HeldWaiter { id, deadline_nanos, passed_over: false, waiter };
         let queue = self.add(topic, queue_id, held);
-        // Pairs with the fence in `arriving`: either that side sees the waiter or this side sees the new maximum. Likewise with `stop`.
+        // Pairs with the fence in `arriving`: either that side sees the waiter or this side sees the message. Likewise with `stop`.
         fence(Ordering::SeqCst);
-        if self.stopping.load(Ordering::Relaxed) || (wakes_on_arrival && max_offset() > from_offset) {
+        if self.stopping.load(Ordering::Relaxed) || (wakes_on_arrival && has_come()) {
             let mut waiters = queue.waiters.lock();
             // It came a moment ago, so it is one of the last.
             if let Some(at) = waiters.held.iter().rposition(|held| held.id == id) {
@@ -185,7 +211,7 @@ impl Hold {
     }
 
     /// Into the queue's list, which is made when it is not there.
-    fn add(&self, topic: &str, queue_id: i32, held: Held) -> Arc<QueueHold> {
+    fn add(&self, topic: &str, queue_id: Option<i32>, held: HeldWaiter) -> Arc<QueueHold> {
         let deadline_nanos = held.deadline_nanos;
         loop {
             let queue = self.find_queue(topic, queue_id).unwrap_or_else(|| self.make_queue(topic, queue_id));
@@ -208,19 +234,29 @@ impl Hold {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let Some(queue) = self.find_queue(topic, queue_id) else { return };
+        let (queue, any_queue) = {
+            let topics = self.topics.read();
+            let Some(lists) = topics.get(topic) else { return };
+            (lists.queues.get(&queue_id).cloned(), lists.any_queue.clone())
+        };
+        let arrived = Arrived { queue_id: Some(queue_id), max_offset, tags_code: Some(tags_code) };
+        for list in queue.into_iter().chain(any_queue) {
+            self.tell(&list, arrived);
+        }
+    }
+
+    fn tell(&self, queue: &Arc<QueueHold>, arrived: Arrived) {
         if queue.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let arrived = Arrived { max_offset, tags_code: Some(tags_code) };
         let mut waiters = queue.waiters.lock();
         if waiters.held.len() > LOOKED_AT_ONCE_MAX {
             waiters.news.add(arrived);
-            self.crowds.tell(&queue, &mut waiters);
+            self.crowds.tell(queue, &mut waiters);
             return;
         }
         let mut look_nanos = u64::MAX;
-        self.wake(&queue, &mut waiters, |held| {
+        self.wake(queue, &mut waiters, |held| {
             let is_wanted = held.is_wanted(&[arrived], &self.clock);
             if held.passed_over {
                 look_nanos = look_nanos.min(held.deadline_nanos);
@@ -228,17 +264,17 @@ impl Hold {
             is_wanted
         });
         if look_nanos < u64::MAX {
-            self.look_by(look_nanos, &queue, &mut waiters);
+            self.look_by(look_nanos, queue, &mut waiters);
         }
     }
 
     /// The topic is gone: whoever waits for it is told so.
     pub fn forget_topic(&self, topic: &str) {
-        let queues = self.topics.write().remove(topic);
-        for queue in queues.into_iter().flat_map(HashMap::into_values) {
+        let Some(lists) = self.topics.write().remove(topic) else { return };
+        for queue in lists.lists() {
             let mut waiters = queue.waiters.lock();
             waiters.is_gone = true;
-            self.wake(&queue, &mut waiters, |_| true);
+            self.wake(queue, &mut waiters, |_| true);
         }
     }
 
@@ -247,7 +283,7 @@ impl Hold {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let queues: Vec<_> = self.topics.read().values().flat_map(HashMap::values).cloned().collect();
+        let queues: Vec<_> = self.topics.read().values().flat_map(TopicHold::lists).cloned().collect();
         for queue in queues {
             self.wake(&queue, &mut queue.waiters.lock(), |_| true);
         }
@@ -257,9 +293,9 @@ impl Hold {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Queues that are kept.
+    /// Lists that are kept.
     pub fn queue_count(&self) -> usize {
-        self.topics.read().values().map(HashMap::len).sum()
+        self.topics.read().values().map(|topic| topic.lists().count()).sum()
     }
 
     /// Starts the tasks that end waits at their deadlines and wake crowds.
@@ -344,16 +380,19 @@ impl Hold {
         if waiters.is_gone || waiters.is_crowd || !waiters.held.is_empty() {
             return;
         }
-        let Some(queues) = topics.get_mut(&*queue.topic) else { return };
+        let Some(TopicHold { queues, any_queue }) = topics.get_mut(&*queue.topic) else { return };
         waiters.is_gone = true;
         if waiters.look_nanos < u64::MAX {
             self.looks.lock().remove(&(waiters.look_nanos, queue.number));
         }
-        queues.remove(&queue.queue_id);
+        match queue.queue_id {
+            Some(queue_id) => drop(queues.remove(&queue_id)),
+            None => *any_queue = None,
+        }
         if queues.capacity() > SPARE_ROOM.max(4 * queues.len()) {
             queues.shrink_to(SPARE_ROOM);
         }
-        if queues.is_empty() {
+        if queues.is_empty() && any_queue.is_none() {
             topics.remove(&*queue.topic);
             if topics.capacity() > SPARE_ROOM.max(4 * topics.len()) {
                 topics.shrink_to(SPARE_ROOM);
@@ -362,7 +401,7 @@ impl Hold {
     }
 
     /// Takes out the chosen waiters.
-    fn wake(&self, queue: &QueueHold, waiters: &mut Waiters, chosen: impl FnMut(&mut Held) -> bool) {
+    fn wake(&self, queue: &QueueHold, waiters: &mut Waiters, chosen: impl FnMut(&mut HeldWaiter) -> bool) {
         let mut woken_count = 0;
         for held in waiters.held.extract_if(.., chosen) {
             held.waiter.who.wake(None);
@@ -396,23 +435,28 @@ impl Hold {
         }
     }
 
-    fn find_queue(&self, topic: &str, queue_id: i32) -> Option<Arc<QueueHold>> {
-        self.topics.read().get(topic)?.get(&queue_id).cloned()
+    fn find_queue(&self, topic: &str, queue_id: Option<i32>) -> Option<Arc<QueueHold>> {
+        let topics = self.topics.read();
+        let TopicHold { queues, any_queue } = topics.get(topic)?;
+        queue_id.map_or(any_queue.as_ref(), |queue_id| queues.get(&queue_id)).cloned()
     }
 
-    fn make_queue(&self, topic: &str, queue_id: i32) -> Arc<QueueHold> {
+    fn make_queue(&self, topic: &str, queue_id: Option<i32>) -> Arc<QueueHold> {
         let mut topics = self.topics.write();
         let topic = match topics.get_key_value(topic) {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(topic),
         };
-        let queues = topics.entry(Arc::clone(&topic)).or_default();
-        let made = queues.entry(queue_id).or_insert_with(|| {
+        let TopicHold { queues, any_queue } = topics.entry(Arc::clone(&topic)).or_default();
+        let make = || {
             let number = self.next_id.fetch_add(1, Ordering::Relaxed);
             let waiters = Waiters { held: Vec::new(), look_nanos: u64::MAX, news: News::default(), is_crowd: false, is_gone: false };
             Arc::new(QueueHold { number, topic, queue_id, waiting: AtomicUsize::new(0), waiters: Mutex::new(waiters) })
-        });
-        Arc::clone(made)
+        };
+        Arc::clone(match queue_id {
+            Some(queue_id) => queues.entry(queue_id).or_insert_with(make),
+            None => any_queue.get_or_insert_with(make),
+        })
     }
 }
 
@@ -430,10 +474,8 @@ mod tests {
     pub(super) fn waiter(from_offset: i64, tags: &str, timeout_millis: i64, woken: &Arc<AtomicUsize>) -> Waiter {
         let woken = Arc::clone(woken);
         Waiter {
-            from_offset,
-            subscription: Arc::new(Subscription::of_tags("T", tags)),
+            wants: Wants::Message { from_offset, subscription: Arc::new(Subscription::of_tags("T", tags)) },
             timeout_millis,
-            wakes_on_arrival: true,
             who: Box::new(Counted(woken)),
         }
     }
@@ -447,7 +489,8 @@ mod tests {
     }
 
     pub(super) fn held(hold: &Hold, waiter: Waiter, max_offset: i64) {
-        assert!(hold.register("T", 1, waiter, || max_offset).is_ok());
+        let from = if let Wants::Message { from_offset, .. } = &waiter.wants { *from_offset } else { max_offset };
+        assert!(hold.register("T", Some(1), waiter, || max_offset > from).is_ok());
     }
 
     /// Lets the deadline task look at the clock before it is moved, and answer after.
@@ -553,7 +596,7 @@ mod tests {
     fn a_short_poll_does_not_hear_arrivals() {
         let (hold, _clock) = hold();
         let woken = Arc::new(AtomicUsize::new(0));
-        held(&hold, Waiter { wakes_on_arrival: false, ..waiter(0, "*", 1_000, &woken) }, 1);
+        held(&hold, Waiter { wants: Wants::Nothing, ..waiter(0, "*", 1_000, &woken) }, 1);
         hold.arriving("T", 1, 2, 0);
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (0, 1));
     }
@@ -595,7 +638,7 @@ mod tests {
             let before = woken.load(Ordering::SeqCst);
             let max_offset = Arc::clone(&max_offset);
             let waiter = waiter(from, "*", 15_000, &woken);
-            assert!(hold.register("T", 1, waiter, || max_offset.load(Ordering::Acquire) as i64).is_ok());
+            assert!(hold.register("T", Some(1), waiter, || max_offset.load(Ordering::Acquire) as i64 > from).is_ok());
             while woken.load(Ordering::SeqCst) == before {
                 std::hint::spin_loop();
             }
@@ -610,7 +653,7 @@ mod tests {
         let woken = Arc::new(AtomicUsize::new(0));
         hold.waiting.store(WAITERS_COUNT_MAX - 1, Ordering::SeqCst);
         held(&hold, waiter(0, "*", 15_000, &woken), 0);
-        assert!(hold.register("T", 1, waiter(0, "*", 15_000, &woken), || 0).is_err());
+        assert!(hold.register("T", Some(1), waiter(0, "*", 15_000, &woken), || false).is_err());
         assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (0, WAITERS_COUNT_MAX));
     }
 
@@ -623,7 +666,7 @@ mod tests {
         // The numbers and names that a client may choose.
         for walked in 0..5_000 {
             let topic = format!("T{}", walked % 500);
-            assert!(hold.register(&topic, i32::MAX - walked, waiter(0, "*", 1_000, &woken), || 0).is_ok());
+            assert!(hold.register(&topic, Some(i32::MAX - walked), waiter(0, "*", 1_000, &woken), || false).is_ok());
         }
         assert_eq!(hold.queue_count(), 5_000, "what exists, whatever its number");
         // One of them is woken by a message before its deadline.
