@@ -28,7 +28,7 @@ use super::transport::Served;
 use super::work::BoxedWork;
 use crate::runtime::sync::{AtomicU32, Ordering};
 
-/// What is done with the requests of a connection.
+/// What is done with the requests of a connection: NettyRequestProcessor and ChannelEventListener of the original.
 pub trait RequestHandler: Send + Sync + 'static {
     /// One request, in the order of arrival on its connection. Must not block. Answer through `replies` (leaves with the
     /// other replies of this read), or take a `peer.completion(request)` and answer later. What is served elsewhere takes the request

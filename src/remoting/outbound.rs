@@ -41,6 +41,7 @@ pub(super) struct OutboundLimits {
     pub(super) completions: usize,
 }
 
+/// Nothing waits once the socket takes nothing more.
 struct State {
     waiting: Replies,
     /// What of it the account knows.
@@ -306,6 +307,7 @@ impl Outbound {
 
     /// True when there may be no room left: whoever counts calls `Account::relieve` after the lock.
     fn count(&self, state: &mut State) -> bool {
+        debug_assert!(state.transport.is_open() || state.is_written(), "what nobody takes is kept");
         self.account.count_held(&mut state.counted_bytes, state.waiting.held_bytes() + state.transport.held_bytes(), &self.me)
     }
 
@@ -353,6 +355,7 @@ impl Outbound {
 
     fn end_completion(&self) {
         let before = self.completions.fetch_sub(1, Ordering::AcqRel);
+        debug_assert_ne!(before, 0, "a completion has ended twice");
         if before.is_multiple_of(COMPLETIONS_PER_GRAIN) {
             self.account.count_in_flight(GRAIN_BYTES, 0, &self.me);
         }

@@ -20,6 +20,7 @@ use super::unserved::AskedInVain;
 use crate::runtime::SharedClock;
 use crate::runtime::sync::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 
+/// What the original knows as a connection's Channel.
 pub struct Peer {
     id: u64,
     remote_addr: SocketAddr,

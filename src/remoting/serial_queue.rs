@@ -27,6 +27,7 @@ struct Shared {
     pending: Mutex<Pending>,
 }
 
+/// Something waits only while a thread works it off; `of_peers` sums up to what waits and what runs.
 #[derive(Default)]
 struct Pending {
     waiting: VecDeque<(u64, Box<dyn FnOnce() + Send>)>,
@@ -76,6 +77,7 @@ impl Shared {
             let (peer_id, work) = {
                 let mut pending = self.pending.lock();
                 let Some(next) = pending.waiting.pop_front() else {
+                    debug_assert!(pending.of_peers.is_empty(), "nothing is left, but of a peer");
                     pending.running = false;
                     return;
                 };
