@@ -105,7 +105,34 @@ impl CommitLog {
             room?;
             return Ok(tail.position);
         }
-        // The rest of this file stays blank. The next one is made first: if that fails nothing has changed.
+        self.end_file(tail, file)?;
+        let room = tail.file.as_ref().map_or(Ok(()), |next| self.make_room(next, len + BLANK_HEAD_BYTES));
+        room?;
+        Ok(tail.position)
+    }
+
+    /// Whether a log in which nothing is yet may begin here.
+    pub(super) fn may_begin_at(&self, start: i64) -> bool {
+        self.files.last().is_none() && start > 0 && start % self.files.file_bytes() as i64 == 0
+    }
+
+    pub(super) fn begin_at(&self, tail: &mut LogTail, start: i64) {
+        assert!(tail.file.is_none() && self.may_begin_at(start), "a log begins once, where a file does");
+        tail.position = start;
+        self.max_offset.store(start, Ordering::Release);
+    }
+
+    /// What is left of the file that the log ends in stays blank.
+    pub(super) fn end_last_file(&self, tail: &mut LogTail) -> Result<(), AppendError> {
+        match tail.file.take() {
+            Some(file) => self.end_file(tail, file),
+            None => Ok(()),
+        }
+    }
+
+    /// The rest of this file stays blank. The next one is made first: if that fails nothing has changed.
+    fn end_file(&self, tail: &mut LogTail, file: Arc<MappedFile>) -> Result<(), AppendError> {
+        let at = (tail.position - file.start_offset()) as usize;
         let next = match self.next_file(file.end_offset()) {
             Ok(next) => next,
             Err(error) => {
@@ -125,10 +152,8 @@ impl CommitLog {
         tail.position = file.end_offset();
         self.files.push(Arc::clone(&next));
         self.max_offset.store(tail.position, Ordering::Release);
-        let room = self.make_room(&next, len + BLANK_HEAD_BYTES);
         tail.file = Some(next);
-        room?;
-        Ok(tail.position)
+        Ok(())
     }
 
     /// Appends the bytes that `prepare` made room for, and publishes them.

@@ -25,6 +25,9 @@ pub struct StoreConfig {
     pub message_index_enable: bool,
     pub flush_disk_type: FlushDiskType,
     pub check_crc_on_recover: bool,
+    /// `messageDelayLevel` resolved to milliseconds, level 1 first: for the tagsCode of SCHEDULE_TOPIC_XXXX. Whoever delivers counts with
+    /// the same ones as whoever stores.
+    pub delay_level_millis: Vec<i64>,
     // --- live from here
     pub max_message_size: usize,
     pub flush_interval_commit_log: u64,
@@ -49,8 +52,6 @@ pub struct StoreConfig {
     pub max_filter_message_size: usize,
     pub max_msgs_num_batch: usize,
     pub os_page_cache_busy_timeout_millis: u64,
-    /// `messageDelayLevel` resolved to milliseconds, level 1 first: for the tagsCode of SCHEDULE_TOPIC_XXXX.
-    pub delay_level_millis: Vec<i64>,
 }
 
 impl StoreConfig {

@@ -4,6 +4,7 @@
 //! Units reach the files in batches by `write_pending`; nothing is mapped and no file stays open here. What the files hold is
 //! found out by `load`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -128,7 +129,7 @@ impl ConsumeQueue {
 
     /// The offset that the next message gets. The caller holds the append lock and has loaded the queue.
     pub(super) fn lock_tail(&self) -> Tail<'_> {
-        Tail { inner: self.inner.lock() }
+        Tail { queue: self, inner: self.inner.lock() }
     }
 
     /// Makes messages before `offset` readable.
@@ -403,6 +404,7 @@ impl Inner {
 
 /// A queue's end, held while a put gives out its next offsets.
 pub(super) struct Tail<'a> {
+    queue: &'a ConsumeQueue,
     inner: MutexGuard<'a, Inner>,
 }
 
@@ -417,5 +419,10 @@ impl Tail<'_> {
 
     pub(super) fn push(&mut self, unit: &Unit) {
         self.inner.push(unit);
+    }
+
+    /// The unit of a record that has its queue offset already; false when it cannot be there, and the message is not readable.
+    pub(super) fn place(&mut self, files: &QueueFiles, offset: i64, unit: &Unit) -> bool {
+        self.queue.place(&mut self.inner, files, offset, unit, |_, _| BTreeMap::new())
     }
 }

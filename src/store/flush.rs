@@ -89,9 +89,8 @@ impl MessageStore {
             unseen.drain(..count).collect()
         };
         // In no round: the pulls that this ends run on their connections' tasks, and the producers' answers do not wait for them.
-        for Unseen { queue, max_offset, tags_code, store_timestamp, .. } in &shown {
-            queue.show(*max_offset);
-            self.arrivals.arriving(&queue.topic, queue.queue_id, *max_offset, *tags_code, *store_timestamp);
+        for Unseen { arrival, .. } in &shown {
+            arrival.publish(&*self.arrivals);
         }
     }
 

@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{NaiveDateTime, TimeDelta};
-use ferrocket_protocol::java_hash::{self, string_hash};
-use ferrocket_protocol::message::{properties, property, sys_flag};
+use ferrocket_protocol::java_hash::string_hash;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
 use super::commit_log::CommitLog;
+use super::dispatch::{TAG_KIND, push_keys};
 use super::fs::{Fs, is_failed_sync};
 use super::index_file::{IndexFile, Key, key_hash};
 use super::log_reader::LogReader;
 use super::message_store::MessageStore;
-use super::record::{self, Named};
+use super::record;
 use super::{StoreConfig, StoreError, at_path};
 use crate::runtime::{Parker, Shutdown, local_time};
 
@@ -291,40 +291,6 @@ fn file_name_after(newest: &str, now_millis: i64) -> String {
 fn end_of_record(log: &CommitLog, offset: i64) -> io::Result<i64> {
     Ok(log.head(offset)?.map_or(offset, |head| offset + head.total_bytes as i64))
 }
-
-/// The keys of one message, as hashes of `topic#key`, in the order in which Java adds them.
-fn push_keys(record: &Named<'_>, physical_offset: i64, keys: &mut Vec<Key>) {
-    if sys_flag::transaction_type(record.head.sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
-        return;
-    }
-    // One walk over the properties; of a name that comes twice the later value counts.
-    let (mut unique, mut named, mut tags) = (None, None, None);
-    for part in properties::parts(record.properties) {
-        match part.first() {
-            Some(b'U') => unique = properties::value(part, property::UNIQ_KEY).or(unique),
-            Some(b'K') => named = properties::value(part, property::KEYS).or(named),
-            Some(b'T') => tags = properties::value(part, property::TAGS).or(tags),
-            _ => {}
-        }
-    }
-    let of_topic = java_hash::extend(java_hash::extend_bytes(0, record.topic), "#");
-    let mut push = |begin: i32, key: &[u8]| {
-        let hash = key_hash(java_hash::extend_bytes(begin, key));
-        keys.push(Key { hash, physical_offset, store_timestamp: record.head.store_timestamp });
-    };
-    if let Some(unique) = unique {
-        push(of_topic, unique);
-    }
-    for key in named.unwrap_or_default().split(|byte| *byte == b' ').filter(|key| !key.is_empty()) {
-        push(of_topic, key);
-    }
-    if let Some(tags) = tags {
-        push(java_hash::extend(of_topic, TAG_KIND), tags);
-    }
-}
-
-/// Since 5.5: tags are keys of their own kind.
-const TAG_KIND: &str = "T#";
 
 impl MessageStore {
     pub(super) fn run_indexer(&self, shutdown: &Shutdown, bell: &Parker) {

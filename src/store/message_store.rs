@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::checkpoint::{self, Checkpoint, CheckpointFile, Indexed, Mark, Position, PositionFile};
 use super::commit_log::{CommitLog, LogTail};
 use super::consume_queue::ConsumeQueue;
+use super::dispatch::{DispatchRule, is_dispatched};
 use super::figures::StoreFigures;
 use super::fs::{DiskUsage, Fs, FsLock};
 use super::index::Index;
@@ -24,7 +25,6 @@ use super::mapped_file::AppendBy;
 use super::mapped_file_queue::MappedFileQueue;
 use super::progress::Waiters;
 use super::queue_table::QueueTable;
-use super::record;
 use super::recover::Recovered;
 use super::stats::StoreStats;
 use super::{ArrivalListener, FlushDiskType, StoreConfig, StoreError, at_path};
@@ -83,12 +83,36 @@ pub(super) struct Appender {
     pub(super) dirty: Vec<Arc<ConsumeQueue>>,
 }
 
-pub(super) struct Unseen {
-    pub(super) end: i64,
+impl Appender {
+    /// The queue has a unit that is only in memory.
+    pub(super) fn note_unwritten(&mut self, queue: &Arc<ConsumeQueue>) {
+        if !queue.dirty.swap(true, Ordering::Relaxed) {
+            self.dirty.push(Arc::clone(queue));
+        }
+    }
+}
+
+/// A message of a queue that readers have not been shown yet.
+pub(super) struct Arrival {
     pub(super) queue: Arc<ConsumeQueue>,
+    /// The queue's after this message.
     pub(super) max_offset: i64,
     pub(super) tags_code: i64,
     pub(super) store_timestamp: i64,
+}
+
+impl Arrival {
+    /// Makes the message readable, and says so.
+    pub(super) fn publish(&self, listener: &dyn ArrivalListener) {
+        self.queue.show(self.max_offset);
+        listener.arriving(&self.queue.topic, self.queue.queue_id, self.max_offset, self.tags_code, self.store_timestamp);
+    }
+}
+
+/// A message that becomes readable when the log is durable up to its end.
+pub(super) struct Unseen {
+    pub(super) end: i64,
+    pub(super) arrival: Arrival,
 }
 
 pub(super) struct CheckpointState {
@@ -145,7 +169,8 @@ impl MessageStore {
         let files = MappedFileQueue::load(Arc::clone(&fs), config.commit_log_dirs(), read_only_dirs, config.mapped_file_size_commit_log)?;
         let sync_flush = config.flush_disk_type == FlushDiskType::Sync;
         let log = CommitLog::new(files, if sync_flush { AppendBy::Write } else { AppendBy::Mapping });
-        let queues = QueueTable::load(Arc::clone(&fs), &root, config.consume_queue_file_bytes(), config.delay_level_millis.clone())?;
+        let dispatch = DispatchRule::new(config.delay_level_millis.clone());
+        let queues = QueueTable::load(Arc::clone(&fs), &root, config.consume_queue_file_bytes(), dispatch)?;
         let (checkpoint_file, values) =
             CheckpointFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::CHECKPOINT_FILE)))?;
         let (position_file, position) =
@@ -281,9 +306,7 @@ impl MessageStore {
 
     /// Takes over the live part of a changed configuration.
     pub fn reconfigure(&self, config: StoreConfig) {
-        // The delay levels too are read at the start: whoever delivers must count with the same ones as whoever stores.
-        let delay_level_millis = self.config.load().delay_level_millis.clone();
-        self.config.store(Arc::new(StoreConfig { delay_level_millis, ..config }));
+        self.config.store(Arc::new(config));
         self.keeper_bell.lock().unpark();
     }
 
@@ -480,8 +503,7 @@ impl Mark {
 
 impl Indexed {
     pub(super) fn at(log: &CommitLog, queues: &QueueTable, position: i64, last_record: i64) -> io::Result<Self> {
-        let is_deleted =
-            |record: &MessageView<'_>| record::is_dispatched(record.sys_flag) && queues.get(record.topic, record.queue_id).is_none();
+        let is_deleted = |record: &MessageView<'_>| is_dispatched(record.sys_flag) && queues.get(record.topic, record.queue_id).is_none();
         let is_deleted = log.with_record(last_record, is_deleted)?.unwrap_or(false);
         let left = || queues.all().iter().filter(|queue| queue.has_files()).count() as u32;
         Ok(Self { mark: Mark::at(log, position, last_record)?, queues_left: is_deleted.then(left) })

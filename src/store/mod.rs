@@ -4,11 +4,13 @@
 //! Files and bytes are the original's (`docs/formats.md`). The only door is `MessageStore`. Knows records and queues, but no
 //! request, no client and no socket.
 
+mod append_raw;
 mod checkpoint;
 mod clean;
 mod commit_log;
 mod config;
 mod consume_queue;
+mod dispatch;
 mod figures;
 mod flush;
 mod fs;
@@ -40,6 +42,7 @@ use std::sync::OnceLock;
 
 use ferrocket_protocol::message::MessageView;
 
+pub use append_raw::RawAppendError;
 pub use checkpoint::Mark;
 pub use config::{FlushDiskType, StoreConfig};
 pub use consume_queue::ColdPut;

@@ -17,8 +17,8 @@ use tracing::error;
 
 use super::commit_log::AppendError;
 use super::consume_queue::{ColdPut, ConsumeQueue};
-use super::message_store::{MessageStore, Unseen};
-use super::record;
+use super::dispatch::{UnitTags, is_dispatched};
+use super::message_store::{Arrival, MessageStore, Unseen};
 use super::stats::PUTS_PER_TIMING;
 use super::unit::Unit;
 use super::{PutMessageStatus, PutResult};
@@ -67,12 +67,11 @@ impl MessageStore {
     fn put_one(&self, message: &MessageInner, waiting: bool) -> Result<PutResult, NotPut> {
         self.check(message, message.body.len())?;
         let queue = self.queue_for(message, waiting)?;
-        let units = [PendingUnit { start: 0, len: 0, tags_code: message.tags_code }];
+        let tags = UnitTags::of(&message.topic, &message.properties, || message.tags_code);
         ENCODE_BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             encode_record(message, buffer);
-            let [mut unit] = units;
-            unit.len = buffer.len();
+            let unit = PendingUnit { start: 0, len: buffer.len(), tags };
             let result = self.append(message, queue, buffer, &[unit]);
             if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
                 *buffer = Vec::new();
@@ -90,7 +89,7 @@ impl MessageStore {
         let delayed = properties::find_str(&message.properties, property::DELAY)
             .and_then(|level| level.parse::<i32>().ok())
             .is_some_and(|level| level > 0);
-        if delayed || !record::is_dispatched(message.sys_flag) {
+        if delayed || !is_dispatched(message.sys_flag) {
             return Err(PutMessageStatus::MessageIllegal.into());
         }
         ENCODE_BUFFER.with_borrow_mut(|buffer| {
@@ -103,11 +102,11 @@ impl MessageStore {
                 if item.properties.len() > layout::PROPERTIES_BYTES_MAX {
                     return Err(PutMessageStatus::PropertiesSizeExceeded.into());
                 }
-                let tags_code = tags_code_of(&item.properties);
+                let tags = UnitTags::of(&message.topic, &item.properties, || tags_code_of(&item.properties));
                 (one.flag, one.body, one.properties) = (item.flag, item.body, item.properties);
                 let start = buffer.len();
                 encode_record(&one, buffer);
-                units.push(PendingUnit { start, len: buffer.len() - start, tags_code });
+                units.push(PendingUnit { start, len: buffer.len() - start, tags });
             }
             if units.is_empty() {
                 return Err(PutMessageStatus::MessageIllegal.into());
@@ -163,8 +162,7 @@ impl MessageStore {
     }
 
     fn append(&self, message: &MessageInner, mut queue: Arc<ConsumeQueue>, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
-        let dispatched = record::is_dispatched(message.sys_flag);
-        let delay_level = if message.topic == *topic_names::SCHEDULE { record::delay_level(&message.properties) } else { None };
+        let dispatched = is_dispatched(message.sys_flag);
         let waits =
             self.sync_flush && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
         let timed = self.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
@@ -205,15 +203,12 @@ impl MessageStore {
             }
             let mut unseen = self.sync_flush.then(|| self.unseen.lock());
             for unit in units.iter().filter(|_| dispatched) {
-                let tags_code = match delay_level {
-                    Some(level) => record::deliver_timestamp(level, &self.config.load().delay_level_millis, store_timestamp),
-                    None => unit.tags_code,
-                };
+                let tags_code = self.queues.files.dispatch.tags_code(unit.tags, store_timestamp);
                 let unit = Unit { physical_offset: physical_offset + unit.start as i64, size: unit.len as i32, tags_code };
                 tail.push(&unit);
                 if let Some(unseen) = &mut unseen {
-                    let (end, queue) = (unit.end_offset(), Arc::clone(&queue));
-                    unseen.push_back(Unseen { end, queue, max_offset: tail.next(), tags_code, store_timestamp });
+                    let arrival = Arrival { queue: Arc::clone(&queue), max_offset: tail.next(), tags_code, store_timestamp };
+                    unseen.push_back(Unseen { end: unit.end_offset(), arrival });
                 }
             }
             drop(unseen);
@@ -223,9 +218,7 @@ impl MessageStore {
                 if !self.sync_flush {
                     queue.show(max_offset);
                 }
-                if !queue.dirty.swap(true, Ordering::Relaxed) {
-                    appender.dirty.push(Arc::clone(&queue));
-                }
+                appender.note_unwritten(&queue);
             }
             appender.last_record = physical_offset + units.last().map_or(0, |unit| unit.start as i64);
             appender.last_store_timestamp = store_timestamp;
@@ -245,7 +238,7 @@ impl MessageStore {
         drop(appender);
         match result {
             Ok(put) => {
-                self.after_append(&put, message, &queue, units, dispatched, delay_level);
+                self.after_append(&put, &queue, units, dispatched);
                 if timed {
                     self.stats.time_put(self.clock.nanos() - began);
                 }
@@ -255,21 +248,10 @@ impl MessageStore {
         }
     }
 
-    fn after_append(
-        &self,
-        put: &PutResult,
-        message: &MessageInner,
-        queue: &ConsumeQueue,
-        units: &[PendingUnit],
-        dispatched: bool,
-        delay_level: Option<usize>,
-    ) {
+    fn after_append(&self, put: &PutResult, queue: &ConsumeQueue, units: &[PendingUnit], dispatched: bool) {
         self.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
         self.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
-        if put.end_offset() >= self.keeper_wanted_at.load(Ordering::Relaxed) {
-            self.keeper_wanted_at.store(i64::MAX, Ordering::Relaxed);
-            self.keeper_bell.lock().unpark();
-        }
+        self.wake_keeper_at(put.end_offset());
         if self.sync_flush {
             if !put.waits_for_flush {
                 self.flush_bell.lock().unpark();
@@ -278,18 +260,28 @@ impl MessageStore {
         }
         if dispatched {
             for (index, unit) in units.iter().enumerate() {
-                let tags_code = match delay_level {
-                    Some(level) => record::deliver_timestamp(level, &self.config.load().delay_level_millis, put.store_timestamp),
-                    None => unit.tags_code,
-                };
+                let tags_code = self.queues.files.dispatch.tags_code(unit.tags, put.store_timestamp);
                 let max_offset = put.queue_offset + index as i64 + 1;
-                self.arrivals.arriving(&queue.topic, message.queue_id, max_offset, tags_code, put.store_timestamp);
+                self.arrivals.arriving(&queue.topic, queue.queue_id, max_offset, tags_code, put.store_timestamp);
             }
         }
     }
 
+    /// The log has grown to here.
+    pub(super) fn wake_keeper_at(&self, end: i64) {
+        if end >= self.keeper_wanted_at.load(Ordering::Relaxed) {
+            self.keeper_wanted_at.store(i64::MAX, Ordering::Relaxed);
+            self.keeper_bell.lock().unpark();
+        }
+    }
+
     fn refuse_append(&self, error: &AppendError) -> PutResult {
-        let status = match error {
+        self.refuse(self.append_failed(error))
+    }
+
+    /// What an append that failed says of the store, and is answered with.
+    pub(super) fn append_failed(&self, error: &AppendError) -> PutMessageStatus {
+        match error {
             AppendError::NoSpace(_) => {
                 if !self.health.disk_full.swap(true, Ordering::SeqCst) {
                     error!(%error, "the disk is full: messages are refused until there is room");
@@ -307,8 +299,7 @@ impl MessageStore {
             }
             AppendError::TooLong(_) => PutMessageStatus::MessageIllegal,
             AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
-        };
-        self.refuse(status)
+        }
     }
 
     fn complain_of(&self, error: &AppendError) {
@@ -354,5 +345,5 @@ impl From<PutMessageStatus> for NotPut {
 struct PendingUnit {
     start: usize,
     len: usize,
-    tags_code: i64,
+    tags: UnitTags,
 }

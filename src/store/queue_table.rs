@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::consume_queue::ConsumeQueue;
+use super::dispatch::DispatchRule;
 use super::fs::{Fs, FsFile};
 use super::{StoreError, at_path};
 use crate::runtime::SharedNameMap;
@@ -39,8 +40,8 @@ pub(super) struct QueueFiles {
     pub(super) fs: Arc<dyn Fs>,
     root: PathBuf,
     pub(super) file_bytes: u64,
-    /// The units of delayed messages bear the time of their delivery.
-    pub(super) delay_level_millis: Vec<i64>,
+    /// The rule by which a unit is made from a record: at a put, and when it is missing in a file.
+    pub(super) dispatch: DispatchRule,
     open: Mutex<OpenFiles>,
 }
 
@@ -134,10 +135,10 @@ impl TopicQueues {
 
 impl QueueTable {
     /// Lists the directories; no file is opened.
-    pub(super) fn load(fs: Arc<dyn Fs>, root: &Path, file_bytes: u64, delay_level_millis: Vec<i64>) -> Result<Self, StoreError> {
+    pub(super) fn load(fs: Arc<dyn Fs>, root: &Path, file_bytes: u64, dispatch: DispatchRule) -> Result<Self, StoreError> {
         let root = root.join("consumequeue");
         fs.create_dir_all(&root).map_err(at_path("create directory", &root))?;
-        let files = QueueFiles { fs, root: root.clone(), file_bytes, delay_level_millis, open: Mutex::default() };
+        let files = QueueFiles { fs, root: root.clone(), file_bytes, dispatch, open: Mutex::default() };
         let table = Self { files, topics: SharedNameMap::default(), next_number: AtomicU32::new(0) };
         let fs = &table.files.fs;
         for topic in fs.read_dir(&root).map_err(at_path("list", &root))? {

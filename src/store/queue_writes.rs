@@ -142,9 +142,7 @@ impl MessageStore {
         if !round.failed.is_empty() {
             let mut appender = self.appender.lock();
             for queue in round.failed {
-                if !queue.dirty.swap(true, Ordering::Relaxed) {
-                    appender.dirty.push(queue);
-                }
+                appender.note_unwritten(&queue);
             }
             return false;
         }

@@ -3,7 +3,7 @@
 //!
 //! Java's checkMessageAndReturnSize, which decides where recovery ends the log. How a record is laid out is the protocol's.
 
-use ferrocket_protocol::message::{MessageView, layout, properties, property, sys_flag};
+use ferrocket_protocol::message::{MessageView, layout, sys_flag};
 
 /// What lies at a position of the log.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,6 +81,22 @@ pub(super) fn plausible_bytes(bytes: &[u8], expected_offset: i64) -> Option<usiz
     (body_bytes..=body_bytes + BESIDE_BODY_BYTES_MAX).contains(&head.total_bytes).then_some(head.total_bytes)
 }
 
+/// How long the record is of which `bytes`, where `check` finds neither one nor a blank, are the beginning: 0 while that is not known,
+/// `None` when they are of none.
+pub(super) fn begun_bytes(bytes: &[u8], expected_offset: i64) -> Option<usize> {
+    if let Some(total_bytes) = plausible_bytes(bytes, expected_offset) {
+        return Some(total_bytes).filter(|total_bytes| bytes.len() < *total_bytes);
+    }
+    let magic = int(bytes, layout::MAGIC_AT);
+    let may_be = magic.is_none_or(|magic| matches!(magic, layout::MAGIC_V1 | layout::MAGIC_V2));
+    (may_be && bytes.len() < LENGTHS_BYTES_MAX).then_some(0)
+}
+
+/// The length of the blank that `bytes` begin with: what is left of the file of whoever wrote it.
+pub(super) fn blank_bytes(bytes: &[u8]) -> Option<usize> {
+    int(bytes, 0).filter(|_| is_blank(bytes)).map(|blank_bytes| blank_bytes as usize)
+}
+
 fn int(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
@@ -128,23 +144,6 @@ pub(super) fn blank_head(blank_bytes: usize) -> [u8; BLANK_HEAD_BYTES] {
 
 /// Every file ends with at least the head of a blank.
 pub(super) const BLANK_HEAD_BYTES: usize = 8;
-
-/// Half messages that were rolled back or are not yet decided have no place in a ConsumeQueue.
-pub(super) fn is_dispatched(flag: i32) -> bool {
-    matches!(sys_flag::transaction_type(flag), sys_flag::TRANSACTION_NOT | sys_flag::TRANSACTION_COMMIT)
-}
-
-/// The delay level that a record of SCHEDULE_TOPIC_XXXX waits for; its unit's tagsCode is then the time of delivery.
-pub(super) fn delay_level(record_properties: &[u8]) -> Option<usize> {
-    let level: i64 = properties::find_str(record_properties, property::DELAY)?.trim().parse().ok()?;
-    usize::try_from(level).ok().filter(|level| *level > 0)
-}
-
-/// Java's computeDeliverTimestamp: levels beyond the table are its last, and a hole in it is a second.
-pub(super) fn deliver_timestamp(level: usize, delay_level_millis: &[i64], store_timestamp: i64) -> i64 {
-    let level = level.min(delay_level_millis.len());
-    store_timestamp + level.checked_sub(1).and_then(|index| delay_level_millis.get(index)).copied().unwrap_or(1_000)
-}
 
 #[cfg(test)]
 mod tests {

@@ -14,12 +14,13 @@ use tracing::{error, info, warn};
 use super::checkpoint::{Checkpoint, Indexed, Mark, Position};
 use super::commit_log::CommitLog;
 use super::consume_queue::ConsumeQueue;
+use super::dispatch::is_dispatched;
 use super::fs::Fs;
 use super::log_reader::LogReader;
 use super::mapped_file::MappedFile;
 use super::message_store::hash_of;
 use super::queue_table::QueueTable;
-use super::record::{self, Found};
+use super::record::Found;
 use super::unit::Unit;
 use super::{StoreConfig, StoreError, at_path};
 
@@ -134,7 +135,7 @@ fn fits(log: &CommitLog, queues: &QueueTable, indexed: &Indexed) -> Result<bool,
         return Ok(queues.all().len() >= count as usize);
     }
     let unit_of_last = log.with_record(mark.last_record, |record| {
-        if !record::is_dispatched(record.sys_flag) {
+        if !is_dispatched(record.sys_flag) {
             return true;
         }
         let queue = queues.get(record.topic, record.queue_id);
@@ -199,14 +200,12 @@ struct Scan {
 }
 
 impl Scan {
-    fn dispatch(
-        &mut self,
-        log: &CommitLog,
-        queues: &QueueTable,
-        queue: Arc<ConsumeQueue>,
-        record: &MessageView<'_>,
-    ) -> Result<(), StoreError> {
-        queue.redispatch(&queues.files, log, record.queue_offset, Unit::of(record, &queues.files.delay_level_millis))?;
+    fn dispatch(&mut self, log: &CommitLog, queues: &QueueTable, record: &MessageView<'_>, unit: &Unit) -> Result<(), StoreError> {
+        let Some(queue) = queues.get_or_create(record.topic, record.queue_id, true) else {
+            self.pass_over(record);
+            return Ok(());
+        };
+        queue.redispatch(&queues.files, log, record.queue_offset, unit)?;
         self.pending_units += 1;
         if self.numbers.insert(queue.number) {
             queue.dirty.store(true, Ordering::Relaxed);
@@ -245,12 +244,10 @@ fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc
         loop {
             match reader.check(file, scan.end, config.check_crc_on_recover).map_err(at_path("read", file.path()))? {
                 Found::Record(record) => {
-                    if record.physical_offset >= start.dispatch_from && record::is_dispatched(record.sys_flag) {
-                        if let Some(queue) = queues.get_or_create(record.topic, record.queue_id, true) {
-                            scan.dispatch(log, queues, queue, &record)?;
-                        } else {
-                            scan.pass_over(&record);
-                        }
+                    if record.physical_offset >= start.dispatch_from
+                        && let Some(unit) = queues.files.dispatch.unit_of(&record)
+                    {
+                        scan.dispatch(log, queues, &record, &unit)?;
                     }
                     scan.last_record = record.physical_offset;
                     scan.last_store_timestamp = record.store_timestamp;

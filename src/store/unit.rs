@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A unit of a ConsumeQueue, as its 20 bytes: where a message lies in the log, how long it is, and the hash of its tags.
 
-use ferrocket_protocol::message::{MessageView, tags_code_of};
-use ferrocket_protocol::topic_names;
-
-use super::record;
-
 pub(super) const UNIT_BYTES: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +13,6 @@ pub struct Unit {
 impl Unit {
     /// Fills the places before a queue's first message when that is not number 0.
     pub(super) const BLANK: Self = Self { physical_offset: 0, size: i32::MAX, tags_code: 0 };
-
-    /// The unit that a record has in its queue.
-    pub(super) fn of(record: &MessageView<'_>, delay_level_millis: &[i64]) -> Self {
-        let tags_code = match (record.topic == topic_names::SCHEDULE).then(|| record::delay_level(record.properties)).flatten() {
-            Some(level) => record::deliver_timestamp(level, delay_level_millis, record.store_timestamp),
-            None => tags_code_of(record.properties),
-        };
-        Self { physical_offset: record.physical_offset, size: record.total_bytes() as i32, tags_code }
-    }
 
     pub(super) fn decode(bytes: &[u8; UNIT_BYTES]) -> Self {
         Self {

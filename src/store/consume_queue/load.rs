@@ -240,16 +240,10 @@ impl ConsumeQueue {
 
     /// Recovery: the record at this place of the log belongs at `offset`. The first one that a recovery meets cuts the queue
     /// there, since all that follow are met as well.
-    pub(in crate::store) fn redispatch(&self, files: &QueueFiles, log: &CommitLog, offset: i64, unit: Unit) -> Result<(), StoreError> {
+    pub(in crate::store) fn redispatch(&self, files: &QueueFiles, log: &CommitLog, offset: i64, unit: &Unit) -> Result<(), StoreError> {
         self.ensure_loaded_up_to(files, log, offset)?;
         let mut inner = self.inner.lock();
-        let empty = inner.files.is_empty() && inner.next == 0;
-        if !(0..=OFFSET_MAX).contains(&offset) || (!empty && offset - inner.next > MISSING_UNITS_MAX) {
-            let (next, at) = (inner.next, unit.physical_offset);
-            warn!(topic = %self.topic, queue_id = self.queue_id, offset, next, at, "a record whose queue offset cannot be right is not readable");
-            return Ok(());
-        }
-        let is_first = !std::mem::replace(&mut inner.redispatched, true);
+        let is_first = inner.may_hold(offset) && !std::mem::replace(&mut inner.redispatched, true);
         if is_first && offset < inner.next {
             let end = inner.next;
             self.erase(&mut inner, files, offset, end)?;
@@ -261,13 +255,40 @@ impl ConsumeQueue {
             self.min.store(min, Ordering::Release);
             self.visible.store(offset, Ordering::Release);
         }
+        // The log before this recovery's part of it may have what the files lack; what lies in its part would have been met.
+        let missing = |offsets: Range<i64>, within: Range<i64>| match is_first {
+            true => self.units_in_log(files, log, offsets, within),
+            false => BTreeMap::new(),
+        };
+        if self.place(&mut inner, files, offset, unit, missing) {
+            self.visible.store(inner.next, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// A unit at the offset that its record names, which is the next one but for messages that are missing: of those `missing` finds the
+    /// units in a part of the log. False when it cannot be there.
+    pub(super) fn place(
+        &self,
+        inner: &mut Inner,
+        files: &QueueFiles,
+        offset: i64,
+        unit: &Unit,
+        missing: impl FnOnce(Range<i64>, Range<i64>) -> BTreeMap<i64, Unit>,
+    ) -> bool {
+        if !inner.may_hold(offset) {
+            let (next, at) = (inner.next, unit.physical_offset);
+            warn!(topic = %self.topic, queue_id = self.queue_id, offset, next, at, "a record whose queue offset cannot be right is not readable");
+            return false;
+        }
         if offset < inner.next {
             // Java appends a message with a wrong queue offset at the queue's end; so its log may hold two with one offset.
             warn!(topic = %self.topic, queue_id = self.queue_id, offset, next = inner.next, "a second message with this offset is not readable");
-            return Ok(());
+            return false;
         }
         if offset > inner.next {
-            if empty {
+            let mut found = BTreeMap::new();
+            if inner.has_nothing() {
                 info!(topic = %self.topic, queue_id = self.queue_id, offset, "the queue begins here: older messages have expired");
                 // Blanks from the start of the file that holds the first message, as Java writes them.
                 let units_per_file = files.file_bytes as i64 / UNIT_BYTES as i64;
@@ -275,24 +296,17 @@ impl ConsumeQueue {
                 inner.written = inner.next;
                 inner.tail_base = inner.next;
                 self.min.store(offset, Ordering::Release);
-            }
-            // The log before this recovery's part of it may have what the files lack; what lies in its part would have been met.
-            let found = match is_first && !empty {
-                true => self.units_in_log(files, log, inner.next..offset, inner.max_physical_end..unit.physical_offset),
-                false => BTreeMap::new(),
-            };
-            if !empty {
+            } else {
+                found = missing(inner.next..offset, inner.max_physical_end..unit.physical_offset);
                 let (from, made) = (inner.next, found.len());
                 error!(topic = %self.topic, queue_id = self.queue_id, from, to = offset, made, "units are missing in a ConsumeQueue, and are made from the log; what it has no more stays blank");
             }
-            while inner.next < offset {
-                let next = inner.next;
-                inner.push(found.get(&next).unwrap_or(&Unit::BLANK));
+            for missing in inner.next..offset {
+                inner.push(found.get(&missing).unwrap_or(&Unit::BLANK));
             }
         }
-        inner.push(&unit);
-        self.visible.store(inner.next, Ordering::Release);
-        Ok(())
+        inner.push(unit);
+        true
     }
 
     /// One unit as the files have it, of a queue that may not be loaded yet.
@@ -323,6 +337,17 @@ impl ConsumeQueue {
         inner.max_physical_end = last.filter(|last| !last.is_blank()).map_or(0, |last| last.end_offset());
         self.visible.store(next, Ordering::Release);
         Ok(())
+    }
+}
+
+impl Inner {
+    fn has_nothing(&self) -> bool {
+        self.files.is_empty() && self.next == 0
+    }
+
+    /// Whether a record may name this offset.
+    fn may_hold(&self, offset: i64) -> bool {
+        (0..=OFFSET_MAX).contains(&offset) && (self.has_nothing() || offset - self.next <= MISSING_UNITS_MAX)
     }
 }
 

@@ -17,7 +17,7 @@ use super::super::commit_log::CommitLog;
 use super::super::fs::FsFile;
 use super::super::queue_table::QueueFiles;
 use super::super::unit::{UNIT_BYTES, Unit};
-use super::super::{StoreError, at_path, record, scan};
+use super::super::{StoreError, at_path, scan};
 use super::load::MISSING_UNITS_MAX;
 use super::{ConsumeQueue, Inner};
 
@@ -119,15 +119,16 @@ impl ConsumeQueue {
     pub(super) fn units_in_log(&self, files: &QueueFiles, log: &CommitLog, offsets: Range<i64>, within: Range<i64>) -> BTreeMap<i64, Unit> {
         let mut found = BTreeMap::new();
         let mut each = |message: &MessageView<'_>| {
-            if message.topic != &*self.topic || message.queue_id != self.queue_id || !record::is_dispatched(message.sys_flag) {
+            if message.topic != &*self.topic || message.queue_id != self.queue_id {
                 return ControlFlow::Continue(());
             }
+            let Some(unit) = files.dispatch.unit_of(message) else { return ControlFlow::Continue(()) };
             if message.queue_offset == 0 {
                 // What came before is of a topic that was deleted and made anew.
                 found.clear();
             }
             if offsets.contains(&message.queue_offset) {
-                found.entry(message.queue_offset).or_insert_with(|| Unit::of(message, &files.delay_level_millis));
+                found.entry(message.queue_offset).or_insert(unit);
             }
             ControlFlow::Continue(())
         };

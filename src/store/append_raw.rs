@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A stretch of a master's log, appended as it is: what a slave's log is made of. Java's CommitLog.appendData.
+//!
+//! The bytes are checked as a recovery checks them, and what follows from each record is what follows from it after a put
+//! (`dispatch`). Of a record or a blank that is not whole yet nothing is taken. Knows nothing of who sends the bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracing::warn;
+
+use super::commit_log::AppendError;
+use super::consume_queue::ConsumeQueue;
+use super::message_store::{Appender, Arrival, MessageStore, Unseen};
+use super::record::{self, BLANK_HEAD_BYTES, Found};
+use super::unit::Unit;
+use super::{PutMessageStatus, StoreError};
+use crate::runtime::or_abort;
+
+/// Why bytes of a master's log were not taken, or not all: `MessageStore::max_phy_offset` says where those that were end.
+#[derive(Debug, thiserror::Error)]
+pub enum RawAppendError {
+    #[error("the bytes begin at {offset}, where the log ends at {end}")]
+    NotAtEnd { offset: i64, end: i64 },
+    #[error("no record lies at {offset}: the bytes are damaged, or not of a log")]
+    NoRecord { offset: i64 },
+    #[error("what lies at {offset} does not fit into a file: set mappedFileSizeCommitLog to the master's value")]
+    OtherFileLength { offset: i64 },
+    /// What the status means is told where it arises.
+    #[error("the store takes nothing: {0:?}")]
+    Refused(PutMessageStatus),
+    /// A ConsumeQueue cannot be loaded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What of some bytes can be appended in one go: whole records, and the blank that ends their file.
+#[derive(Default)]
+struct Stretch {
+    records: Vec<RawRecord>,
+    record_bytes: usize,
+    /// 0 without one.
+    blank_bytes: usize,
+}
+
+struct RawRecord {
+    /// `None` for a record that has no place in a queue.
+    place: Option<(Arc<ConsumeQueue>, i64, Unit)>,
+    physical_offset: i64,
+    store_timestamp: i64,
+}
+
+impl MessageStore {
+    /// Appends what a master has at this place of its log, which must be where this log ends; an empty log may begin where any file of
+    /// the master does. Readable when this returns, or with SYNC_FLUSH when it is on the disk. Waits for the disk. One caller at a time,
+    /// and no puts.
+    ///
+    /// The new end of the log. Bytes behind it are the beginning of a record, or of a blank: they come again with what follows them.
+    pub fn append_raw(&self, physical_offset: i64, bytes: &[u8]) -> Result<i64, RawAppendError> {
+        let end = self.max_phy_offset();
+        if physical_offset != end && !(end == 0 && self.log.may_begin_at(physical_offset)) {
+            return Err(RawAppendError::NotAtEnd { offset: physical_offset, end });
+        }
+        let mut taken = 0;
+        loop {
+            let at = physical_offset + taken as i64;
+            let stretch = self.stretch(at, &bytes[taken..])?;
+            if stretch.record_bytes + stretch.blank_bytes == 0 {
+                return Ok(at);
+            }
+            self.append_stretch(at, &bytes[taken..taken + stretch.record_bytes], &stretch)?;
+            taken += stretch.record_bytes + stretch.blank_bytes;
+        }
+    }
+
+    fn stretch(&self, start: i64, bytes: &[u8]) -> Result<Stretch, RawAppendError> {
+        let file_bytes = self.log.files.file_bytes();
+        let rest_of_file = file_bytes - (start.max(0) as usize % file_bytes);
+        let mut stretch = Stretch::default();
+        while stretch.record_bytes < bytes.len() {
+            let rest = &bytes[stretch.record_bytes..];
+            let offset = start + stretch.record_bytes as i64;
+            let room = rest_of_file - stretch.record_bytes;
+            let wanted = match record::check(rest, offset, true) {
+                Found::Record(view) => {
+                    let record_bytes = view.total_bytes();
+                    if record_bytes + BLANK_HEAD_BYTES <= room {
+                        let unit = self.queues.files.dispatch.unit_of(&view);
+                        let queue = unit.and_then(|unit| Some((self.queue_of(view.topic, view.queue_id, offset)?, unit)));
+                        if let Some((queue, _)) = &queue {
+                            queue.ensure_loaded(&self.queues.files, &self.log)?;
+                        }
+                        let place = queue.map(|(queue, unit)| (queue, view.queue_offset, unit));
+                        stretch.records.push(RawRecord { place, physical_offset: offset, store_timestamp: view.store_timestamp });
+                        stretch.record_bytes += record_bytes;
+                        continue;
+                    }
+                    record_bytes
+                }
+                Found::Blank => {
+                    let blank_bytes = record::blank_bytes(rest).unwrap_or(0);
+                    if blank_bytes != room {
+                        return Err(RawAppendError::OtherFileLength { offset });
+                    }
+                    stretch.blank_bytes = if blank_bytes <= rest.len() { blank_bytes } else { 0 };
+                    break;
+                }
+                Found::Nothing => record::begun_bytes(rest, offset).ok_or(RawAppendError::NoRecord { offset })?,
+            };
+            if wanted + BLANK_HEAD_BYTES > room {
+                return Err(RawAppendError::OtherFileLength { offset });
+            }
+            break;
+        }
+        Ok(stretch)
+    }
+
+    /// `None` for a topic that may have no queue: as after a recovery its messages are in the log, where no consumer finds them.
+    fn queue_of(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Arc<ConsumeQueue>> {
+        let queue = self.queues.get_or_create(topic, queue_id, true);
+        if queue.is_none() && self.complaints.append.is_due(self.clock.nanos()) {
+            warn!(?topic, offset, "the master's log has messages whose topic is no legal name: they are passed over");
+        }
+        queue
+    }
+
+    fn append_stretch(&self, start: i64, bytes: &[u8], stretch: &Stretch) -> Result<(), RawAppendError> {
+        if !self.is_writable() {
+            return Err(RawAppendError::Refused(PutMessageStatus::ServiceNotAvailable));
+        }
+        let mut arrivals = Vec::with_capacity(stretch.records.len());
+        let mut appender = self.appender.lock();
+        let end = appender.tail.position;
+        if start != end && end == 0 {
+            self.log.begin_at(&mut appender.tail, start);
+        } else if start != end {
+            // Somebody has put a message.
+            return Err(RawAppendError::NotAtEnd { offset: start, end });
+        }
+        self.put_began_millis.store(self.clock.now_millis(), Ordering::Relaxed);
+        // As for a put: from a record's first byte to its unit nothing may be left half done.
+        let appended = or_abort("an append of a master's log", || self.append_under_lock(&mut appender, bytes, stretch, &mut arrivals));
+        self.put_began_millis.store(0, Ordering::Relaxed);
+        let end = appender.tail.position;
+        drop(appender);
+        // Also when the file could not be ended: its records are in the log.
+        arrivals.iter().for_each(|arrival: &Arrival| arrival.publish(&*self.arrivals));
+        self.wake_keeper_at(end);
+        if self.sync_flush {
+            self.flush_bell.lock().unpark();
+        }
+        appended.map_err(|error| RawAppendError::Refused(self.append_failed(&error)))
+    }
+
+    fn append_under_lock(
+        &self,
+        appender: &mut Appender,
+        bytes: &[u8],
+        stretch: &Stretch,
+        arrivals: &mut Vec<Arrival>,
+    ) -> Result<(), AppendError> {
+        if self.health.shutdown.load(Ordering::SeqCst) {
+            return Err(AppendError::Closed);
+        }
+        if !bytes.is_empty() {
+            self.log.prepare(&mut appender.tail, bytes.len())?;
+            self.log.append(&mut appender.tail, bytes)?;
+            self.stats.put_times.fetch_add(stretch.records.len() as u64, Ordering::Relaxed);
+            self.stats.put_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        for record in &stretch.records {
+            if let Some((queue, offset, unit)) = &record.place {
+                arrivals.extend(self.place_unit(appender, queue, *offset, unit, record.store_timestamp));
+            }
+            appender.last_record = record.physical_offset;
+            appender.last_store_timestamp = record.store_timestamp;
+            self.last_store_timestamp.store(record.store_timestamp, Ordering::Relaxed);
+        }
+        if stretch.blank_bytes > 0 {
+            self.log.end_last_file(&mut appender.tail)?;
+        }
+        Ok(())
+    }
+
+    /// What may be published at once.
+    fn place_unit(
+        &self,
+        appender: &mut Appender,
+        queue: &Arc<ConsumeQueue>,
+        offset: i64,
+        unit: &Unit,
+        store_timestamp: i64,
+    ) -> Option<Arrival> {
+        let mut queue = Arc::clone(queue);
+        let mut tail = queue.lock_tail();
+        while tail.is_destroyed() {
+            // Its topic was deleted since the queue was looked up: the message begins a new one.
+            drop(tail);
+            queue = self.queues.renewed(&queue);
+            tail = queue.lock_tail();
+        }
+        let is_placed = tail.place(&self.queues.files, offset, unit);
+        let max_offset = tail.next();
+        drop(tail);
+        if !is_placed {
+            return None;
+        }
+        appender.note_unwritten(&queue);
+        let arrival = Arrival { queue, max_offset, tags_code: unit.tags_code, store_timestamp };
+        if self.sync_flush {
+            self.unseen.lock().push_back(Unseen { end: unit.end_offset(), arrival });
+            return None;
+        }
+        Some(arrival)
+    }
+}

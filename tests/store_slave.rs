@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A second store is handed the first one's log in pieces, as a slave is, and comes to the same queues, index and arrivals; also
+//! after a power cut in the middle.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ferrocket::runtime::ManualClock;
+use ferrocket::store::{
+    ArrivalListener, Crash, FlushDiskType, Fs, IndexType, MemoryFs, MessageStore, Operation, PutMessageStatus, RawAppendError, StoreConfig,
+};
+use ferrocket_protocol::message::{MessageInner, batch, sys_flag, tags_code_of};
+use parking_lot::Mutex;
+
+const FILE_BYTES: usize = 16 * 1024;
+const MESSAGES: usize = 240;
+
+#[derive(Default)]
+struct Arrivals(Mutex<BTreeSet<(String, i32, i64, i64, i64)>>);
+
+impl ArrivalListener for Arrivals {
+    fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, tags_code: i64, store_time: i64) {
+        assert!(self.0.lock().insert((topic.to_owned(), queue_id, max_offset, tags_code, store_time)), "told twice");
+    }
+}
+
+struct Node {
+    fs: MemoryFs,
+    arrivals: Arc<Arrivals>,
+    store: Arc<MessageStore>,
+}
+
+fn node(fs: MemoryFs, flush_disk_type: FlushDiskType) -> Node {
+    let config = StoreConfig {
+        mapped_file_size_commit_log: FILE_BYTES,
+        mapped_file_size_consume_queue: 400,
+        max_hash_slot_num: 50,
+        max_index_num: 5_000,
+        flush_disk_type,
+        ..StoreConfig::at("/store")
+    };
+    let arrivals = Arc::new(Arrivals::default());
+    let clock = Arc::new(ManualClock::at_millis(1_700_000_000_000));
+    let store = MessageStore::open(config, fs.shared(), clock, Arc::clone(&arrivals) as Arc<dyn ArrivalListener>).unwrap();
+    Node { fs, arrivals, store }
+}
+
+fn message(topic: &str, number: usize, properties: &str) -> MessageInner {
+    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
+    let properties = format!("KEYS\x01key{number} all\x02UNIQ_KEY\x01u{number}\x02{properties}");
+    MessageInner {
+        topic: topic.to_owned().into(),
+        queue_id: (number % 2) as i32,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        born_host: host,
+        store_host: host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: Bytes::from(format!("message {number} {}", "x".repeat(number * 37 % 400))),
+        tags_code: tags_code_of(properties.as_bytes()),
+        properties: properties.into(),
+    }
+}
+
+/// Plain, delayed and half messages, what became of those, and batches.
+fn fill(master: &MessageStore) {
+    for number in 0..MESSAGES {
+        let put = match number % 6 {
+            0 => master.put_message(&message("SCHEDULE_TOPIC_XXXX", number, &format!("DELAY\x01{}\x02", number % 20))),
+            1 => {
+                let transaction = [sys_flag::TRANSACTION_PREPARED, sys_flag::TRANSACTION_COMMIT, sys_flag::TRANSACTION_ROLLBACK];
+                let half = message("T1", number, "TAGS\x01TagH\x02");
+                master.put_message(&MessageInner { sys_flag: transaction[number / 6 % 3], ..half })
+            }
+            2 => {
+                let item = |name: &str| (Bytes::from(format!("{name} of {number}")), Bytes::from(format!("TAGS\x01{name}\x02")));
+                let mut body = Vec::new();
+                for (item_body, properties) in [item("TagA"), item("TagB"), item("TagC")] {
+                    batch::encode_item(0, &item_body, &properties, &mut body);
+                }
+                master.put_messages(&MessageInner { body: body.into(), ..message("T2", number, "") })
+            }
+            _ => master.put_message(&message(&format!("T{}", number % 3), number, "TAGS\x01TagA\x02")),
+        };
+        assert_eq!(put.status, PutMessageStatus::PutOk);
+    }
+    master.flush_log();
+}
+
+/// The bytes of a store's log, from the first file's start.
+fn log_bytes(node: &Node) -> Vec<u8> {
+    let mut names: Vec<_> = node.fs.paths().into_iter().filter(|path| path.starts_with("/store/commitlog")).collect();
+    names.sort();
+    let files = names.iter().filter(|path| path.extension().is_none()).flat_map(|path| node.fs.read(path).unwrap_or_default());
+    let mut bytes: Vec<u8> = files.collect();
+    bytes.truncate((node.store.max_phy_offset() - node.store.min_phy_offset()) as usize);
+    bytes
+}
+
+/// What a slave does with what comes from `bytes`, which begin at `start` in the master's log; the lengths of the pieces go round.
+fn feed(slave: &MessageStore, start: i64, bytes: &[u8], lengths: &[usize]) -> Result<(), RawAppendError> {
+    let mut arrived = 0;
+    let mut at = 0;
+    for length in lengths.iter().cycle() {
+        arrived = (arrived + length).min(bytes.len());
+        at = (slave.append_raw(start + at as i64, &bytes[at..arrived])? - start) as usize;
+        if arrived == bytes.len() {
+            break;
+        }
+    }
+    assert_eq!(slave.max_phy_offset(), start + bytes.len() as i64);
+    Ok(())
+}
+
+fn assert_same(master: &Node, slave: &Node, story: &str) {
+    let (master, slave) = (&master.store, &slave.store);
+    let (mut queues, mut slave_queues) = (master.queues(), slave.queues());
+    queues.sort();
+    slave_queues.sort();
+    assert_eq!(queues, slave_queues, "{story}");
+    for (topic, queue_id) in queues {
+        let offsets = master.queue_offsets(&topic, queue_id).unwrap();
+        assert_eq!(slave.queue_offsets(&topic, queue_id).unwrap(), offsets, "{story}: {topic} {queue_id}");
+        assert!(offsets.end > offsets.start, "{topic} {queue_id} has messages");
+        for offset in offsets {
+            let unit = |store: &MessageStore| store.consume_queue_unit(&topic, queue_id, offset).unwrap();
+            assert_eq!(unit(slave), unit(master), "{story}: {topic} {queue_id} at {offset}");
+        }
+    }
+    let mut found = 0;
+    for (topic, key, kind) in (0..MESSAGES)
+        .flat_map(|number| ["T0", "T1", "T2", "SCHEDULE_TOPIC_XXXX"].map(|topic| (topic, format!("key{number}"), IndexType::Key)))
+        .chain([
+            ("T0", "u3".to_owned(), IndexType::Unique),
+            ("T2", "TagB".to_owned(), IndexType::Tag),
+            ("T1", "all".to_owned(), IndexType::Key),
+        ])
+    {
+        let query = |store: &MessageStore| store.query_message(topic, &key, 300, 0, i64::MAX, kind).records;
+        let records = query(master);
+        found += records.len();
+        assert_eq!(query(slave), records, "{story}: {topic} {key}");
+    }
+    assert!(found > MESSAGES, "{found} records found by key");
+}
+
+#[test]
+fn a_slave_comes_to_what_its_master_has_whatever_the_pieces() {
+    for flush_disk_type in [FlushDiskType::Async, FlushDiskType::Sync] {
+        let master = node(MemoryFs::new(), flush_disk_type);
+        fill(&master.store);
+        let bytes = log_bytes(&master);
+        assert!(bytes.len() > 3 * FILE_BYTES, "several files");
+        for lengths in [&[1][..], &[7, 113, 1], &[4_096], &[FILE_BYTES + 5], &[bytes.len()]] {
+            let story = format!("{flush_disk_type:?}, pieces of {lengths:?}");
+            let slave = node(MemoryFs::new(), flush_disk_type);
+            feed(&slave.store, 0, &bytes, lengths).unwrap();
+            if flush_disk_type == FlushDiskType::Sync {
+                assert!(slave.arrivals.0.lock().is_empty(), "{story}: nothing is readable before it is on the disk");
+                slave.store.flush_log();
+            }
+            assert_eq!(log_bytes(&slave), bytes, "{story}");
+            assert_eq!(*slave.arrivals.0.lock(), *master.arrivals.0.lock(), "{story}");
+            assert_same(&master, &slave, &story);
+        }
+    }
+}
+
+#[test]
+fn after_a_power_cut_a_slave_goes_on_where_its_log_ends() {
+    let master = node(MemoryFs::new(), FlushDiskType::Async);
+    fill(&master.store);
+    let bytes = log_bytes(&master);
+    for cut in [1, 900, 5_003, FILE_BYTES - 9, FILE_BYTES, 2 * FILE_BYTES + 77, bytes.len()] {
+        let slave = node(MemoryFs::new(), FlushDiskType::Async);
+        let (mut at, mut arrived, mut durable) = (0, 0, 0);
+        // The last piece mostly ends inside a record.
+        for piece in 1.. {
+            arrived = (arrived + 331).min(cut);
+            at = slave.store.append_raw(at, &bytes[at as usize..arrived]).unwrap();
+            if piece % 9 == 0 {
+                slave.store.flush_log();
+                slave.store.keep();
+                durable = at;
+            }
+            if arrived == cut {
+                break;
+            }
+        }
+        for crash in [Crash::PowerCut(0), Crash::PowerCut(7), Crash::Killed] {
+            let story = format!("{crash:?} after {cut} bytes");
+            let slave = node(slave.fs.crashed(crash), FlushDiskType::Async);
+            let found = slave.store.max_phy_offset();
+            assert!((durable..=at).contains(&found), "{story}: {found} of {durable} to {at}");
+            feed(&slave.store, found, &bytes[found as usize..], &[613, 2]).unwrap();
+            assert_same(&master, &slave, &story);
+        }
+    }
+}
+
+#[test]
+fn an_empty_slave_may_begin_at_a_later_file() {
+    let master = node(MemoryFs::new(), FlushDiskType::Async);
+    fill(&master.store);
+    let bytes = log_bytes(&master);
+    let start = 2 * FILE_BYTES;
+    let slave = node(MemoryFs::new(), FlushDiskType::Async);
+    feed(&slave.store, start as i64, &bytes[start..], &[1_000]).unwrap();
+    assert_eq!((slave.store.min_phy_offset(), slave.store.max_phy_offset()), (start as i64, bytes.len() as i64));
+    for (topic, queue_id) in slave.store.queues() {
+        let offsets = slave.store.queue_offsets(&topic, queue_id).unwrap();
+        assert_eq!(offsets.end, master.store.max_offset(&topic, queue_id), "{topic} {queue_id}");
+        for offset in offsets {
+            let unit = |store: &MessageStore| store.consume_queue_unit(&topic, queue_id, offset).unwrap().unwrap();
+            assert_eq!(unit(&slave.store), unit(&master.store));
+            assert!(unit(&slave.store).physical_offset >= start as i64);
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_stretch_of_a_log_are_refused_and_leave_no_trace() {
+    let master = node(MemoryFs::new(), FlushDiskType::Async);
+    fill(&master.store);
+    let bytes = log_bytes(&master);
+    let slave = node(MemoryFs::new(), FlushDiskType::Async);
+    let append = |at: i64, piece: &[u8]| slave.store.append_raw(at, piece);
+    let first = append(0, &bytes[..1_000]).unwrap();
+    assert!(first > 0 && first < 1_000);
+    let at = first as usize;
+    let not_at_end =
+        |offset: i64| matches!(append(offset, &bytes[offset as usize..2_000]), Err(RawAppendError::NotAtEnd { end, .. }) if end == first);
+    assert!(not_at_end(0) && not_at_end(first + 1) && not_at_end(first - 1));
+    // The next record with one byte changed: its magic, its place in the log, its body.
+    let record_bytes = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    for changed in [4, 35, record_bytes - 60] {
+        let mut piece = bytes[at..at + 2_000].to_vec();
+        piece[changed] ^= 0x10;
+        let refused = append(first, &piece);
+        assert!(matches!(refused, Err(RawAppendError::NoRecord { offset }) if offset == first), "byte {changed}: {refused:?}");
+    }
+    let mut long = bytes[at..at + 2_000].to_vec();
+    long[..4].copy_from_slice(&(FILE_BYTES as u32).to_be_bytes());
+    assert!(append(first, &long).is_err(), "a length that cannot be");
+    assert!(matches!(append(first, b"GET / HTTP/1.1"), Err(RawAppendError::NoRecord { .. })));
+    assert_eq!(slave.store.max_phy_offset(), first);
+    // Nothing of it stands in the way of what is right; a disk that is full for a moment neither.
+    slave.fs.fail(Operation::Reserve, "commitlog", std::io::ErrorKind::StorageFull, 2);
+    let refused = feed(&slave.store, first, &bytes[at..], &[700]);
+    assert!(matches!(refused, Ok(()) | Err(RawAppendError::Refused(PutMessageStatus::ServiceNotAvailable))), "{refused:?}");
+    slave.fs.heal();
+    slave.store.clean();
+    let end = slave.store.max_phy_offset();
+    feed(&slave.store, end, &bytes[end as usize..], &[700]).unwrap();
+    assert_same(&master, &slave, "after refusals");
+}
+
+#[test]
+fn a_master_with_longer_files_is_refused() {
+    let master = node(MemoryFs::new(), FlushDiskType::Async);
+    fill(&master.store);
+    let bytes = log_bytes(&master);
+    for file_bytes in [FILE_BYTES / 2, FILE_BYTES * 2] {
+        let config = StoreConfig { mapped_file_size_commit_log: file_bytes, ..StoreConfig::at("/store") };
+        let clock = Arc::new(ManualClock::at_millis(1_700_000_000_000));
+        let slave = MessageStore::open(config, MemoryFs::new().shared(), clock, Arc::new(Arrivals::default())).unwrap();
+        let refused = feed(&slave, 0, &bytes, &[512]);
+        assert!(matches!(refused, Err(RawAppendError::OtherFileLength { .. })), "{file_bytes}: {refused:?}");
+        assert!(slave.max_phy_offset() > 0, "what came before is taken");
+    }
+}
