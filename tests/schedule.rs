@@ -368,7 +368,7 @@ async fn a_delivery_that_the_store_refuses_is_tried_again() {
     let broker = open(&fs, &clock);
     fs.fail(Operation::Create, "consumequeue", std::io::ErrorKind::StorageFull, usize::MAX);
     put_delayed(&broker, &clock);
-    broker.store.keep();
+    broker.store.run_maintenance();
     assert!(!broker.store.is_writable(), "the unit of the waiting message cannot be written");
     clock.advance(Duration::from_secs(5));
     let looked = broker.schedule.rounds();

@@ -109,7 +109,7 @@ fn what_is_put_is_got_after_an_orderly_stop_and_after_a_kill() {
     let store = open(config.clone());
     put_many(&store, 0..5_000);
     assert_has(&store, 5_000);
-    store.keep();
+    store.run_maintenance();
     assert_has(&store, 5_000);
     store.shutdown().unwrap();
     assert!(!dir.path().join("abort").exists());
@@ -117,7 +117,7 @@ fn what_is_put_is_got_after_an_orderly_stop_and_after_a_kill() {
     let store = open(config.clone());
     assert_has(&store, 5_000);
     put_many(&store, 5_000..6_000);
-    store.keep();
+    store.run_maintenance();
     put_many(&store, 6_000..7_000);
     // Not shut down: what the process would leave when killed, its files and nothing else.
     drop(store);
@@ -392,7 +392,7 @@ fn a_deleted_topic_is_gone_and_can_come_back() {
     let store = open(config.clone());
     put_many(&store, 0..300);
     store.put_message(&message("Other", 0, "stays"));
-    store.keep();
+    store.run_maintenance();
     store.delete_topic("T").unwrap();
     assert!(!dir.path().join("consumequeue/T").exists());
     assert_eq!(store.max_offset("T", 0), 0);
@@ -471,7 +471,7 @@ fn a_topic_made_again_after_its_deletion_keeps_its_messages_over_a_crash() {
         for number in 0..10 {
             assert_eq!(store.put_message(&message("T", 0, format!("old {number}"))).queue_offset, number);
         }
-        store.keep();
+        store.run_maintenance();
         store.delete_topic("T").unwrap();
         for number in 0..3 {
             assert_eq!(store.put_message(&message("T", 0, format!("new {number}"))).queue_offset, number);
@@ -494,7 +494,7 @@ fn a_deleted_topic_stays_deleted_over_a_kill_and_removed_queues_are_built_again(
     let store = open(&fs);
     store.put_message(&message("U", 0, "other"));
     store.put_message(&message("T", 0, "old"));
-    store.keep();
+    store.run_maintenance();
     store.delete_topic("T").unwrap();
     let killed = fs.crashed(Crash::Killed);
     let store = open(&killed);
@@ -587,7 +587,7 @@ fn a_stop_does_not_wait_for_the_files_of_all_queues() {
         }
         assert!(written(&after) < TOPICS, "nor does the start wait");
         while written(&after) < TOPICS {
-            store.keep();
+            store.run_maintenance();
         }
         store.shutdown().unwrap();
         assert!(!after.shared().exists(Path::new("/store/abort")), "now all are written");

@@ -86,7 +86,7 @@ fn run(store: &MessageStore, clock: &ManualClock, from: usize, to: usize, told: 
         if number % 20 == 19 {
             // One duty of the keeper after the other becomes due.
             clock.advance(Duration::from_secs(25));
-            store.keep();
+            store.run_maintenance();
             store.build_index();
         }
     }
@@ -248,7 +248,7 @@ fn a_stop_in_the_middle_of_a_round_of_queue_writes_loses_nothing() {
             (0..if pass == 0 { QUEUES } else { 60 }).for_each(&mut put);
             put(QUEUES - 1);
             clock.advance(Duration::from_millis(350));
-            store.keep();
+            store.run_maintenance();
             let has_file = |queue: &usize| {
                 let (topic, queue_id) = place(*queue);
                 fs.metadata_exists(&format!("/store/consumequeue/{topic}/{queue_id}/00000000000000000000"))

@@ -116,7 +116,7 @@ fn left_behind(count: usize) -> [MemoryFs; 2] {
     let store = open(&fs);
     put(&store, 0..count);
     store.flush_log();
-    store.keep();
+    store.run_maintenance();
     let killed = fs.crashed(Crash::Killed);
     store.shutdown().unwrap();
     [fs, killed]
@@ -157,7 +157,7 @@ fn units_that_are_damaged_are_made_from_the_log_and_hide_nothing() {
                 }
                 let store = open(&fs);
                 put(&store, 59..70);
-                store.keep();
+                store.run_maintenance();
                 assert_eq!(numbers(&store), all_but(70, &[]), "{name} at {units:?}");
                 for &unit in &units {
                     let unit = store.consume_queue_unit("T", 0, unit as i64).unwrap().unwrap();
@@ -269,7 +269,7 @@ fn damage_at_the_end_of_a_file_expires_no_message_before_it() {
     let store = open(&fs);
     put(&store, 0..100);
     store.flush_log();
-    store.keep();
+    store.run_maintenance();
     // The first file of the log ends in the middle of a file of the queue.
     let first_in_second = (0..100).find(|&offset| store.consume_queue_unit("T", 0, offset).unwrap().unwrap().physical_offset >= 16 * 1024);
     let first_in_second = first_in_second.unwrap();

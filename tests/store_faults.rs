@@ -73,7 +73,7 @@ impl Life {
     /// The keeper's and the indexer's work after so much time.
     fn pass(&self, time: Duration) {
         self.clock.advance(time);
-        self.store.keep();
+        self.store.run_maintenance();
     }
 
     /// A start on what a power cut leaves now. Seed 0 keeps nothing that was not synced.
@@ -450,7 +450,7 @@ fn cleaning_goes_on_after_what_it_could_not_do() {
     let life = Life::new(|_| ());
     life.put_all(0..300);
     life.store.flush_log();
-    life.store.keep();
+    life.store.run_maintenance();
     life.store.build_index();
     let index_files = || life.fs.read_dir(Path::new("/store/index")).unwrap().len();
     let (before, used) = (index_files(), life.fs.used_bytes());

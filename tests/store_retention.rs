@@ -85,7 +85,7 @@ impl Broker {
             assert_eq!((put.status, put.queue_offset), (PutMessageStatus::PutOk, number as i64));
         }
         self.store().flush_log();
-        self.store().keep();
+        self.store().run_maintenance();
         self.store().build_index();
     }
 
@@ -423,7 +423,7 @@ fn a_small_disk_is_enough_to_start_with_files_of_the_usual_size() {
     let store = MessageStore::open(StoreConfig::at("/store"), fs.shared(), Arc::new(clock), Arc::new(Nobody)).unwrap();
     for number in 0..100 {
         assert_eq!(store.put_message(&message(number)).status, PutMessageStatus::PutOk);
-        store.keep();
+        store.run_maintenance();
     }
     assert!(fs.used_bytes() < 16 * 1024 * 1024, "{}", fs.used_bytes());
     store.shutdown().unwrap();
@@ -443,7 +443,7 @@ fn a_delayed_message_has_its_time_in_the_queue() {
     assert_eq!(broker.store().put_message(&delayed).status, PutMessageStatus::PutOk);
     let due = |broker: &Broker| broker.store().consume_queue_unit("SCHEDULE_TOPIC_XXXX", 2, 0).unwrap().unwrap().tags_code;
     assert_eq!(due(&broker), START_MILLIS + 10_000);
-    broker.store().keep();
+    broker.store().run_maintenance();
     broker.fs = broker.fs.crashed(Crash::Killed);
     broker.store = None;
     broker.open();
@@ -529,7 +529,7 @@ fn a_position_in_another_log_is_not_believed() {
         assert_eq!(broker.store().put_message(&last).status, PutMessageStatus::PutOk);
         broker.store().flush_log();
         broker.advance(Duration::from_secs(10));
-        broker.store().keep();
+        broker.store().run_maintenance();
         broker.fs.crashed(Crash::Killed)
     };
     let position = Path::new("/store/ferrocket.position");

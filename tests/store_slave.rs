@@ -185,7 +185,7 @@ fn after_a_power_cut_a_slave_goes_on_where_its_log_ends() {
             at = slave.store.append_raw(at, &bytes[at as usize..arrived]).unwrap();
             if piece % 9 == 0 {
                 slave.store.flush_log();
-                slave.store.keep();
+                slave.store.run_maintenance();
                 durable = at;
             }
             if arrived == cut {

@@ -517,7 +517,7 @@ async fn an_end_that_could_not_be_written_down_is_written_down_later() {
     let place = prepare(&mut client, "m").await;
     end(&mut client, place, ROLLBACK).await;
     fs.fail(Operation::Create, "consumequeue", ErrorKind::StorageFull, usize::MAX);
-    broker.broker.store.keep();
+    broker.broker.store.run_maintenance();
     for is_full in [true, false] {
         assert_ne!(broker.broker.store.is_writable(), is_full);
         for _ in 0..6 {
@@ -525,7 +525,7 @@ async fn an_end_that_could_not_be_written_down_is_written_down_later() {
         }
         assert_eq!(max(&broker, OP, 0), i64::from(!is_full));
         fs.heal();
-        broker.broker.store.keep();
+        broker.broker.store.run_maintenance();
     }
     broker.stop().await;
 }

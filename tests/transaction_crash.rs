@@ -293,7 +293,7 @@ impl World {
     fn keep_up(&mut self) {
         if let Some(life) = &self.life {
             life.transactions.keep_up(host(), &life.offsets);
-            life.store.keep();
+            life.store.run_maintenance();
             // A table that is behind is an older truth; that it cannot be written now is part of the story.
             let _ = life.offsets.persist();
         }
@@ -313,7 +313,7 @@ impl World {
         }
         self.fs.heal();
         if let Some(life) = &self.life {
-            life.store.keep();
+            life.store.run_maintenance();
         }
     }
 

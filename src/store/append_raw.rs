@@ -9,9 +9,11 @@ use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
+use super::appender::LogEnd;
 use super::commit_log::AppendError;
 use super::consume_queue::ConsumeQueue;
-use super::message_store::{Appender, Arrival, MessageStore, Unseen};
+use super::flush::{Arrival, Unseen};
+use super::message_store::MessageStore;
 use super::record::{self, BLANK_HEAD_BYTES, Found};
 use super::unit::Unit;
 use super::{PutMessageStatus, StoreError};
@@ -58,7 +60,7 @@ impl MessageStore {
     /// The new end of the log. Bytes behind it are the beginning of a record, or of a blank: they come again with what follows them.
     pub fn append_raw(&self, physical_offset: i64, bytes: &[u8]) -> Result<i64, RawAppendError> {
         let end = self.max_phy_offset();
-        if physical_offset != end && !(end == 0 && self.log.may_begin_at(physical_offset)) {
+        if physical_offset != end && !(end == 0 && self.base.log.may_begin_at(physical_offset)) {
             return Err(RawAppendError::NotAtEnd { offset: physical_offset, end });
         }
         let mut taken = 0;
@@ -74,7 +76,7 @@ impl MessageStore {
     }
 
     fn stretch(&self, start: i64, bytes: &[u8]) -> Result<Stretch, RawAppendError> {
-        let file_bytes = self.log.files.file_bytes();
+        let file_bytes = self.base.log.files.file_bytes();
         let rest_of_file = file_bytes - (start.max(0) as usize % file_bytes);
         let mut stretch = Stretch::default();
         while stretch.record_bytes < bytes.len() {
@@ -85,10 +87,10 @@ impl MessageStore {
                 Found::Record(view) => {
                     let record_bytes = view.total_bytes();
                     if record_bytes + BLANK_HEAD_BYTES <= room {
-                        let unit = self.queues.files.dispatch.unit_of(&view);
+                        let unit = self.base.queues.files.dispatch.unit_of(&view);
                         let queue = unit.and_then(|unit| Some((self.queue_of(view.topic, view.queue_id, offset)?, unit)));
                         if let Some((queue, _)) = &queue {
-                            queue.ensure_loaded(&self.queues.files, &self.log)?;
+                            queue.ensure_loaded(&self.base.queues.files, &self.base.log)?;
                         }
                         let place = queue.map(|(queue, unit)| (queue, view.queue_offset, unit));
                         stretch.records.push(RawRecord { place, physical_offset: offset, store_timestamp: view.store_timestamp });
@@ -117,8 +119,8 @@ impl MessageStore {
 
     /// `None` for a topic that may have no queue: as after a recovery its messages are in the log, where no consumer finds them.
     fn queue_of(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Arc<ConsumeQueue>> {
-        let queue = self.queues.get_or_create(topic, queue_id, true);
-        if queue.is_none() && self.complaints.append.is_due(self.clock.nanos()) {
+        let queue = self.base.queues.get_or_create(topic, queue_id, true);
+        if queue.is_none() && self.base.complaints.append.is_due(self.base.clock.nanos()) {
             warn!(?topic, offset, "the master's log has messages whose topic is no legal name: they are passed over");
         }
         queue
@@ -129,55 +131,55 @@ impl MessageStore {
             return Err(RawAppendError::Refused(PutMessageStatus::ServiceNotAvailable));
         }
         let mut arrivals = Vec::with_capacity(stretch.records.len());
-        let mut appender = self.appender.lock();
-        let end = appender.tail.position;
+        let mut log_end = self.appender.lock();
+        let end = log_end.tail.position;
         if start != end && end == 0 {
-            self.log.begin_at(&mut appender.tail, start);
+            self.base.log.begin_at(&mut log_end.tail, start);
         } else if start != end {
             // Somebody has put a message.
             return Err(RawAppendError::NotAtEnd { offset: start, end });
         }
-        self.put_began_millis.store(self.clock.now_millis(), Ordering::Relaxed);
+        self.appender.set_began_millis(self.base.clock.now_millis());
         // As for a put: from a record's first byte to its unit nothing may be left half done.
-        let appended = or_abort("an append of a master's log", || self.append_under_lock(&mut appender, bytes, stretch, &mut arrivals));
-        self.put_began_millis.store(0, Ordering::Relaxed);
-        let end = appender.tail.position;
-        drop(appender);
+        let appended = or_abort("an append of a master's log", || self.append_under_lock(&mut log_end, bytes, stretch, &mut arrivals));
+        self.appender.set_began_millis(0);
+        let end = log_end.tail.position;
+        drop(log_end);
         // Also when the file could not be ended: its records are in the log.
-        arrivals.iter().for_each(|arrival: &Arrival| arrival.publish(&*self.arrivals));
-        self.wake_keeper_at(end);
-        if self.sync_flush {
-            self.flush_bell.lock().unpark();
+        arrivals.iter().for_each(|arrival: &Arrival| arrival.publish(&*self.base.arrivals));
+        self.keeper.grown_to(end);
+        if self.base.sync_flush {
+            self.flusher.ring();
         }
         appended.map_err(|error| RawAppendError::Refused(self.append_failed(&error)))
     }
 
     fn append_under_lock(
         &self,
-        appender: &mut Appender,
+        log_end: &mut LogEnd,
         bytes: &[u8],
         stretch: &Stretch,
         arrivals: &mut Vec<Arrival>,
     ) -> Result<(), AppendError> {
-        if self.health.shutdown.load(Ordering::SeqCst) {
+        if self.base.health.shutdown.load(Ordering::SeqCst) {
             return Err(AppendError::Closed);
         }
         if !bytes.is_empty() {
-            self.log.prepare(&mut appender.tail, bytes.len())?;
-            self.log.append(&mut appender.tail, bytes)?;
-            self.stats.put_times.fetch_add(stretch.records.len() as u64, Ordering::Relaxed);
-            self.stats.put_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.base.log.prepare(&mut log_end.tail, bytes.len())?;
+            self.base.log.append(&mut log_end.tail, bytes)?;
+            self.base.stats.put_times.fetch_add(stretch.records.len() as u64, Ordering::Relaxed);
+            self.base.stats.put_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         for record in &stretch.records {
             if let Some((queue, offset, unit)) = &record.place {
-                arrivals.extend(self.place_unit(appender, queue, *offset, unit, record.store_timestamp));
+                arrivals.extend(self.place_unit(log_end, queue, *offset, unit, record.store_timestamp));
             }
-            appender.last_record = record.physical_offset;
-            appender.last_store_timestamp = record.store_timestamp;
-            self.last_store_timestamp.store(record.store_timestamp, Ordering::Relaxed);
+            log_end.last_record = record.physical_offset;
+            log_end.last_store_timestamp = record.store_timestamp;
+            self.base.last_store_timestamp.store(record.store_timestamp, Ordering::Relaxed);
         }
         if stretch.blank_bytes > 0 {
-            self.log.end_last_file(&mut appender.tail)?;
+            self.base.log.end_last_file(&mut log_end.tail)?;
         }
         Ok(())
     }
@@ -185,7 +187,7 @@ impl MessageStore {
     /// What may be published at once.
     fn place_unit(
         &self,
-        appender: &mut Appender,
+        log_end: &mut LogEnd,
         queue: &Arc<ConsumeQueue>,
         offset: i64,
         unit: &Unit,
@@ -196,19 +198,19 @@ impl MessageStore {
         while tail.is_destroyed() {
             // Its topic was deleted since the queue was looked up: the message begins a new one.
             drop(tail);
-            queue = self.queues.renewed(&queue);
+            queue = self.base.queues.renewed(&queue);
             tail = queue.lock_tail();
         }
-        let is_placed = tail.place(&self.queues.files, offset, unit);
+        let is_placed = tail.place(&self.base.queues.files, offset, unit);
         let max_offset = tail.next();
         drop(tail);
         if !is_placed {
             return None;
         }
-        appender.note_unwritten(&queue);
+        log_end.note_unwritten(&queue);
         let arrival = Arrival { queue, max_offset, tags_code: unit.tags_code, store_timestamp };
-        if self.sync_flush {
-            self.unseen.lock().push_back(Unseen { end: unit.end_offset(), arrival });
+        if self.base.sync_flush {
+            self.flusher.unseen().push_back(Unseen { end: unit.end_offset(), arrival });
             return None;
         }
         Some(arrival)

@@ -8,7 +8,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::fs::{Fs, FsFile};
+use super::mark::{Indexed, Mark};
 
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
 pub(super) const POSITION_FILE: &str = "ferrocket.position";
@@ -92,30 +95,10 @@ impl CheckpointFile {
     }
 }
 
-/// A position in the log, with the record before it: what somebody has seen of the log, and how to know that it is still the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    pub position: i64,
-    /// Start of the last record before `position`; -1 when there is none.
-    pub last_record: i64,
-    /// CRC-32 of that whole record.
-    pub last_record_crc: u32,
-}
-
-impl Default for Mark {
-    /// A place that is in no log.
-    fn default() -> Self {
-        Self { position: -1, last_record: -1, last_record_crc: 0 }
-    }
-}
-
-/// A mark up to which every record has its unit in its ConsumeQueue's file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Indexed {
-    pub(super) mark: Mark,
-    /// The last record's topic was deleted, so its unit cannot tell whether the ConsumeQueues are still the same: so many of them
-    /// were left.
-    pub(super) queues_left: Option<u32>,
+/// Of a boot id, for `Position::boot`.
+pub(super) fn hash_of(text: &str) -> u64 {
+    // FNV-1a: only ever compared with itself.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// What `ferrocket.position` says.
@@ -208,6 +191,81 @@ impl PositionFile {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+}
+
+/// Both files of an open store, and what they say when they are written next.
+pub(super) struct Checkpoints {
+    state: Mutex<State>,
+}
+
+struct State {
+    file: CheckpointFile,
+    values: Checkpoint,
+    position_file: PositionFile,
+    position: Position,
+}
+
+impl Checkpoints {
+    pub(super) fn new(file: CheckpointFile, values: Checkpoint, position_file: PositionFile, position: Position) -> Self {
+        Self { state: Mutex::new(State { file, values, position_file, position }) }
+    }
+
+    /// Says durably that the store is open: nothing is known to be written.
+    pub(super) fn mark_running(&self) -> io::Result<()> {
+        let state = &mut *self.state.lock();
+        state.position_file.write(&state.position)?;
+        state.position_file.sync()
+    }
+
+    /// The log is durable up to a record of this store time.
+    pub(super) fn log_is_synced(&self, store_timestamp: i64) {
+        self.state.lock().values.physic_msg_timestamp = store_timestamp;
+    }
+
+    /// The index is durable up to a record of this store time.
+    pub(super) fn index_is_synced(&self, store_timestamp: i64) {
+        self.state.lock().values.index_msg_timestamp = store_timestamp;
+    }
+
+    /// The ConsumeQueues are durable up to this place, whose last record has this store time.
+    pub(super) fn queues_are_synced(&self, synced: Indexed, store_timestamp: i64) {
+        let mut state = self.state.lock();
+        state.position.synced = synced;
+        if store_timestamp > 0 {
+            state.values.logics_msg_timestamp = store_timestamp;
+        }
+        if synced.mark.last_record > 0 {
+            state.values.logics_physical_offset = synced.mark.last_record;
+        }
+    }
+
+    /// Where the log ended when the ConsumeQueues were last synced.
+    pub(super) fn queues_synced_to(&self) -> i64 {
+        self.state.lock().position.synced.mark.position
+    }
+
+    /// Writes both files; the log begins at `log_begins`, and the ConsumeQueues are written up to `written`. They are not synced: an
+    /// older one is as true, it only costs time after a power cut.
+    pub(super) fn write(&self, log_begins: i64, written: Indexed) -> io::Result<()> {
+        let state = &mut *self.state.lock();
+        state.position.written = written;
+        state.position.log_begins = Some(log_begins);
+        state.file.write(&state.values)?;
+        state.position_file.write(&state.position)
+    }
+
+    pub(super) fn sync_position(&self) -> io::Result<()> {
+        self.state.lock().position_file.sync()
+    }
+
+    /// The last word of a store that is being closed; `clean` when everything is written.
+    pub(super) fn close(&self, log_begins: i64, written: Indexed, clean: bool) -> io::Result<()> {
+        self.state.lock().position.clean = clean;
+        self.write(log_begins, written)?;
+        let state = self.state.lock();
+        state.file.sync()?;
+        state.position_file.sync()
     }
 }
 

@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::mapped_file_queue::file_name;
-use super::queue_table::QueueFiles;
+use super::queue_files::{QueueDir, QueueFiles};
 use super::unit::{UNIT_BYTES, Unit};
 
 mod load;
@@ -28,9 +27,7 @@ const TAIL_UNITS_KEPT: usize = 64;
 pub(super) struct ConsumeQueue {
     pub(super) topic: Arc<str>,
     pub(super) queue_id: i32,
-    /// Names this queue in the cache of open files.
-    pub(super) number: u32,
-    dir: PathBuf,
+    dir: QueueDir,
     /// The offset after the last readable message.
     visible: AtomicI64,
     min: AtomicI64,
@@ -38,7 +35,7 @@ pub(super) struct ConsumeQueue {
     /// Puts that wait for the queue to be loaded.
     cold_puts: AtomicU32,
     /// On the append lock's list of queues with unwritten units; changed only under that lock.
-    pub(super) dirty: AtomicBool,
+    pub(super) is_unwritten: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -64,27 +61,31 @@ struct Inner {
 }
 
 impl ConsumeQueue {
-    pub(super) fn new(topic: Arc<str>, queue_id: i32, number: u32, dir: PathBuf) -> Self {
+    pub(super) fn new(topic: Arc<str>, queue_id: i32, dir: QueueDir) -> Self {
         Self {
             topic,
             queue_id,
-            number,
             dir,
             visible: AtomicI64::new(0),
             min: AtomicI64::new(0),
             loaded: AtomicBool::new(false),
             cold_puts: AtomicU32::new(0),
-            dirty: AtomicBool::new(false),
+            is_unwritten: AtomicBool::new(false),
             inner: Mutex::new(Inner::default()),
         }
     }
 
     pub(super) fn dir(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
-    pub(super) fn path_of(&self, file_start: i64) -> PathBuf {
-        self.dir.join(file_name(file_start))
+    /// Tells the queues of a store apart, also two that had one name one after the other.
+    pub(super) fn cache_id(&self) -> u32 {
+        self.dir.cache_id()
+    }
+
+    fn path_of(&self, file_start: i64) -> PathBuf {
+        self.dir.path_of(file_start)
     }
 
     /// The offset after the last readable message; the queue must be loaded.
@@ -111,7 +112,7 @@ impl ConsumeQueue {
     }
 
     /// A queue that has no directory has nothing to load.
-    pub(super) fn set_empty(&self) {
+    pub(super) fn mark_loaded(&self) {
         self.loaded.store(true, Ordering::Release);
     }
 
@@ -133,7 +134,7 @@ impl ConsumeQueue {
     }
 
     /// Makes messages before `offset` readable.
-    pub(super) fn show(&self, offset: i64) {
+    pub(super) fn publish(&self, offset: i64) {
         self.visible.fetch_max(offset, Ordering::AcqRel);
     }
 
@@ -171,7 +172,7 @@ impl ConsumeQueue {
         };
         let mut bytes = vec![0; from_disk as usize * UNIT_BYTES];
         let at = from * UNIT_BYTES as i64 - file_start;
-        let file = match files.open(self, file_start, waiting) {
+        let file = match files.open(&self.dir, file_start, waiting) {
             // Expired between the look at the list and now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
@@ -198,7 +199,7 @@ impl ConsumeQueue {
             let file_start = at - at % file_bytes;
             let part = rest.len().min((file_start + file_bytes - at) as usize);
             self.create_missing(files, file_start)?;
-            files.open(self, file_start, true)?.write_at(&rest[..part], (at - file_start) as u64)?;
+            files.open(&self.dir, file_start, true)?.write_at(&rest[..part], (at - file_start) as u64)?;
             let mut inner = self.inner.lock();
             if !inner.unsynced.contains(&file_start) {
                 inner.unsynced.push(file_start);
@@ -217,7 +218,7 @@ impl ConsumeQueue {
         if self.inner.lock().files.contains(&file_start) {
             return Ok(());
         }
-        files.create(self, file_start)?;
+        files.create(&self.dir, file_start)?;
         let mut inner = self.inner.lock();
         inner.files.push(file_start);
         inner.files.sort_unstable();
@@ -226,7 +227,7 @@ impl ConsumeQueue {
     }
 
     /// Lets go of the memory of a queue that nothing was appended to since its units were written. False when it still has some to write.
-    pub(super) fn rest(&self) -> bool {
+    pub(super) fn release_tail(&self) -> bool {
         let mut inner = self.inner.lock();
         if inner.written < inner.next {
             return false;
@@ -253,7 +254,7 @@ impl ConsumeQueue {
             (std::mem::take(&mut inner.unsynced), std::mem::take(&mut inner.unsynced_dir))
         };
         for start in starts {
-            match files.open(self, start, true) {
+            match files.open(&self.dir, start, true) {
                 Ok(file) => file.sync_data()?,
                 // Expired meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -261,7 +262,7 @@ impl ConsumeQueue {
             }
         }
         if dir_too {
-            for dir in self.dir.ancestors().take_while(|dir| dir.starts_with(files.root())) {
+            for dir in self.dir().ancestors().take_while(|dir| dir.starts_with(files.root())) {
                 match files.fs.sync_dir(dir) {
                     // Its topic was deleted meanwhile.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -294,7 +295,7 @@ impl ConsumeQueue {
             if end > written || self.last_message_of(files, first, end)?.is_some_and(|unit| unit.physical_offset >= min_physical) {
                 break;
             }
-            files.forget(self, first);
+            files.forget(&self.dir, first);
             files.fs.remove_file(&self.path_of(first))?;
             let mut inner = self.inner.lock();
             inner.files.retain(|start| *start != first);
@@ -338,16 +339,16 @@ impl ConsumeQueue {
             inner.unsynced.clear();
             inner.files.clear();
         }
-        files.forget_queue(self);
-        if !files.fs.exists(&self.dir) {
+        files.forget_queue(&self.dir);
+        if !files.fs.exists(self.dir()) {
             return Ok(());
         }
-        for entry in files.fs.read_dir(&self.dir)? {
+        for entry in files.fs.read_dir(self.dir())? {
             if !entry.is_dir {
-                files.fs.remove_file(&self.dir.join(&entry.name))?;
+                files.fs.remove_file(&self.dir().join(&entry.name))?;
             }
         }
-        files.fs.remove_dir(&self.dir)
+        files.fs.remove_dir(self.dir())
     }
 }
 
@@ -364,7 +365,7 @@ impl ColdPut {
 
     /// The same for all puts of a queue; those of other queues need not wait for it.
     pub fn queue_number(&self) -> u32 {
-        self.queue.number
+        self.queue.cache_id()
     }
 }
 

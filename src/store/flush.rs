@@ -4,106 +4,146 @@
 //! One flusher. While it is in fdatasync the next group gathers, so a group is as large as the load. A sync that failed is
 //! never tried again: the store takes no more puts.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tracing::error;
+use parking_lot::{Mutex, MutexGuard};
 
-use super::fs::is_failed_sync;
-use super::message_store::{MessageStore, Unseen};
-use crate::runtime::{Shutdown, or_abort};
+use super::ArrivalListener;
+use super::base::Base;
+use super::consume_queue::ConsumeQueue;
+use super::progress::Progress;
+use crate::runtime::{Parker, Shutdown, or_abort};
 
 const PAGE_BYTES: i64 = 4096;
 
 /// A SYNC_FLUSH flusher that nobody rings looks this often for messages that nobody waits for.
 const IDLE_GROUP_INTERVAL: Duration = Duration::from_millis(500);
 
-impl MessageStore {
-    pub(super) fn run_flusher(&self, shutdown: &Shutdown) {
-        let bell = self.flush_bell.lock().clone();
-        let mut last_thorough_nanos = self.clock.nanos();
-        while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
-            if self.sync_flush {
-                let nothing_to_do = self.flushed_offset() == self.log.max_offset() || self.health.poisoned.load(Ordering::Acquire);
-                if self.waiters.is_empty() && nothing_to_do {
-                    self.clock.park(&bell, IDLE_GROUP_INTERVAL);
+pub(super) struct Flusher {
+    pub(super) progress: Progress,
+    /// With SYNC_FLUSH: messages that become readable when their group is on the disk.
+    unseen: Mutex<VecDeque<Unseen>>,
+    /// One flush at a time.
+    flushing: Mutex<()>,
+    bell: Mutex<Parker>,
+}
+
+/// A message of a queue that readers have not been shown yet.
+pub(super) struct Arrival {
+    pub(super) queue: Arc<ConsumeQueue>,
+    /// The queue's after this message.
+    pub(super) max_offset: i64,
+    pub(super) tags_code: i64,
+    pub(super) store_timestamp: i64,
+}
+
+impl Arrival {
+    /// Makes the message readable, and says so.
+    pub(super) fn publish(&self, listener: &dyn ArrivalListener) {
+        self.queue.publish(self.max_offset);
+        listener.arriving(&self.queue.topic, self.queue.queue_id, self.max_offset, self.tags_code, self.store_timestamp);
+    }
+}
+
+/// A message that becomes readable when the log is durable up to its end.
+pub(super) struct Unseen {
+    pub(super) end: i64,
+    pub(super) arrival: Arrival,
+}
+
+impl Flusher {
+    pub(super) fn new(flushed: i64) -> Self {
+        Self { progress: Progress::new(flushed), unseen: Mutex::default(), flushing: Mutex::new(()), bell: Mutex::default() }
+    }
+
+    pub(super) fn set_bell(&self, bell: Parker) {
+        *self.bell.lock() = bell;
+    }
+
+    pub(super) fn ring(&self) {
+        self.bell.lock().unpark();
+    }
+
+    /// The messages that nobody may read yet, for who holds the append lock.
+    pub(super) fn unseen(&self) -> MutexGuard<'_, VecDeque<Unseen>> {
+        self.unseen.lock()
+    }
+
+    pub(super) fn run(&self, base: &Base, shutdown: &Shutdown) {
+        let bell = self.bell.lock().clone();
+        let mut last_thorough_nanos = base.clock.nanos();
+        while !shutdown.has_begun() && !base.is_shut_down() {
+            if base.sync_flush {
+                let nothing_to_do = self.progress.flushed() == base.log.max_offset() || base.is_poisoned();
+                if self.progress.nobody_waits() && nothing_to_do {
+                    base.clock.park(&bell, IDLE_GROUP_INTERVAL);
                 }
-                self.flush_log();
+                self.flush(base);
                 continue;
             }
-            let config = self.config.load_full();
-            self.clock.park(&bell, Duration::from_millis(config.flush_interval_commit_log));
-            let now = self.clock.nanos();
+            let config = base.config.load_full();
+            base.clock.park(&bell, Duration::from_millis(config.flush_interval_commit_log));
+            let now = base.clock.nanos();
             let thorough = now - last_thorough_nanos >= config.flush_commit_log_thorough_interval * 1_000_000;
-            let dirty_pages = self.log.max_offset() / PAGE_BYTES - self.flushed_offset() / PAGE_BYTES;
+            let dirty_pages = base.log.max_offset() / PAGE_BYTES - self.progress.flushed() / PAGE_BYTES;
             if thorough || dirty_pages >= i64::from(config.flush_commit_log_least_pages) {
                 last_thorough_nanos = if thorough { now } else { last_thorough_nanos };
-                self.flush_log();
+                self.flush(base);
             }
         }
     }
 
     /// Makes everything that is in the log now durable and tells those who wait for it.
-    pub fn flush_log(&self) {
+    pub(super) fn flush(&self, base: &Base) {
         // Whoever calls: messages would never be shown, and producers never answered.
-        or_abort("a flush", || self.flush_log_once());
+        or_abort("a flush", || self.flush_once(base));
     }
 
-    fn flush_log_once(&self) {
+    fn flush_once(&self, base: &Base) {
         let _one_at_a_time = self.flushing.lock();
-        let flushed = self.flushed.load(Ordering::Acquire);
+        let flushed = self.progress.flushed();
         // In this order, so that the time is never that of a message behind the flushed end.
-        let store_timestamp = self.last_store_timestamp.load(Ordering::Acquire);
-        let end = self.log.max_offset();
-        if end > flushed && !self.health.poisoned.load(Ordering::Acquire) {
-            match self.sync_files(flushed, end) {
+        let store_timestamp = base.last_store_timestamp.load(Ordering::Acquire);
+        let end = base.log.max_offset();
+        if end > flushed && !base.is_poisoned() {
+            match sync_files(base, flushed, end) {
                 Ok(()) => {
-                    self.flushed.store(end, Ordering::Release);
-                    self.checkpoint.lock().values.physic_msg_timestamp = store_timestamp;
+                    self.progress.set_flushed(end);
+                    base.checkpoints.log_is_synced(store_timestamp);
                 }
-                Err(error) => self.poison(&error),
+                Err(error) => base.poison(&error),
             }
         }
-        if self.sync_flush {
-            self.show_flushed();
+        if base.sync_flush {
+            self.publish_flushed(base);
         }
-        self.answer_waiters();
-    }
-
-    fn sync_files(&self, from: i64, to: i64) -> io::Result<()> {
-        for file in self.log.files.files().iter() {
-            if file.end_offset() > from && file.start_offset() < to && !file.is_read_only() {
-                file.sync()?;
-            }
-        }
-        Ok(())
+        self.progress.settle(base.is_poisoned(), &*base.arrivals);
     }
 
     /// With SYNC_FLUSH a message is readable when it is durable: an offset that a consumer has seen is never given out again.
-    fn show_flushed(&self) {
-        let flushed = self.flushed.load(Ordering::Acquire);
-        let shown: Vec<Unseen> = {
+    fn publish_flushed(&self, base: &Base) {
+        let flushed = self.progress.flushed();
+        let readable: Vec<Unseen> = {
             let mut unseen = self.unseen.lock();
             let count = unseen.partition_point(|message| message.end <= flushed);
             unseen.drain(..count).collect()
         };
         // In no round: the pulls that this ends run on their connections' tasks, and the producers' answers do not wait for them.
-        for Unseen { arrival, .. } in &shown {
-            arrival.publish(&*self.arrivals);
+        for Unseen { arrival, .. } in &readable {
+            arrival.publish(&*base.arrivals);
         }
     }
+}
 
-    /// Of an error that may be anything.
-    pub(super) fn poison_if_sync_failed(&self, error: &io::Error) {
-        if is_failed_sync(error) {
-            self.poison(error);
+fn sync_files(base: &Base, from: i64, to: i64) -> io::Result<()> {
+    for file in base.log.files.files().iter() {
+        if file.end_offset() > from && file.start_offset() < to && !file.is_read_only() {
+            file.sync()?;
         }
     }
-
-    fn poison(&self, error: &io::Error) {
-        if !self.health.poisoned.swap(true, Ordering::SeqCst) {
-            error!(%error, "a sync failed: what the disk holds is unknown, no more messages are taken; reads go on");
-        }
-    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, ResolveFlags, SeekFrom};
 
-use super::mapped_file::Mapping;
+use super::mapping::Mapping;
 
 /// What a directory holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -351,7 +351,7 @@ impl FsFile for RealFile {
     }
 
     fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
-        super::mapped_file::start_writeback(&self.file, offset, len)
+        super::mapping::start_writeback(&self.file, offset, len)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -5,31 +5,28 @@
 //! read from the log again. A query first lets the index catch up. A put never waits for it.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{NaiveDateTime, TimeDelta};
 use ferrocket_protocol::java_hash::string_hash;
+use ferrocket_protocol::message::MessageView;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
+use super::base::Base;
 use super::commit_log::CommitLog;
 use super::dispatch::{TAG_KIND, push_keys};
 use super::fs::{Fs, is_failed_sync};
 use super::index_file::{IndexFile, Key, key_hash};
 use super::log_reader::LogReader;
-use super::message_store::MessageStore;
 use super::record;
 use super::{StoreConfig, StoreError, at_path};
-use crate::runtime::{Parker, Shutdown, local_time};
+use crate::runtime::local_time;
 
-/// How often the index looks for messages while none come.
-const INDEX_INTERVAL: Duration = Duration::from_millis(200);
-/// And while they come: what it reads is then still in the processor's cache, and it never has much to do at once.
-const INDEX_BUSY_INTERVAL: Duration = Duration::from_millis(20);
 /// Keys that are added at once: enough to make the system calls of a batch cheap, few enough that whoever waits for the processor
 /// gets it within a tenth of a millisecond.
 const BATCH_KEYS_MAX: usize = 512;
@@ -52,7 +49,7 @@ pub struct QueryResult {
     pub index_last_update_phyoffset: i64,
 }
 
-pub(super) struct Index {
+pub(super) struct Indexer {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     slot_count: u32,
@@ -77,7 +74,7 @@ struct Found64 {
     last_offset: i64,
 }
 
-impl Index {
+impl Indexer {
     /// `trusted`: what was written before the stop is there. Otherwise, as in Java, only files stay that were complete and synced.
     pub(super) fn load(
         fs: Arc<dyn Fs>,
@@ -231,7 +228,7 @@ impl Index {
         Ok(completed)
     }
 
-    fn query(&self, config: &StoreConfig, hash: i32, max: usize, begin: i64, end: i64) -> io::Result<Found64> {
+    fn find(&self, config: &StoreConfig, hash: i32, max: usize, begin: i64, end: i64) -> io::Result<Found64> {
         let state = self.state.lock();
         let mut found = Found64 { offsets: Vec::new(), last_timestamp: 0, last_offset: 0 };
         let max = max.min(config.max_msgs_num_batch);
@@ -292,27 +289,19 @@ fn end_of_record(log: &CommitLog, offset: i64) -> io::Result<i64> {
     Ok(log.head(offset)?.map_or(offset, |head| offset + head.total_bytes as i64))
 }
 
-impl MessageStore {
-    pub(super) fn run_indexer(&self, shutdown: &Shutdown, bell: &Parker) {
-        while !shutdown.has_begun() && !self.health.shutdown.load(Ordering::Relaxed) {
-            let has_grown = self.build_index();
-            self.sync_queues_when_due();
-            self.clock.park(bell, if has_grown { INDEX_BUSY_INTERVAL } else { INDEX_INTERVAL });
-        }
-    }
-
+impl Indexer {
     /// Brings the index up to where the log ends now; whether it was behind. What comes meanwhile is the next call's: one message at a
     /// time, it would never end.
-    pub fn build_index(&self) -> bool {
-        if !self.index.enabled {
+    pub(super) fn build(&self, base: &Base) -> bool {
+        if !self.enabled {
             return false;
         }
-        let end = self.log.max_offset();
+        let end = base.log.max_offset();
         let mut has_grown = false;
         loop {
             {
-                let mut state = self.index.state.lock();
-                match self.build_index_batch(&mut state, end) {
+                let mut state = self.state.lock();
+                match self.build_batch(base, &mut state, end) {
                     Ok(true) => state.failing = false,
                     Ok(false) => return has_grown,
                     Err(error) => {
@@ -330,16 +319,16 @@ impl MessageStore {
     }
 
     /// One batch of what is before `end`; false when there is nothing to do.
-    fn build_index_batch(&self, state: &mut State, end: i64) -> io::Result<bool> {
-        state.position = state.position.max(self.log.min_offset());
+    fn build_batch(&self, base: &Base, state: &mut State, end: i64) -> io::Result<bool> {
+        state.position = state.position.max(base.log.min_offset());
         if state.position >= end {
             return Ok(false);
         }
-        let Some(file) = self.log.files.find(state.position) else { return Ok(false) };
+        let Some(file) = base.log.files.find(state.position) else { return Ok(false) };
         let mut keys = Vec::with_capacity(BATCH_KEYS_MAX);
         let mut position = state.position;
         let file_end = file.end_offset().min(end);
-        let is_hot = self.log.is_hot(position);
+        let is_hot = base.log.is_hot(position);
         let mut reader = LogReader::default();
         while keys.len() < BATCH_KEYS_MAX && position < file_end {
             let rest = if is_hot {
@@ -365,29 +354,30 @@ impl MessageStore {
             position = if record::is_blank(rest) { file.end_offset() } else { file_end };
             break;
         }
-        let completed = self.index.add(&self.log, state, &keys, self.clock.now_millis())?;
+        let completed = self.add(&base.log, state, &keys, base.clock.now_millis())?;
         state.position = position;
-        self.index.reached.store(position, Ordering::Release);
+        self.reached.store(position, Ordering::Release);
         if let Some(timestamp) = completed {
-            self.checkpoint.lock().values.index_msg_timestamp = timestamp;
+            base.checkpoints.index_is_synced(timestamp);
         }
         Ok(true)
     }
 
     /// Syncs the newest file; those before it were synced when they were complete.
-    pub(super) fn close_index(&self) -> io::Result<()> {
-        self.build_index();
-        self.index.state.lock().files.last().map_or(Ok(()), |newest| newest.sync(self.fs.as_ref()))
+    pub(super) fn close(&self, base: &Base) -> io::Result<()> {
+        self.build(base);
+        self.state.lock().files.last().map_or(Ok(()), |newest| newest.sync(self.fs.as_ref()))
     }
 
     /// Messages of a topic by key, stored within the times, oldest first. Keys are compared by hash only, as in Java: the
     /// client looks closer.
-    pub fn query_message(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64, kind: IndexType) -> QueryResult {
-        if !self.index.enabled {
+    pub(super) fn query(&self, base: &Base, topic: &str, key: &str, max: usize, times: RangeInclusive<i64>, kind: IndexType) -> QueryResult {
+        let (begin, end) = times.into_inner();
+        if !self.enabled {
             return QueryResult::default();
         }
-        if self.index.behind_bytes(self.log.max_offset()) <= QUERY_CATCH_UP_BYTES_MAX {
-            self.build_index();
+        if self.behind_bytes(base.log.max_offset()) <= QUERY_CATCH_UP_BYTES_MAX {
+            self.build(base);
         } else {
             warn!("the index is still being built: a query may not find everything");
         }
@@ -396,12 +386,13 @@ impl MessageStore {
             IndexType::Tag => format!("{topic}#{TAG_KIND}{key}"),
         };
         let hash = key_hash(string_hash(&text));
-        let config = self.config.load();
+        let config = base.config.load();
+        let copy = |record: &MessageView<'_>| Bytes::copy_from_slice(record.record);
         let mut result = QueryResult::default();
         let mut until = end;
         // Messages that the index still names may have expired: then Java looks for older ones, in three rounds at most.
         for _ in 0..3 {
-            let mut found = match self.index.query(&config, hash, max, begin, until) {
+            let mut found = match self.find(&config, hash, max, begin, until) {
                 Ok(found) => found,
                 Err(error) => {
                     error!(%error, "reading the index failed");
@@ -414,13 +405,13 @@ impl MessageStore {
             found.offsets.sort_unstable();
             result.index_last_update_timestamp = found.last_timestamp;
             result.index_last_update_phyoffset = found.last_offset;
-            match self.log.store_timestamp(found.offsets[0]) {
+            match base.log.store_timestamp(found.offsets[0]) {
                 Ok(Some(timestamp)) => until = timestamp,
                 Ok(None) => {}
                 Err(error) => error!(%error, "reading the log failed"),
             }
             for offset in &found.offsets {
-                match self.look_message(*offset) {
+                match base.log.with_record(*offset, copy) {
                     Ok(record) => result.records.extend(record),
                     // The others may be all that is asked for.
                     Err(error) => error!(offset, %error, "reading a message that the index names failed"),

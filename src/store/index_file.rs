@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fs::{Fs, FsFile};
-use super::mapped_file::Mapping;
+use super::mapping::Mapping;
 
 const HEADER_BYTES: u64 = 40;
 const SLOT_BYTES: u64 = 4;

@@ -5,7 +5,11 @@
 //! For who reads what was written long ago, record after record. Knows where a record lies, not what follows from it.
 
 use std::io;
+use std::ops::ControlFlow;
 
+use ferrocket_protocol::message::MessageView;
+
+use super::commit_log::CommitLog;
 use super::mapped_file::MappedFile;
 use super::record::{self, Found};
 
@@ -56,4 +60,32 @@ impl LogReader {
         self.buffer.resize(len, 0);
         file.read_file(&mut self.buffer, at, true)
     }
+}
+
+/// Every record from `position`, where one starts or a file ends, to `end`, or until `each` breaks or no record follows; where it stopped,
+/// with the error when the disk cannot read what lies there.
+pub(super) fn forward(
+    log: &CommitLog,
+    position: i64,
+    end: i64,
+    mut each: impl FnMut(&MessageView<'_>) -> ControlFlow<()>,
+) -> (i64, Option<io::Error>) {
+    let mut reader = LogReader::default();
+    let mut at = position;
+    while at < end {
+        let Some(file) = log.files.find(at) else { break };
+        match reader.check(&file, at, false) {
+            Ok(Found::Record(view)) => {
+                if each(&view).is_break() {
+                    break;
+                }
+                at += view.total_bytes() as i64;
+            }
+            // The rest of the file is blank.
+            Ok(Found::Blank) => at = file.end_offset(),
+            Ok(Found::Nothing) => break,
+            Err(error) => return (at, Some(error)),
+        }
+    }
+    (at, None)
 }

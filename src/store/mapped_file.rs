@@ -1,136 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One file of the CommitLog: mapped for reading, appended by copy into the mapping or by `write_at`, never resized.
 //!
-//! The only file with `unsafe` in it. What keeps it sound: bytes below the published position are never stored to again,
-//! bytes above it are never read as a slice, and only one writer at a time stores above it (the append lock's holder, or
-//! recovery before anybody reads). Of an index's slots no slice is ever made. Knows nothing of records.
-#![expect(unsafe_code, reason = "shared mappings, and two system calls that no safe crate wraps")]
+//! Only one writer at a time stores above the published position: the append lock's holder, or recovery before anybody reads.
+//! Knows nothing of records.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 
 use super::fs::{Fs, FsFile};
-
-/// Bytes shared with a file (or, for `MemoryFs`, with the image that stands for one).
-pub struct Mapping {
-    raw: MmapRaw,
-}
-
-impl Mapping {
-    pub fn of_file(file: &File, len: usize) -> io::Result<Arc<Self>> {
-        let writable = MmapOptions::new().len(len).map_raw(file);
-        let raw = match writable {
-            // A file on a read-only path.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => MmapOptions::new().len(len).map_raw_read_only(file)?,
-            other => other?,
-        };
-        // Readahead behind a fault would fetch, and so fill with zeroes, what is about to be written anyway.
-        raw.advise(Advice::Random)?;
-        Ok(Arc::new(Self { raw }))
-    }
-
-    /// Zeroed memory that belongs to no file.
-    pub fn anonymous(len: usize) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { raw: MmapOptions::new().len(len.max(1)).map_anon()?.into() }))
-    }
-
-    pub fn len(&self) -> usize {
-        self.raw.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub(super) fn copy_in(&self, at: usize, bytes: &[u8]) {
-        assert!(at.checked_add(bytes.len()).is_some_and(|end| end <= self.raw.len()), "a store outside the mapping");
-        // SAFETY: the range is inside the mapping (asserted). No slice of it exists: slices are made only below a MappedFile's
-        // published position, and its writer stores only above it.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.raw.as_mut_ptr().add(at), bytes.len()) }
-    }
-
-    pub(super) fn copy_out(&self, at: usize, bytes: &mut [u8]) {
-        assert!(at.checked_add(bytes.len()).is_some_and(|end| end <= self.raw.len()), "a load outside the mapping");
-        // SAFETY: the range is inside the mapping (asserted), and `bytes` is ordinary memory that cannot overlap it.
-        unsafe { std::ptr::copy_nonoverlapping(self.raw.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len()) }
-    }
-
-    /// Faults a range in for writing, so that stores there take no page fault. Best effort: the first store would do the same.
-    pub(super) fn populate(&self, at: usize, len: usize) {
-        let start = at / PAGE_BYTES * PAGE_BYTES;
-        let end = (at + len).min(self.raw.len());
-        if start >= end {
-            return;
-        }
-        // SAFETY: the range is inside the mapping and starts on a page; populating changes no byte.
-        let result = unsafe { libc::madvise(self.raw.as_mut_ptr().add(start).cast(), end - start, libc::MADV_POPULATE_WRITE) };
-        // Kernels before 5.14 refuse; the page faults then happen at the stores.
-        let _refused_by_older_kernels = result;
-    }
-
-    /// Takes a range out of this process' page tables, and not out of memory.
-    fn unmap_pages(&self, at: usize, len: usize) {
-        let start = at / PAGE_BYTES * PAGE_BYTES;
-        let end = (at + len).min(self.raw.len());
-        if start >= end {
-            return;
-        }
-        // SAFETY: the range is inside the mapping and starts on a page. The mapping is shared with a file: what was stored stays in the
-        // file's pages, and the next load or store faults them in again.
-        let result = unsafe { libc::madvise(self.raw.as_mut_ptr().add(start).cast(), end - start, libc::MADV_DONTNEED) };
-        debug_assert_eq!(result, 0, "advice about a mapping of our own");
-    }
-
-    /// How many bytes of a range, from its start on, are in memory: reading them takes no fault that waits for the disk.
-    fn resident_prefix(&self, at: usize, len: usize) -> usize {
-        let start = at / PAGE_BYTES * PAGE_BYTES;
-        let end = (at + len).min(self.raw.len());
-        if at >= end {
-            return 0;
-        }
-        let mut pages = [0_u8; RESIDENT_PAGES_MAX];
-        let count = (end - start).div_ceil(PAGE_BYTES).min(RESIDENT_PAGES_MAX);
-        let span = (count * PAGE_BYTES).min(self.raw.len() - start);
-        // SAFETY: the range is inside the mapping and starts on a page; `pages` has a byte for each of its pages.
-        let result = unsafe { libc::mincore(self.raw.as_mut_ptr().add(start).cast(), span, pages.as_mut_ptr().cast()) };
-        if result != 0 {
-            return 0;
-        }
-        let resident = pages[..count].iter().take_while(|page| **page & 1 == 1).count();
-        (start + resident * PAGE_BYTES).min(end).saturating_sub(at)
-    }
-}
-
-const PAGE_BYTES: usize = 4096;
-
-/// Pages that one look at residency covers: the messages of a full pull lie this far apart where some ten queues share the log.
-const RESIDENT_PAGES_MAX: usize = 256;
+use super::mapping::{PAGE_BYTES, Published, RESIDENT_PAGES_MAX};
 
 /// Zeroes are written ahead by so much at once: some 40 us of the processor.
 const WRITE_AHEAD_STEP_BYTES: usize = 256 * 1024;
 /// Never written to: all of its pages are the kernel's one page of zeroes.
 static ZEROES: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; WRITE_AHEAD_STEP_BYTES]);
-
-/// Starts writing a range of a file to the disk without waiting for it.
-pub(super) fn start_writeback(file: &File, offset: u64, len: u64) -> io::Result<()> {
-    // SAFETY: a plain system call on an open descriptor; no memory is passed.
-    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE) };
-    if result == 0 {
-        return Ok(());
-    }
-    match io::Error::last_os_error() {
-        // Some file systems have no such call; the later fdatasync does all the work.
-        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE)) => Ok(()),
-        error => Err(error),
-    }
-}
 
 /// How records reach the file, fixed at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +33,8 @@ pub struct MappedFile {
     path: PathBuf,
     start_offset: i64,
     file: Arc<dyn FsFile>,
-    mapping: Arc<Mapping>,
-    /// Bytes below are records (or a blank) and are never stored to again.
-    published: AtomicUsize,
+    /// Its published bytes are records (or a blank) and are never stored to again.
+    bytes: Published,
     /// Disk space below is ours.
     reserved: AtomicUsize,
     /// Bytes below have their zeroes, or a record.
@@ -191,8 +77,7 @@ impl MappedFile {
             path: path.to_owned(),
             start_offset,
             file,
-            mapping,
-            published: AtomicUsize::new(published),
+            bytes: Published::new(mapping, published),
             reserved: AtomicUsize::new(0),
             written_ahead: AtomicUsize::new(0),
             ahead: Mutex::new(()),
@@ -209,15 +94,15 @@ impl MappedFile {
     }
 
     pub fn file_bytes(&self) -> usize {
-        self.mapping.len()
+        self.bytes.mapping().len()
     }
 
     pub fn end_offset(&self) -> i64 {
-        self.start_offset + self.mapping.len() as i64
+        self.start_offset + self.file_bytes() as i64
     }
 
     pub fn published(&self) -> usize {
-        self.published.load(Ordering::Acquire)
+        self.bytes.position()
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -226,18 +111,12 @@ impl MappedFile {
 
     /// The published bytes of a range, cut at the published position.
     pub fn read(&self, at: usize, len: usize) -> &[u8] {
-        let end = at.saturating_add(len).min(self.published());
-        if at >= end {
-            return &[];
-        }
-        // SAFETY: the range is below the published position, which is inside the mapping; those bytes are not stored to again
-        // (see the head of this file), and the mapping lives as long as `self`.
-        unsafe { std::slice::from_raw_parts(self.mapping.raw.as_ptr().add(at), end - at) }
+        self.bytes.read(at, len)
     }
 
     /// How many of the `len` bytes from `at` on can be read through the mapping without waiting for the disk; 1 MiB at most.
     pub fn resident_from(&self, at: usize, len: usize) -> usize {
-        self.mapping.resident_prefix(at, len.min(RESIDENT_PAGES_MAX * PAGE_BYTES))
+        self.bytes.mapping().resident_prefix(at, len.min(RESIDENT_PAGES_MAX * PAGE_BYTES))
     }
 
     /// Reads through the file, not the mapping: `WouldBlock` when the bytes are not in memory and `waiting` is false.
@@ -260,21 +139,20 @@ impl MappedFile {
             self.written_ahead.fetch_max(end, Ordering::AcqRel);
         }
         match by {
-            AppendBy::Mapping => self.file.store(&self.mapping, at, bytes),
+            AppendBy::Mapping => self.file.store(self.bytes.mapping(), at, bytes),
             AppendBy::Write => self.file.write_at(bytes, at as u64),
         }
     }
 
     pub fn publish(&self, position: usize) {
-        debug_assert!(position >= self.published.load(Ordering::Relaxed), "publishing backwards");
-        self.published.store(position, Ordering::Release);
+        self.bytes.publish(position);
     }
 
     /// Recovery's word on where the records end. Nobody else may be reading yet.
     pub(super) fn truncate(&self, position: usize) -> io::Result<()> {
-        if position < self.mapping.len() && !self.is_read_only() {
+        if position < self.file_bytes() && !self.is_read_only() {
             // What lies behind may look like records of an earlier life; a later recovery must not find them again.
-            self.file.zero(position as u64, (self.mapping.len() - position) as u64)?;
+            self.file.zero(position as u64, (self.file_bytes() - position) as u64)?;
         }
         self.set_end(position);
         Ok(())
@@ -282,7 +160,7 @@ impl MappedFile {
 
     /// As `truncate`, where what lies behind is known to be zero.
     pub(super) fn set_end(&self, position: usize) {
-        self.published.store(position, Ordering::Release);
+        self.bytes.set(position);
         self.reserved.store(position, Ordering::Release);
         self.written_ahead.store(position, Ordering::Release);
     }
@@ -293,7 +171,7 @@ impl MappedFile {
 
     /// Takes disk space up to `to` (cut at the end of the file).
     pub fn reserve(&self, to: usize) -> io::Result<()> {
-        let to = to.min(self.mapping.len());
+        let to = to.min(self.file_bytes());
         if to <= self.reserved() {
             return Ok(());
         }
@@ -321,7 +199,7 @@ impl MappedFile {
             let part = (WRITE_AHEAD_STEP_BYTES - from % WRITE_AHEAD_STEP_BYTES).min(to - from);
             self.file.write_at(&ZEROES[..part], from as u64)?;
             if by == AppendBy::Mapping {
-                self.mapping.populate(from, part);
+                self.bytes.mapping().populate(from, part);
             }
             self.written_ahead.store(from + part, Ordering::Release);
             drop(ahead);
@@ -339,7 +217,7 @@ impl MappedFile {
 
     pub fn start_writeback(&self, from: usize, len: usize) -> io::Result<()> {
         // The disk takes a page that is mapped for writing only after every processor was interrupted for it, page by page.
-        self.mapping.unmap_pages(from, len);
+        self.bytes.mapping().unmap_pages(from, len);
         self.file.start_writeback(from as u64, len as u64)
     }
 

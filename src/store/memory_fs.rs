@@ -18,7 +18,7 @@ use gate::{Gate, Stalled};
 use parking_lot::Mutex;
 
 use super::fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, failed_sync};
-use super::mapped_file::Mapping;
+use super::mapping::Mapping;
 
 const PAGE_BYTES: u64 = 4096;
 

@@ -5,6 +5,8 @@
 //! request, no client and no socket.
 
 mod append_raw;
+mod appender;
+mod base;
 mod checkpoint;
 mod clean;
 mod commit_log;
@@ -19,14 +21,19 @@ mod index;
 mod index_file;
 mod keep;
 mod latency;
+mod lifecycle;
 mod log_reader;
+mod maintenance;
 mod mapped_file;
 mod mapped_file_queue;
+mod mapping;
+mod mark;
 mod memory_fs;
 mod message_store;
 mod progress;
 mod put;
 mod put_message;
+mod queue_files;
 mod queue_table;
 mod queue_writes;
 mod read;
@@ -43,18 +50,19 @@ use std::sync::OnceLock;
 use ferrocket_protocol::message::MessageView;
 
 pub use append_raw::RawAppendError;
-pub use checkpoint::Mark;
 pub use config::{FlushDiskType, StoreConfig};
 pub use consume_queue::ColdPut;
 pub use figures::{PUT_TIME_ENDS_MILLIS, Rates, StoreFigures};
 pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, is_failed_sync, with_suffix};
 pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessagePosition};
 pub use index::{IndexType, QueryResult};
-pub use mapped_file::{AppendBy, MappedFile, Mapping};
+pub use mapped_file::{AppendBy, MappedFile};
+pub use mapping::Mapping;
+pub use mark::Mark;
 pub use memory_fs::{Crash, MemoryFs, Operation, Stall};
 pub use message_store::{DiskUse, MessageStore};
 pub use put::{PutMessageStatus, PutResult};
-pub use queue_table::may_name_a_directory;
+pub use queue_files::may_name_a_directory;
 pub use read::Boundary;
 pub use unit::Unit;
 

@@ -5,29 +5,28 @@
 //! flusher may be waiting for a disk that does not answer, and so may everybody else who works for the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::PutMessageStatus;
-use super::message_store::MessageStore;
-use crate::runtime::{Parker, Shutdown};
+use super::{ArrivalListener, PutMessageStatus};
+use crate::runtime::{Parker, SharedClock, Shutdown};
 
-/// So many answers leave together, if they are for one peer. With more the first would wait for the last.
+/// Maximum answers coalesced per peer. With more the first would wait for the last.
 const ANSWERS_PER_ROUND: usize = 64;
 
 /// Of a wait without an end a clock could not tell the end.
-const LOOK_NANOS_MAX: u64 = 3_600_000_000_000;
+const DEADLINE_CHECK_NANOS_MAX: u64 = 3_600_000_000_000;
 
-type Done = Box<dyn FnOnce(PutMessageStatus) + Send>;
+pub(super) type Done = Box<dyn FnOnce(PutMessageStatus) + Send>;
 
 /// Puts that wait for their bytes to be durable.
 #[derive(Default)]
-pub(super) struct Waiters {
+struct Waiters {
     waiting: Mutex<Waiting>,
     /// The timer looks again then; `u64::MAX` while it waits for its bell.
-    looks_at_nanos: AtomicU64,
+    deadline_check_at_nanos: AtomicU64,
     bell: Mutex<Parker>,
 }
 
@@ -41,7 +40,7 @@ struct Waiting {
 }
 
 impl Waiters {
-    pub(super) fn push(&self, end: i64, deadline_nanos: u64, done: Done) {
+    fn push(&self, end: i64, deadline_nanos: u64, done: Done) {
         {
             let mut waiting = self.waiting.lock();
             let ticket = waiting.next_ticket;
@@ -50,12 +49,12 @@ impl Waiters {
             waiting.by_deadline.insert((deadline_nanos, end, ticket));
         }
         // Mostly it looks earlier than that: whoever waits now has a later deadline than those before.
-        if deadline_nanos < self.looks_at_nanos.load(Ordering::Acquire) {
+        if deadline_nanos < self.deadline_check_at_nanos.load(Ordering::Acquire) {
             self.bell.lock().unpark();
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.waiting.lock().by_end.is_empty()
     }
 
@@ -83,49 +82,76 @@ impl Waiters {
     }
 
     /// The moment when the timer looks again.
-    fn next_look(&self) -> u64 {
+    fn next_deadline_check(&self) -> u64 {
         let waiting = self.waiting.lock();
         let next = waiting.by_deadline.first().map_or(u64::MAX, |(deadline, ..)| *deadline);
         // Under the lock: whoever comes after it compares with this moment.
-        self.looks_at_nanos.store(next, Ordering::Release);
+        self.deadline_check_at_nanos.store(next, Ordering::Release);
         next
     }
 }
 
-impl MessageStore {
-    fn answer(&self, waiters: Vec<Done>, status: PutMessageStatus) {
-        // Outside the lock: an answer may do anything, even put again.
-        let mut waiters = waiters.into_iter();
-        while waiters.len() > 0 {
-            self.arrivals.round(&mut || waiters.by_ref().take(ANSWERS_PER_ROUND).for_each(|done| done(status)));
-        }
+/// How far the log is durable, and who waits for it.
+pub(super) struct Progress {
+    flushed: AtomicI64,
+    waiters: Waiters,
+}
+
+impl Progress {
+    pub(super) fn new(flushed: i64) -> Self {
+        Self { flushed: AtomicI64::new(flushed), waiters: Waiters::default() }
     }
 
-    /// What the disk has now, or will never be known to have.
-    pub(super) fn answer_waiters(&self) {
-        if self.health.poisoned.load(Ordering::Acquire) {
+    /// The log is durable up to here.
+    pub(super) fn flushed(&self) -> i64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_flushed(&self, end: i64) {
+        self.flushed.store(end, Ordering::Release);
+    }
+
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    pub(super) fn wait(&self, end: i64, deadline_nanos: u64, done: Done) {
+        self.waiters.push(end, deadline_nanos, done);
+    }
+
+    /// Answers those who wait for what the disk has now, or will never be known to have.
+    pub(super) fn settle(&self, poisoned: bool, listener: &dyn ArrivalListener) {
+        if poisoned {
             // The messages are in the log, but nobody can say that they are on the disk.
-            return self.answer(self.waiters.take_to(i64::MAX), PutMessageStatus::FlushDiskTimeout);
+            return answer(listener, self.waiters.take_to(i64::MAX), PutMessageStatus::FlushDiskTimeout);
         }
-        self.answer(self.waiters.take_to(self.flushed_offset()), PutMessageStatus::PutOk);
+        answer(listener, self.waiters.take_to(self.flushed()), PutMessageStatus::PutOk);
     }
 
     /// Answers those whose message did not get to the disk in time.
-    pub fn expire_waiters(&self) {
-        self.answer(self.waiters.take_overdue(self.clock.nanos()), PutMessageStatus::FlushDiskTimeout);
+    pub(super) fn expire(&self, clock: &SharedClock, listener: &dyn ArrivalListener) {
+        answer(listener, self.waiters.take_overdue(clock.nanos()), PutMessageStatus::FlushDiskTimeout);
+    }
+
+    /// The timer's work. Until the process ends, also while the store is being closed: that waits for the disk.
+    pub(super) fn run_timer(&self, clock: &SharedClock, listener: &dyn ArrivalListener, shutdown: &Shutdown, bell: &Parker) {
+        while !shutdown.has_begun() {
+            let wait = self.waiters.next_deadline_check().saturating_sub(clock.nanos());
+            clock.park(bell, Duration::from_nanos(wait.min(DEADLINE_CHECK_NANOS_MAX)));
+            self.expire(clock, listener);
+        }
     }
 
     pub(super) fn set_timer_bell(&self, bell: &Parker) {
         *self.waiters.bell.lock() = bell.clone();
     }
+}
 
-    pub(super) fn run_timer(&self, shutdown: &Shutdown, bell: &Parker) {
-        // Also while the store is being closed: that waits for the disk.
-        while !shutdown.has_begun() {
-            let wait = self.waiters.next_look().saturating_sub(self.clock.nanos());
-            self.clock.park(bell, Duration::from_nanos(wait.min(LOOK_NANOS_MAX)));
-            self.expire_waiters();
-        }
+fn answer(listener: &dyn ArrivalListener, waiters: Vec<Done>, status: PutMessageStatus) {
+    // Outside the lock: an answer may do anything, even put again.
+    let mut waiters = waiters.into_iter();
+    while waiters.len() > 0 {
+        listener.round(&mut || waiters.by_ref().take(ANSWERS_PER_ROUND).for_each(|done| done(status)));
     }
 }
 
@@ -147,12 +173,12 @@ mod tests {
             taken.into_iter().for_each(|done| done(PutMessageStatus::PutOk));
             std::mem::take(&mut *answered.lock())
         };
-        assert_eq!(waiters.next_look(), 3);
+        assert_eq!(waiters.next_deadline_check(), 3);
         assert_eq!(settle(waiters.take_overdue(5)), ["d", "a"]);
-        assert_eq!(waiters.next_look(), 7);
+        assert_eq!(waiters.next_deadline_check(), 7);
         assert_eq!(settle(waiters.take_to(19)), ["b"]);
         assert_eq!(settle(waiters.take_to(20)), ["c"]);
         assert!(waiters.is_empty());
-        assert_eq!(waiters.next_look(), u64::MAX);
+        assert_eq!(waiters.next_deadline_check(), u64::MAX);
     }
 }

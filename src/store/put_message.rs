@@ -18,7 +18,8 @@ use tracing::error;
 use super::commit_log::AppendError;
 use super::consume_queue::{ColdPut, ConsumeQueue};
 use super::dispatch::{UnitTags, is_dispatched};
-use super::message_store::{Arrival, MessageStore, Unseen};
+use super::flush::{Arrival, Unseen};
+use super::message_store::MessageStore;
 use super::stats::PUTS_PER_TIMING;
 use super::unit::Unit;
 use super::{PutMessageStatus, PutResult};
@@ -82,7 +83,7 @@ impl MessageStore {
 
     fn put_batch(&self, message: &MessageInner, waiting: bool) -> Result<PutResult, NotPut> {
         // Java answers a batch over the limit with an exception, not with MESSAGE_ILLEGAL.
-        if message.body.len() > self.config.load().max_message_size {
+        if message.body.len() > self.base.config.load().max_message_size {
             return Err(PutMessageStatus::UnknownError.into());
         }
         self.check(message, message.body.len())?;
@@ -121,7 +122,7 @@ impl MessageStore {
     }
 
     fn refuse(&self, status: PutMessageStatus) -> PutResult {
-        self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
+        self.base.stats.put_failed.fetch_add(1, Ordering::Relaxed);
         PutResult::refused(status)
     }
 
@@ -137,7 +138,7 @@ impl MessageStore {
         if message.properties.len() > layout::PROPERTIES_BYTES_MAX {
             return Err(PutMessageStatus::PropertiesSizeExceeded);
         }
-        let max_message_size = self.config.load().max_message_size;
+        let max_message_size = self.base.config.load().max_message_size;
         if body_bytes > max_message_size || record_bytes(message) > max_message_size + 64 * 1024 {
             return Err(PutMessageStatus::MessageIllegal);
         }
@@ -150,11 +151,11 @@ impl MessageStore {
             return Err(PutMessageStatus::MessageIllegal.into());
         }
         // A request's topic was looked at long before; this one may come from a message's properties.
-        let queue = self.queues.get_or_create(topic, queue_id, true).ok_or(PutMessageStatus::MessageIllegal)?;
+        let queue = self.base.queues.get_or_create(topic, queue_id, true).ok_or(PutMessageStatus::MessageIllegal)?;
         if !waiting && !queue.is_hot() {
             return Err(NotPut::Cold(ColdPut::new(queue)));
         }
-        queue.ensure_loaded(&self.queues.files, &self.log).map_err(|error| {
+        queue.ensure_loaded(&self.base.queues.files, &self.base.log).map_err(|error| {
             error!(topic, queue_id, %error, "cannot load a ConsumeQueue");
             PutMessageStatus::ServiceNotAvailable
         })?;
@@ -163,27 +164,27 @@ impl MessageStore {
 
     fn append(&self, message: &MessageInner, mut queue: Arc<ConsumeQueue>, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
         let dispatched = is_dispatched(message.sys_flag);
-        let waits =
-            self.sync_flush && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
-        let timed = self.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
-        let began = if timed { self.clock.nanos() } else { 0 };
-        let mut appender = self.appender.lock();
-        let now_millis = self.clock.now_millis();
-        self.put_began_millis.store(now_millis, Ordering::Relaxed);
+        let waits = self.base.sync_flush
+            && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
+        let timed = self.base.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
+        let began = if timed { self.base.clock.nanos() } else { 0 };
+        let mut end = self.appender.lock();
+        let now_millis = self.base.clock.now_millis();
+        self.appender.set_began_millis(now_millis);
         // From the record's first byte to its unit nothing may be left half done: other puts would go on behind it.
         let result = or_abort("an append", || {
-            let appender = &mut *appender;
-            if self.health.shutdown.load(Ordering::SeqCst) {
+            let end = &mut *end;
+            if self.base.health.shutdown.load(Ordering::SeqCst) {
                 return Err(AppendError::Closed);
             }
-            let physical_offset = self.log.prepare(&mut appender.tail, records.len())?;
-            let last = appender.last_store_timestamp;
+            let physical_offset = self.base.log.prepare(&mut end.tail, records.len())?;
+            let last = end.last_store_timestamp;
             let store_timestamp = if last - now_millis <= CLOCK_STEP_BACK_MILLIS_MAX { last.max(now_millis) } else { now_millis };
             let mut tail = queue.lock_tail();
             while tail.is_destroyed() {
                 // Its topic was deleted between the look into the table and now: the message begins a new one.
                 drop(tail);
-                queue = self.queues.renewed(&queue);
+                queue = self.base.queues.renewed(&queue);
                 tail = queue.lock_tail();
             }
             let first_queue_offset = if dispatched { tail.next() } else { 0 };
@@ -196,14 +197,14 @@ impl MessageStore {
                     store_timestamp,
                 );
             }
-            self.log.append(&mut appender.tail, records)?;
+            self.base.log.append(&mut end.tail, records)?;
             let mut physical_offsets = Vec::new();
             if units.len() > 1 {
                 physical_offsets.extend(units.iter().map(|unit| physical_offset + unit.start as i64));
             }
-            let mut unseen = self.sync_flush.then(|| self.unseen.lock());
+            let mut unseen = self.base.sync_flush.then(|| self.flusher.unseen());
             for unit in units.iter().filter(|_| dispatched) {
-                let tags_code = self.queues.files.dispatch.tags_code(unit.tags, store_timestamp);
+                let tags_code = self.base.queues.files.dispatch.tags_code(unit.tags, store_timestamp);
                 let unit = Unit { physical_offset: physical_offset + unit.start as i64, size: unit.len as i32, tags_code };
                 tail.push(&unit);
                 if let Some(unseen) = &mut unseen {
@@ -215,14 +216,14 @@ impl MessageStore {
             let max_offset = tail.next();
             drop(tail);
             if dispatched {
-                if !self.sync_flush {
-                    queue.show(max_offset);
+                if !self.base.sync_flush {
+                    queue.publish(max_offset);
                 }
-                appender.note_unwritten(&queue);
+                end.note_unwritten(&queue);
             }
-            appender.last_record = physical_offset + units.last().map_or(0, |unit| unit.start as i64);
-            appender.last_store_timestamp = store_timestamp;
-            self.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
+            end.last_record = physical_offset + units.last().map_or(0, |unit| unit.start as i64);
+            end.last_store_timestamp = store_timestamp;
+            self.base.last_store_timestamp.store(store_timestamp, Ordering::Relaxed);
             Ok(PutResult {
                 status: PutMessageStatus::PutOk,
                 physical_offset,
@@ -234,13 +235,13 @@ impl MessageStore {
                 waits_for_flush: waits,
             })
         });
-        self.put_began_millis.store(0, Ordering::Relaxed);
-        drop(appender);
+        self.appender.set_began_millis(0);
+        drop(end);
         match result {
             Ok(put) => {
                 self.after_append(&put, &queue, units, dispatched);
                 if timed {
-                    self.stats.time_put(self.clock.nanos() - began);
+                    self.base.stats.time_put(self.base.clock.nanos() - began);
                 }
                 put
             }
@@ -249,29 +250,21 @@ impl MessageStore {
     }
 
     fn after_append(&self, put: &PutResult, queue: &ConsumeQueue, units: &[PendingUnit], dispatched: bool) {
-        self.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
-        self.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
-        self.wake_keeper_at(put.end_offset());
-        if self.sync_flush {
+        self.base.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
+        self.base.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
+        self.keeper.grown_to(put.end_offset());
+        if self.base.sync_flush {
             if !put.waits_for_flush {
-                self.flush_bell.lock().unpark();
+                self.flusher.ring();
             }
             return;
         }
         if dispatched {
             for (index, unit) in units.iter().enumerate() {
-                let tags_code = self.queues.files.dispatch.tags_code(unit.tags, put.store_timestamp);
+                let tags_code = self.base.queues.files.dispatch.tags_code(unit.tags, put.store_timestamp);
                 let max_offset = put.queue_offset + index as i64 + 1;
-                self.arrivals.arriving(&queue.topic, queue.queue_id, max_offset, tags_code, put.store_timestamp);
+                self.base.arrivals.arriving(&queue.topic, queue.queue_id, max_offset, tags_code, put.store_timestamp);
             }
-        }
-    }
-
-    /// The log has grown to here.
-    pub(super) fn wake_keeper_at(&self, end: i64) {
-        if end >= self.keeper_wanted_at.load(Ordering::Relaxed) {
-            self.keeper_wanted_at.store(i64::MAX, Ordering::Relaxed);
-            self.keeper_bell.lock().unpark();
         }
     }
 
@@ -283,13 +276,13 @@ impl MessageStore {
     pub(super) fn append_failed(&self, error: &AppendError) -> PutMessageStatus {
         match error {
             AppendError::NoSpace(_) => {
-                if !self.health.disk_full.swap(true, Ordering::SeqCst) {
+                if !self.base.health.disk_full.swap(true, Ordering::SeqCst) {
                     error!(%error, "the disk is full: messages are refused until there is room");
                 }
                 PutMessageStatus::ServiceNotAvailable
             }
             AppendError::CreateFile(source) => {
-                self.poison_if_sync_failed(source);
+                self.base.poison_if_sync_failed(source);
                 self.complain_of(error);
                 PutMessageStatus::CreateMappedFileFailed
             }
@@ -303,28 +296,28 @@ impl MessageStore {
     }
 
     fn complain_of(&self, error: &AppendError) {
-        if self.complaints.append.is_due(self.clock.nanos()) {
+        if self.base.complaints.append.is_due(self.base.clock.nanos()) {
             error!(%error, "puts are refused");
         }
     }
 
     /// Calls `done` when the put is durable, or with FLUSH_DISK_TIMEOUT when it does not get so in time.
     pub fn when_durable(&self, put: &PutResult, done: Box<dyn FnOnce(PutMessageStatus) + Send>) {
-        if !put.needs_wait() || self.flushed.load(Ordering::Acquire) >= put.end_offset() {
+        if !put.needs_wait() || self.flusher.progress.flushed() >= put.end_offset() {
             return done(put.status);
         }
-        if self.health.poisoned.load(Ordering::Acquire) {
+        if self.base.is_poisoned() {
             return done(PutMessageStatus::FlushDiskTimeout);
         }
-        let timeout = Duration::from_millis(self.config.load().sync_flush_timeout);
-        self.waiters.push(put.end_offset(), self.clock.nanos() + timeout.as_nanos() as u64, done);
-        self.flush_bell.lock().unpark();
+        let timeout = Duration::from_millis(self.base.config.load().sync_flush_timeout);
+        self.flusher.progress.wait(put.end_offset(), self.base.clock.nanos() + timeout.as_nanos() as u64, done);
+        self.flusher.ring();
     }
 
     /// For a put that nobody waits for: consumers wait for its message, which with SYNC_FLUSH they see when it is on the disk.
     pub fn flush_soon(&self, put: &PutResult) {
         if put.needs_wait() {
-            self.flush_bell.lock().unpark();
+            self.flusher.ring();
         }
     }
 }

@@ -6,20 +6,24 @@
 //! message, and all at once would leave nothing for whoever sends. When a round is over, the log as it ended at the round's beginning
 //! has its units in the files: from there a process that was killed reads it again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
 use tracing::{error, warn};
 
-use super::checkpoint::Indexed;
+use super::appender::Appender;
+use super::base::Base;
 use super::consume_queue::ConsumeQueue;
-use super::keep::Keeper;
-use super::message_store::MessageStore;
+use super::flush::Flusher;
+use super::mark::Indexed;
+use super::{StoreError, at_path};
 use crate::runtime::or_abort;
 
-/// So many queues are written in every pass of the keeper, however few are due: their files are still open.
-const QUEUES_PER_PASS: usize = 128;
+/// This many queues are written in every pass of the keeper, however few are due: their files are still open.
+pub(super) const QUEUES_PER_PASS: usize = 128;
 
 /// A round is over after this time, and when the log has grown by this much or by so many messages: their units are in memory, and a
 /// process that was killed reads up to two rounds again.
@@ -27,8 +31,43 @@ const ROUND_NANOS: u64 = 5_000_000_000;
 const ROUND_LOG_BYTES: i64 = 512 * 1024 * 1024;
 const ROUND_MESSAGES: u64 = 500_000;
 
+/// More ConsumeQueues than these are synced with everything else on their disk.
+const SYNCED_ONE_BY_ONE_MAX: usize = 512;
+
+/// ConsumeQueues are synced early when a restart after a power cut would otherwise have to read this much of the log again.
+const UNSYNCED_LOG_BYTES_MAX: i64 = 512 * 1024 * 1024;
+
+/// A sync that failed is tried again after this.
+const AGAIN_NANOS: u64 = 1_000_000_000;
+
+/// Units from memory to the files, and from there to the disk.
+pub(super) struct QueueWriter {
+    /// Held while queues are written, and while their files go.
+    writes: Mutex<Writes>,
+    /// One sync at a time: each speaks for all queues that were written before it.
+    syncing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Writes {
+    /// The round that is under way.
+    round: Option<Round>,
+    /// Queues whose last units are still in memory though written.
+    warm: Vec<Arc<ConsumeQueue>>,
+    /// Queues written to since the last sync, by cache id.
+    unsynced: HashMap<u32, Arc<ConsumeQueue>>,
+    /// The log up to here has its units in the files.
+    written: Indexed,
+    written_store_timestamp: i64,
+    /// A stop that was not orderly may have left files unsynced that nobody remembers: the first sync is of everything.
+    sync_everything: bool,
+    next_sync_nanos: u64,
+    /// After one that failed.
+    sync_again_nanos: u64,
+}
+
 /// Queues that are written, and what is true when all of them are.
-pub(super) struct Round {
+struct Round {
     queues: Vec<Arc<ConsumeQueue>>,
     /// So many of them had their turn.
     turns: usize,
@@ -55,105 +94,212 @@ impl Round {
     }
 }
 
-impl MessageStore {
-    /// What is due of the round under way, or of a new one.
-    pub(super) fn write_due_queues(&self, now: u64) {
-        let mut keeper = self.keeper.lock();
-        let round = keeper.round.take().unwrap_or_else(|| self.begin_round());
+impl QueueWriter {
+    pub(super) fn new(sync_everything: bool) -> Self {
+        Self { writes: Mutex::new(Writes { sync_everything, ..Writes::default() }), syncing: Mutex::new(()) }
+    }
+
+    /// What is due of the round under way, or of a new one. `between` runs now and then.
+    pub(super) fn write_due(&self, base: &Base, appender: &Appender, between: impl Fn()) {
+        let mut writes = self.writes.lock();
+        let round = writes.round.take().unwrap_or_else(|| begin_round(base, appender));
         // Messages are refused until all is written.
-        let urgent = self.health.queue_error.load(Ordering::Relaxed);
-        let messages = self.stats.put_times.load(Ordering::Relaxed);
-        let due = if urgent { usize::MAX } else { round.due(now, self.log.max_offset(), messages) };
+        let urgent = base.health.queue_error.load(Ordering::Relaxed);
+        let messages = base.stats.put_times.load(Ordering::Relaxed);
+        let due = if urgent { usize::MAX } else { round.due(base.clock.nanos(), base.log.max_offset(), messages) };
         // A stop does not wait until the files of all queues are made.
-        self.write_round(&mut keeper, round, |turns| turns < due && !self.health.shutdown.load(Ordering::Relaxed));
+        writes.write_round(base, appender, round, |turns| {
+            if turns > 0 && turns.is_multiple_of(QUEUES_PER_PASS) {
+                between();
+            }
+            turns < due && !base.is_shut_down()
+        });
     }
 
-    /// Writes all units that are only in memory. False when some could not be written.
-    pub(super) fn write_queues(&self) -> bool {
-        self.write_queues_while(|| true)
-    }
-
-    /// As `write_queues`, but begins no queue after `goes_on` said no: it stays with those that are only in memory.
-    pub(super) fn write_queues_while(&self, goes_on: impl Fn() -> bool) -> bool {
-        let mut keeper = self.keeper.lock();
+    /// Writes all units that are only in memory, but begins no queue after `goes_on`, given how many of the round had their turn, said no:
+    /// it stays with those that are only in memory. False when some are not written.
+    pub(super) fn write_while(&self, base: &Base, appender: &Appender, goes_on: impl Fn(usize) -> bool) -> bool {
+        let mut writes = self.writes.lock();
         // The round under way knows nothing of what came since it began.
-        let under_way = keeper.round.take();
-        under_way.is_none_or(|round| self.write_round(&mut keeper, round, |_| goes_on()))
-            && self.write_round(&mut keeper, self.begin_round(), |_| goes_on())
+        let under_way = writes.round.take();
+        under_way.is_none_or(|round| writes.write_round(base, appender, round, &goes_on))
+            && writes.write_round(base, appender, begin_round(base, appender), &goes_on)
     }
 
-    fn begin_round(&self) -> Round {
-        let mut appender = self.appender.lock();
-        let queues = std::mem::take(&mut appender.dirty);
-        for queue in &queues {
-            queue.dirty.store(false, Ordering::Relaxed);
-        }
-        Round {
-            queues,
-            turns: 0,
-            failed: Vec::new(),
-            began_nanos: self.clock.nanos(),
-            messages: self.stats.put_times.load(Ordering::Relaxed),
-            position: appender.tail.position,
-            last_record: appender.last_record,
-            store_timestamp: appender.last_store_timestamp,
+    /// How far the log has its units in the files; after a failed sync the kernel may have dropped what was written, on this boot too.
+    pub(super) fn written(&self, base: &Base) -> Indexed {
+        if base.is_poisoned() { Indexed::default() } else { self.writes.lock().written }
+    }
+
+    pub(super) fn unsynced_count(&self) -> usize {
+        self.writes.lock().unsynced.len()
+    }
+
+    /// Many small files take their time: this is done by the indexer's thread, which nobody waits for.
+    pub(super) fn sync_when_due(&self, base: &Base, flusher: &Flusher) {
+        let now = base.clock.nanos();
+        let due = {
+            let mut writes = self.writes.lock();
+            let interval = base.config.load().flush_consume_queue_thorough_interval * 1_000_000;
+            if writes.next_sync_nanos == 0 {
+                writes.next_sync_nanos = now + interval;
+            }
+            let unsynced_bytes = writes.written.mark.position - base.checkpoints.queues_synced_to();
+            let due = (now >= writes.next_sync_nanos && unsynced_bytes > 0) || unsynced_bytes >= UNSYNCED_LOG_BYTES_MAX;
+            let due = due && now >= writes.sync_again_nanos && !base.is_poisoned();
+            if due {
+                writes.next_sync_nanos = now + interval;
+            }
+            due
+        };
+        if due && let Err(error) = self.sync(base, flusher) {
+            let mut writes = self.writes.lock();
+            writes.sync_again_nanos = now + AGAIN_NANOS;
+            writes.next_sync_nanos = now + AGAIN_NANOS;
+            if base.complaints.queue_sync.is_due(now) {
+                error!(%error, "cannot sync the ConsumeQueues: after a power cut more of the log would be read again; trying again");
+            }
         }
     }
 
+    /// Makes the written units durable, after the log that they point into.
+    pub(super) fn sync(&self, base: &Base, flusher: &Flusher) -> io::Result<()> {
+        let _one_at_a_time = self.syncing.lock();
+        let (unsynced, written, store_timestamp, everything) = {
+            let mut writes = self.writes.lock();
+            let everything = std::mem::take(&mut writes.sync_everything);
+            (std::mem::take(&mut writes.unsynced), writes.written, writes.written_store_timestamp, everything)
+        };
+        if flusher.progress.flushed() < written.mark.position {
+            flusher.flush(base);
+        }
+        if flusher.progress.flushed() < written.mark.position {
+            return Err(io::Error::other("the log could not be synced"));
+        }
+        let everything = everything || unsynced.len() > SYNCED_ONE_BY_ONE_MAX;
+        // What was taken from the lists is on none of them while it is synced.
+        let synced = or_abort("a sync of ConsumeQueues", || sync_queues(base, &unsynced, everything));
+        if let Err(error) = synced {
+            base.poison_if_sync_failed(&error);
+            self.writes.lock().sync_everything = true;
+            return Err(error);
+        }
+        // An earlier sync may have failed and taken its share of the queues with it: then nothing more is known to be durable.
+        if base.is_poisoned() {
+            return Err(io::Error::other("a sync failed before"));
+        }
+        base.checkpoints.queues_are_synced(written, store_timestamp);
+        Ok(())
+    }
+
+    /// Removes a topic's queues and their files.
+    pub(super) fn delete_topic(&self, base: &Base, topic: &str) -> Result<(), StoreError> {
+        // No queue's file may be written back while its directory goes.
+        let mut writes = self.writes.lock();
+        // The next mark is made anew, even when the log did not grow.
+        writes.written = Indexed::default();
+        for queue in base.queues.of_topic(topic) {
+            queue.destroy(&base.queues.files).map_err(at_path("remove", queue.dir()))?;
+            base.queues.remove_queue(&queue);
+        }
+        // A name that may have no directory has none.
+        let Some(dir) = base.queues.files.topic_dir(topic) else { return Ok(()) };
+        if base.fs.exists(&dir) {
+            match base.fs.remove_dir(&dir) {
+                // Something else lies in it: as in Java it stays.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                other => other.map_err(at_path("remove", &dir))?,
+            }
+            base.fs.sync_dir(base.queues.files.root()).map_err(at_path("sync", base.queues.files.root()))?;
+        }
+        Ok(())
+    }
+
+    /// The log lost its oldest files: so do the ConsumeQueues.
+    pub(super) fn expire(&self, base: &Base) {
+        let min = base.log.min_offset();
+        for queue in base.queues.all() {
+            // Its topic must not be deleted meanwhile: a queue that takes its place has files of the same names.
+            let _no_deletion = self.writes.lock();
+            let expired = queue.ensure_loaded(&base.queues.files, &base.log).map_err(|error| error.to_string());
+            if let Err(error) = expired.and_then(|()| queue.expire(&base.queues.files, min).map_err(|error| error.to_string())) {
+                error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot expire a ConsumeQueue");
+            }
+        }
+    }
+}
+
+fn sync_queues(base: &Base, queues: &HashMap<u32, Arc<ConsumeQueue>>, everything: bool) -> io::Result<()> {
+    if everything {
+        queues.values().for_each(|queue| queue.forget_unsynced());
+        return base.fs.sync_file_system(&base.root);
+    }
+    queues.values().try_for_each(|queue| queue.sync(&base.queues.files))
+}
+
+fn begin_round(base: &Base, appender: &Appender) -> Round {
+    let mut end = appender.lock();
+    Round {
+        queues: end.take_unwritten(),
+        turns: 0,
+        failed: Vec::new(),
+        began_nanos: base.clock.nanos(),
+        messages: base.stats.put_times.load(Ordering::Relaxed),
+        position: end.tail.position,
+        last_record: end.last_record,
+        store_timestamp: end.last_store_timestamp,
+    }
+}
+
+impl Writes {
     /// Goes on with a round while `goes_on` says so, given how many queues had their turn. Whether the round is over and all are written.
-    fn write_round(&self, keeper: &mut Keeper, round: Round, goes_on: impl Fn(usize) -> bool) -> bool {
+    fn write_round(&mut self, base: &Base, appender: &Appender, round: Round, goes_on: impl Fn(usize) -> bool) -> bool {
         // A round that is lost would be taken for written by the mark of the next one.
-        or_abort("a round of queue writes", || self.write_queues_of(keeper, round, goes_on))
+        or_abort("a round of queue writes", || self.write_queues_of(base, appender, round, goes_on))
     }
 
-    fn write_queues_of(&self, keeper: &mut Keeper, mut round: Round, goes_on: impl Fn(usize) -> bool) -> bool {
+    fn write_queues_of(&mut self, base: &Base, appender: &Appender, mut round: Round, goes_on: impl Fn(usize) -> bool) -> bool {
         while let Some(queue) = round.queues.get(round.turns) {
             if !goes_on(round.turns) {
-                keeper.round = Some(round);
+                self.round = Some(round);
                 return false;
             }
-            match queue.write_pending(&self.queues.files) {
+            match queue.write_pending(&base.queues.files) {
                 Ok(0) => {}
-                Ok(_) => drop(keeper.unsynced.insert(queue.number, Arc::clone(queue))),
+                Ok(_) => drop(self.unsynced.insert(queue.cache_id(), Arc::clone(queue))),
                 Err(error) => {
-                    if !self.health.queue_error.swap(true, Ordering::SeqCst) {
+                    if !base.health.queue_error.swap(true, Ordering::SeqCst) {
                         error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot write a ConsumeQueue: messages are refused until it works");
                     }
                     round.failed.push(Arc::clone(queue));
                 }
             }
             round.turns += 1;
-            if round.turns.is_multiple_of(QUEUES_PER_PASS) {
-                self.keep_ahead(keeper);
-            }
         }
-        self.end_round(keeper, round)
+        self.end_round(base, appender, round)
     }
 
     /// Whether all are written.
-    fn end_round(&self, keeper: &mut Keeper, round: Round) -> bool {
-        let just_written: HashSet<u32> = round.queues.iter().map(|queue| queue.number).collect();
-        let warm = std::mem::replace(&mut keeper.warm, round.queues);
-        for queue in warm {
-            if !just_written.contains(&queue.number) && !queue.dirty.load(Ordering::Relaxed) {
-                queue.rest();
+    fn end_round(&mut self, base: &Base, appender: &Appender, round: Round) -> bool {
+        let just_written: HashSet<u32> = round.queues.iter().map(|queue| queue.cache_id()).collect();
+        for queue in std::mem::replace(&mut self.warm, round.queues) {
+            if !just_written.contains(&queue.cache_id()) && !queue.is_unwritten.load(Ordering::Relaxed) {
+                queue.release_tail();
             }
         }
         if !round.failed.is_empty() {
-            let mut appender = self.appender.lock();
-            for queue in round.failed {
-                appender.note_unwritten(&queue);
-            }
+            let mut end = appender.lock();
+            round.failed.iter().for_each(|queue| end.note_unwritten(queue));
             return false;
         }
-        if round.position != keeper.written.mark.position {
-            match Indexed::at(&self.log, &self.queues, round.position, round.last_record) {
-                Ok(written) => (keeper.written, keeper.written_store_timestamp) = (written, round.store_timestamp),
+        if round.position != self.written.mark.position {
+            match Indexed::at(&base.log, &base.queues, round.position, round.last_record) {
+                Ok(written) => (self.written, self.written_store_timestamp) = (written, round.store_timestamp),
                 // The mark before it is as true.
                 Err(error) => warn!(%error, position = round.position, "cannot read the end of the log"),
             }
         }
-        self.health.queue_error.store(false, Ordering::SeqCst);
+        base.health.queue_error.store(false, Ordering::SeqCst);
         true
     }
 }
@@ -162,11 +308,12 @@ impl MessageStore {
 mod tests {
     use std::path::PathBuf;
 
+    use super::super::queue_files::QueueDir;
     use super::*;
 
     #[test]
     fn a_round_is_as_far_as_its_time_or_its_log_or_its_messages() {
-        let queue = Arc::new(ConsumeQueue::new(Arc::from("T"), 0, 0, PathBuf::new()));
+        let queue = Arc::new(ConsumeQueue::new(Arc::from("T"), 0, QueueDir::new(0, PathBuf::new())));
         let round = Round {
             queues: vec![queue; 10_000],
             turns: 0,

@@ -26,9 +26,6 @@ const UNITS_PER_READ: usize = 128;
 /// One get looks at so many units for messages that it wants, however many it asks for. The original's product wraps.
 const SCAN_UNITS_MAX: usize = 65_536;
 
-/// Damaged messages that are not looked for in the log again: each look may read much of it.
-const LOOKED_FOR_MAX: usize = 4096;
-
 /// An answer's body may wait long for its client: it keeps no more room for messages that did not come than it has bytes, and this.
 const SPARE_BODY_BYTES_MAX: usize = 4 * 1024;
 
@@ -77,7 +74,7 @@ impl QueueReader<'_> {
 
     fn loaded(&self) -> Result<Option<&Arc<ConsumeQueue>>, StoreError> {
         let Some(queue) = &self.queue else { return Ok(None) };
-        match queue.ensure_loaded(&self.store.queues.files, &self.store.log) {
+        match queue.ensure_loaded(&self.store.base.queues.files, &self.store.base.log) {
             Ok(()) => Ok(Some(queue)),
             Err(error) => {
                 error!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot load a ConsumeQueue");
@@ -104,7 +101,7 @@ impl QueueReader<'_> {
 
     fn get(&self, request: &GetMessage<'_>, filter: &dyn MessageFilter, waiting: bool, listed: bool) -> Option<GetMessageResult> {
         let store = self.store;
-        if store.health.shutdown.load(Ordering::Relaxed) {
+        if store.base.health.shutdown.load(Ordering::Relaxed) {
             return None;
         }
         let mut result = GetMessageResult {
@@ -137,9 +134,9 @@ impl QueueReader<'_> {
         } else if offset > max {
             (GetMessageStatus::OffsetOverflowBadly, max)
         } else {
-            let began = store.clock.nanos();
+            let began = store.base.clock.nanos();
             let collected = store.collect(queue, request, filter, waiting, listed, &mut result);
-            store.stats.get_nanos.see(store.clock.nanos() - began);
+            store.base.stats.get_nanos.see(store.base.clock.nanos() - began);
             if let Err(error) = collected {
                 if error.kind() == io::ErrorKind::WouldBlock && !waiting {
                     result.would_block = true;
@@ -156,7 +153,7 @@ impl QueueReader<'_> {
 
 impl MessageStore {
     pub fn reader(&self, topic: &str, queue_id: i32) -> QueueReader<'_> {
-        QueueReader { store: self, queue: self.queues.get(topic, queue_id) }
+        QueueReader { store: self, queue: self.base.queues.get(topic, queue_id) }
     }
 
     /// `QueueReader::get_message`.
@@ -176,10 +173,10 @@ impl MessageStore {
 
     fn counted(&self, result: GetMessageResult) -> GetMessageResult {
         if result.status == GetMessageStatus::Found {
-            self.stats.get_found.fetch_add(1, Ordering::Relaxed);
-            self.stats.get_transferred.fetch_add(result.message_count as u64, Ordering::Relaxed);
+            self.base.stats.get_found.fetch_add(1, Ordering::Relaxed);
+            self.base.stats.get_transferred.fetch_add(result.message_count as u64, Ordering::Relaxed);
         } else {
-            self.stats.get_missed.fetch_add(1, Ordering::Relaxed);
+            self.base.stats.get_missed.fetch_add(1, Ordering::Relaxed);
         }
         result
     }
@@ -194,12 +191,12 @@ impl MessageStore {
         listed: bool,
         result: &mut GetMessageResult,
     ) -> io::Result<()> {
-        let config = self.config.load();
+        let config = self.base.config.load();
         let max_count = request.max_count.max(0) as usize;
         let max_bytes = request.max_bytes.clamp(100, GET_BYTES_MAX);
         let scan_bytes = config.max_filter_message_size.max(max_count.min(SCAN_UNITS_MAX) * UNIT_BYTES);
         let scan_units = scan_bytes.div_ceil(UNIT_BYTES);
-        let log_end = self.log.max_offset();
+        let log_end = self.base.log.max_offset();
         let memory = super::physical_memory_bytes() / 100 * i64::from(config.access_message_in_memory_max_ratio);
         let mut next = request.offset;
         let mut body = BytesMut::new();
@@ -214,11 +211,11 @@ impl MessageStore {
         'fetching: loop {
             units.clear();
             let wanted = UNITS_PER_READ.min(scan_units.saturating_sub((next - request.offset) as usize)).max(1);
-            queue.read(&self.queues.files, next, wanted, waiting, &mut units)?;
+            queue.read(&self.base.queues.files, next, wanted, waiting, &mut units)?;
             if units.is_empty() {
                 if next == request.offset {
                     status = GetMessageStatus::OffsetFoundNull;
-                    let units_per_file = self.queues.files.file_bytes as i64 / UNIT_BYTES as i64;
+                    let units_per_file = self.base.queues.files.file_bytes as i64 / UNIT_BYTES as i64;
                     next = next + units_per_file - next % units_per_file;
                 }
                 break;
@@ -233,7 +230,7 @@ impl MessageStore {
                     }
                     next = offset;
                     mended_to = offset + units.len() as i64 - index as i64;
-                    queue.mend_between(&self.queues.files, &self.log, offset..mended_to)?;
+                    queue.mend_between(&self.base.queues.files, &self.base.log, offset..mended_to)?;
                     continue 'fetching;
                 }
                 let size = unit.size as usize;
@@ -266,15 +263,15 @@ impl MessageStore {
                 let last = (index + max_count.saturating_sub(count).max(1)).min(units.len()) - 1;
                 let span = usize::try_from(units[last].end_offset().saturating_sub(unit.physical_offset)).unwrap_or(size);
                 let is_whole = size <= GET_BYTES_MAX
-                    && self.log.copy(unit.physical_offset, size, span, waiting, &mut place, &mut body)?
+                    && self.base.log.copy(unit.physical_offset, size, span, waiting, &mut place, &mut body)?
                     && record::is_at(&body[start..], unit.physical_offset);
                 if !is_whole {
                     body.truncate(start);
                     if count == 0 {
                         status = GetMessageStatus::MessageWasRemoving;
                     }
-                    if unit.physical_offset < self.log.min_offset() {
-                        let file_bytes = self.log.files.file_bytes() as i64;
+                    if unit.physical_offset < self.base.log.min_offset() {
+                        let file_bytes = self.base.log.files.file_bytes() as i64;
                         gone_before = unit.physical_offset - unit.physical_offset % file_bytes + file_bytes;
                     } else if self.mends(queue, offset, unit, waiting)? {
                         next = offset;
@@ -304,7 +301,7 @@ impl MessageStore {
                 gone_before = i64::MIN;
             }
             // The next file of the queue is another get's, once something was found or this one has ended.
-            let units_per_file = self.queues.files.file_bytes as i64 / UNIT_BYTES as i64;
+            let units_per_file = self.base.queues.files.file_bytes as i64 / UNIT_BYTES as i64;
             if units.len() < wanted || next % units_per_file == 0 || next >= result.max_offset {
                 break;
             }
@@ -326,23 +323,17 @@ impl MessageStore {
     /// Whether the unit was made anew; otherwise the message is passed over, as in the original.
     #[cold]
     fn mends(&self, queue: &ConsumeQueue, offset: i64, unit: &Unit, waiting: bool) -> io::Result<bool> {
-        let message = (queue.number, offset);
-        if !self.complaints.looked_for.lock().contains(&message) {
+        let message = (queue.cache_id(), offset);
+        if !self.base.complaints.looked_for.contains(message) {
             if !waiting {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            {
-                let mut looked_for = self.complaints.looked_for.lock();
-                if looked_for.len() >= LOOKED_FOR_MAX {
-                    looked_for.clear();
-                }
-                looked_for.insert(message);
-            }
-            if queue.remake(&self.queues.files, &self.log, offset)? {
+            self.base.complaints.looked_for.insert(message);
+            if queue.remake(&self.base.queues.files, &self.base.log, offset)? {
                 return Ok(true);
             }
         }
-        if self.complaints.damaged.is_due(self.clock.nanos()) {
+        if self.base.complaints.damaged.is_due(self.base.clock.nanos()) {
             let (physical_offset, size) = (unit.physical_offset, unit.size);
             warn!(topic = %queue.topic, queue_id = queue.queue_id, offset, physical_offset, size, "the log has no such record: damaged messages are passed over");
         }
@@ -373,7 +364,7 @@ impl MessageStore {
     pub fn consume_queue_unit(&self, topic: &str, queue_id: i32, offset: i64) -> Result<Option<Unit>, StoreError> {
         let reader = self.reader(topic, queue_id);
         let Some(queue) = reader.loaded()? else { return Ok(None) };
-        queue.get(&self.queues.files, offset).map_err(at_path("read", queue.dir()))
+        queue.get(&self.base.queues.files, offset).map_err(at_path("read", queue.dir()))
     }
 
     /// When the message with this offset was stored; -1 without one.
@@ -391,30 +382,30 @@ impl MessageStore {
 
     /// When the first message of the log was stored; -1 without one.
     pub fn earliest_store_time(&self) -> Result<i64, StoreError> {
-        self.store_time_at(self.log.min_offset())
+        self.store_time_at(self.base.log.min_offset())
     }
 
     fn store_time_at(&self, physical_offset: i64) -> Result<i64, StoreError> {
-        Ok(self.log.store_timestamp(physical_offset).map_err(at_path("read the log of", &self.root))?.unwrap_or(-1))
+        Ok(self.base.log.store_timestamp(physical_offset).map_err(at_path("read the log of", &self.base.root))?.unwrap_or(-1))
     }
 
     /// Whether this place of the log was written moments ago, so that looking at it does not wait for the disk.
     pub fn is_hot(&self, physical_offset: i64) -> bool {
-        self.log.is_hot(physical_offset)
+        self.base.log.is_hot(physical_offset)
     }
 
     /// The record at this place of the log; `None` when it has expired, or none begins there.
     pub fn look_message(&self, physical_offset: i64) -> Result<Option<Bytes>, StoreError> {
         let copy = |record: &MessageView<'_>| Bytes::copy_from_slice(record.record);
-        self.log.with_record(physical_offset, copy).map_err(at_path("read the log of", &self.root))
+        self.base.log.with_record(physical_offset, copy).map_err(at_path("read the log of", &self.base.root))
     }
 
     /// Whether the next `batch` messages of a consumer at `offset` would come from memory; Java's estimate for flow control.
     pub fn in_memory_by_consume_offset(&self, topic: &str, queue_id: i32, offset: i64, batch: i32) -> Result<bool, StoreError> {
         let Some(unit) = self.consume_queue_unit(topic, queue_id, offset)? else { return Ok(false) };
         let last = self.consume_queue_unit(topic, queue_id, offset + i64::from(batch))?.unwrap_or(unit);
-        let ratio = self.config.load().access_message_in_memory_max_ratio;
-        Ok(self.log.max_offset() - last.physical_offset <= super::physical_memory_bytes() / 100 * i64::from(ratio))
+        let ratio = self.base.config.load().access_message_in_memory_max_ratio;
+        Ok(self.base.log.max_offset() - last.physical_offset <= super::physical_memory_bytes() / 100 * i64::from(ratio))
     }
 
     /// The offset of a queue at a time; between its minimum and maximum.
@@ -427,8 +418,8 @@ impl MessageStore {
         }
         let stored_at = |offset: i64| {
             let failed = at_path("read", queue.dir());
-            match queue.get(&self.queues.files, offset).map_err(&failed)? {
-                Some(unit) => self.log.store_timestamp(unit.physical_offset).map_err(failed),
+            match queue.get(&self.base.queues.files, offset).map_err(&failed)? {
+                Some(unit) => self.base.log.store_timestamp(unit.physical_offset).map_err(failed),
                 None => Ok(None),
             }
         };

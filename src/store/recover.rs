@@ -11,14 +11,14 @@ use std::sync::atomic::Ordering;
 use ferrocket_protocol::message::MessageView;
 use tracing::{error, info, warn};
 
-use super::checkpoint::{Checkpoint, Indexed, Mark, Position};
+use super::checkpoint::{Checkpoint, Position, hash_of};
 use super::commit_log::CommitLog;
 use super::consume_queue::ConsumeQueue;
 use super::dispatch::is_dispatched;
 use super::fs::Fs;
 use super::log_reader::LogReader;
 use super::mapped_file::MappedFile;
-use super::message_store::hash_of;
+use super::mark::{Indexed, Mark};
 use super::queue_table::QueueTable;
 use super::record::Found;
 use super::unit::Unit;
@@ -192,8 +192,8 @@ struct Scan {
     last_record: i64,
     last_store_timestamp: i64,
     redispatched: Vec<Arc<ConsumeQueue>>,
-    /// Numbers of the redispatched queues.
-    numbers: HashSet<u32>,
+    /// Cache ids of the redispatched queues.
+    cache_ids: HashSet<u32>,
     pending_units: usize,
     /// Records whose topic may have no queue.
     passed_over: u64,
@@ -207,8 +207,8 @@ impl Scan {
         };
         queue.redispatch(&queues.files, log, record.queue_offset, unit)?;
         self.pending_units += 1;
-        if self.numbers.insert(queue.number) {
-            queue.dirty.store(true, Ordering::Relaxed);
+        if self.cache_ids.insert(queue.cache_id()) {
+            queue.is_unwritten.store(true, Ordering::Relaxed);
             self.redispatched.push(queue);
         }
         if self.pending_units >= PENDING_UNITS_MAX {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use tracing::{error, info, warn};
 
 use super::super::commit_log::CommitLog;
-use super::super::queue_table::QueueFiles;
+use super::super::queue_files::QueueFiles;
 use super::super::unit::{UNIT_BYTES, Unit};
 use super::super::{StoreError, at_path};
 use super::mend::Files;
@@ -77,7 +77,7 @@ impl ConsumeQueue {
             }
             // An empty file behind a full one: it is created anew when it is needed.
             inner.files.pop();
-            files.forget(self, start);
+            files.forget(&self.dir, start);
             files.fs.remove_file(&self.path_of(start)).map_err(at_path("remove", &self.path_of(start)))?;
         }
         let Some((_, end)) = on_disk else { return Ok(()) };
@@ -91,8 +91,8 @@ impl ConsumeQueue {
         let mut next = end;
         let mut inside_log = false;
         while next > floor {
-            let unit = unit(next - 1).map_err(at_path("read", &self.dir))?;
-            if unit.is_blank() || self.log_agrees(log, next - 1, &unit).map_err(at_path("read the log for", &self.dir))? {
+            let unit = unit(next - 1).map_err(at_path("read", self.dir()))?;
+            if unit.is_blank() || self.log_agrees(log, next - 1, &unit).map_err(at_path("read the log for", self.dir()))? {
                 break;
             }
             inside_log |= unit.physical_offset < log.max_offset();
@@ -102,7 +102,7 @@ impl ConsumeQueue {
             warn!(topic = %self.topic, queue_id = self.queue_id, from = end, to = next, "cutting units that the log does not have");
             self.erase(inner, files, next, end)?;
             if inside_log && limit == i64::MAX {
-                next = self.regain(inner, files, log, next).map_err(at_path("mend", &self.dir))?;
+                next = self.regain(inner, files, log, next).map_err(at_path("mend", self.dir()))?;
                 head = Head::default();
             }
         }
@@ -111,10 +111,10 @@ impl ConsumeQueue {
         inner.written = next;
         inner.tail_base = next;
         if next > floor {
-            let last = unit(next - 1).map_err(at_path("read", &self.dir))?;
+            let last = unit(next - 1).map_err(at_path("read", self.dir()))?;
             inner.max_physical_end = if last.is_blank() { 0 } else { last.end_offset() };
         }
-        let failed = at_path("read", &self.dir);
+        let failed = at_path("read", self.dir());
         let mut min = first_at_or_after(floor..inner.next, log.min_offset(), unit).map_err(&failed)?;
         let mut damaged_from = min;
         let file_floor = ((min - 1) / units_per_file * units_per_file).max(floor);
@@ -139,13 +139,13 @@ impl ConsumeQueue {
     }
 
     fn list(&self, files: &QueueFiles) -> Result<Vec<i64>, StoreError> {
-        let entries = match files.fs.read_dir(&self.dir) {
+        let entries = match files.fs.read_dir(self.dir()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            read => read.map_err(at_path("list", &self.dir))?,
+            read => read.map_err(at_path("list", self.dir()))?,
         };
         let mut found = Vec::new();
         for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
-            let path = self.dir.join(&entry.name);
+            let path = self.dir().join(&entry.name);
             let Ok(start) = entry.name.parse::<i64>() else { return Err(StoreError::ForeignFile { path }) };
             found.push((start, files.fs.metadata(&path).map_err(at_path("look at", &path))?.len));
         }
@@ -172,7 +172,7 @@ impl ConsumeQueue {
     /// The first units of a file, at one go: in a store of many queues most have no more.
     fn read_head(&self, files: &QueueFiles, file_start: i64) -> io::Result<Head> {
         let mut bytes = vec![0; HEAD_UNITS * UNIT_BYTES];
-        let read = files.open(self, file_start, true)?.read_at(&mut bytes, 0)?;
+        let read = files.open(&self.dir, file_start, true)?.read_at(&mut bytes, 0)?;
         bytes.truncate(read - read % UNIT_BYTES);
         Ok(Head { first: file_start / UNIT_BYTES as i64, bytes })
     }
@@ -199,7 +199,7 @@ impl ConsumeQueue {
         let mut bytes = [0; UNIT_BYTES];
         let at = offset * UNIT_BYTES as i64;
         let file_start = at - at % files.file_bytes as i64;
-        let read = files.open(self, file_start, true)?.read_at(&mut bytes, (at - file_start) as u64)?;
+        let read = files.open(&self.dir, file_start, true)?.read_at(&mut bytes, (at - file_start) as u64)?;
         if read < UNIT_BYTES {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -216,7 +216,7 @@ impl ConsumeQueue {
             let part = (end - at).min(file_start + file_bytes - at);
             if inner.files.contains(&file_start) {
                 let path = self.path_of(file_start);
-                let file = files.open(self, file_start, true).map_err(at_path("open", &path))?;
+                let file = files.open(&self.dir, file_start, true).map_err(at_path("open", &path))?;
                 file.write_at(&vec![0; part as usize], (at - file_start) as u64).map_err(at_path("write", &path))?;
                 if !inner.unsynced.contains(&file_start) {
                     inner.unsynced.push(file_start);
@@ -232,7 +232,7 @@ impl ConsumeQueue {
             }
             inner.files.pop();
             inner.unsynced.retain(|start| *start != last);
-            files.forget(self, last);
+            files.forget(&self.dir, last);
             files.fs.remove_file(&self.path_of(last)).map_err(at_path("remove", &self.path_of(last)))?;
         }
         Ok(())
@@ -324,7 +324,7 @@ impl ConsumeQueue {
             return Ok(());
         }
         let floor = inner.files.first().map_or(inner.tail_base, |start| start / UNIT_BYTES as i64);
-        let failed = at_path("read", &self.dir);
+        let failed = at_path("read", self.dir());
         let next = first_at_or_after(floor..inner.next, log_end, |offset| self.unit(&inner, files, offset)).map_err(&failed)?;
         let end = inner.next;
         self.erase(&mut inner, files, next, end)?;

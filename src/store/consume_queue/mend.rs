@@ -15,9 +15,10 @@ use tracing::error;
 
 use super::super::commit_log::CommitLog;
 use super::super::fs::FsFile;
-use super::super::queue_table::QueueFiles;
+use super::super::log_reader::forward;
+use super::super::queue_files::QueueFiles;
 use super::super::unit::{UNIT_BYTES, Unit};
-use super::super::{StoreError, at_path, scan};
+use super::super::{StoreError, at_path};
 use super::load::MISSING_UNITS_MAX;
 use super::{ConsumeQueue, Inner};
 
@@ -40,7 +41,7 @@ impl ConsumeQueue {
             return Ok(None);
         }
         let file_start = self.file_start(files, range.start);
-        let file = files.open(self, file_start, true)?;
+        let file = files.open(&self.dir, file_start, true)?;
         let mut at = (range.start * UNIT_BYTES as i64 - file_start) as u64;
         let end = (range.end * UNIT_BYTES as i64 - file_start) as u64;
         let mut step = BLOCK_BYTES - at % BLOCK_BYTES;
@@ -134,7 +135,7 @@ impl ConsumeQueue {
         };
         let mut at = within.start.max(log.min_offset());
         while at < within.end {
-            let (stopped, error) = scan::forward(log, at, within.end, &mut each);
+            let (stopped, error) = forward(log, at, within.end, &mut each);
             if let Some(error) = error {
                 error!(%error, "a part of the log cannot be read");
             }
@@ -202,7 +203,7 @@ impl ConsumeQueue {
             return Ok(None);
         }
         // Opened under the lock: another queue of this name may soon have a file of the same.
-        let file = files.open(self, self.file_start(files, offset), true)?;
+        let file = files.open(&self.dir, self.file_start(files, offset), true)?;
         Ok(Some((file, Files { starts: inner.files.clone(), end: inner.written })))
     }
 
@@ -221,7 +222,7 @@ impl ConsumeQueue {
         for offset in end..=last {
             let file_start = self.file_start(files, offset);
             if !inner.files.contains(&file_start) {
-                files.create(self, file_start)?;
+                files.create(&self.dir, file_start)?;
                 inner.files.push(file_start);
                 inner.unsynced_dir = true;
             }
@@ -229,7 +230,7 @@ impl ConsumeQueue {
                 inner.unsynced.push(file_start);
             }
             let unit = found.get(&offset).unwrap_or(&Unit::BLANK);
-            files.open(self, file_start, true)?.write_at(&unit.encode(), (offset * UNIT_BYTES as i64 - file_start) as u64)?;
+            files.open(&self.dir, file_start, true)?.write_at(&unit.encode(), (offset * UNIT_BYTES as i64 - file_start) as u64)?;
         }
         let (to, made) = (last + 1, found.len());
         error!(topic = %self.topic, queue_id = self.queue_id, from = end, to, made, "the end of a ConsumeQueue was damaged: its units are made from the log");
@@ -240,7 +241,7 @@ impl ConsumeQueue {
     pub(super) fn mend_file(&self, inner: &mut Inner, files: &QueueFiles, log: &CommitLog, range: Range<i64>) -> Result<(), StoreError> {
         let file_start = self.file_start(files, range.start);
         let failed = at_path("mend", &self.path_of(file_start));
-        let file = files.open(self, file_start, true).map_err(&failed)?;
+        let file = files.open(&self.dir, file_start, true).map_err(&failed)?;
         self.mend(&Files { starts: inner.files.clone(), end: i64::MAX }, file.as_ref(), files, log, range).map_err(&failed)?;
         inner.unsynced.push(file_start);
         Ok(())
@@ -259,7 +260,7 @@ impl ConsumeQueue {
             }
             for file_start in bytes.step_by(files.file_bytes as usize) {
                 let first = file_start / UNIT_BYTES as i64;
-                files.create(self, file_start).map_err(at_path("create", &self.path_of(file_start)))?;
+                files.create(&self.dir, file_start).map_err(at_path("create", &self.path_of(file_start)))?;
                 inner.files.push(file_start);
                 inner.files.sort_unstable();
                 inner.unsynced_dir = true;
