@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{
-    ArrivalListener, Crash, FlushDiskType, Fs, IndexType, MemoryFs, MessageStore, Operation, PutMessageStatus, RawAppendError, StoreConfig,
+    ArrivalListener, Crash, FlushDiskType, Fs, IndexType, MemoryFs, MessageStore, Needs, Operation, PutMessageStatus, PutResult,
+    RawAppendError, StoreConfig,
 };
 use ferrocket_protocol::message::{MessageInner, batch, sys_flag, tags_code_of};
 use parking_lot::Mutex;
@@ -30,6 +32,7 @@ impl ArrivalListener for Arrivals {
 struct Node {
     fs: MemoryFs,
     arrivals: Arc<Arrivals>,
+    clock: ManualClock,
     store: Arc<MessageStore>,
 }
 
@@ -43,9 +46,10 @@ fn node(fs: MemoryFs, flush_disk_type: FlushDiskType) -> Node {
         ..StoreConfig::at("/store")
     };
     let arrivals = Arc::new(Arrivals::default());
-    let clock = Arc::new(ManualClock::at_millis(1_700_000_000_000));
-    let store = MessageStore::open(config, fs.shared(), clock, Arc::clone(&arrivals) as Arc<dyn ArrivalListener>).unwrap();
-    Node { fs, arrivals, store }
+    let clock = ManualClock::at_millis(1_700_000_000_000);
+    let listener = Arc::clone(&arrivals) as Arc<dyn ArrivalListener>;
+    let store = MessageStore::open(config, fs.shared(), Arc::new(clock.clone()), listener).unwrap();
+    Node { fs, arrivals, clock, store }
 }
 
 fn message(topic: &str, number: usize, properties: &str) -> MessageInner {
@@ -273,4 +277,98 @@ fn a_master_with_longer_files_is_refused() {
         assert!(matches!(refused, Err(RawAppendError::OtherFileLength { .. })), "{file_bytes}: {refused:?}");
         assert!(slave.max_phy_offset() > 0, "what came before is taken");
     }
+}
+
+/// What the waiters of a put were told, each once.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<PutMessageStatus>>>);
+
+impl Told {
+    fn wait(&self, store: &MessageStore, put: &PutResult, disk: bool, replicas: usize) {
+        let told = self.clone();
+        store.when_settled(put, Needs { disk, replicas }, Duration::from_secs(3), Box::new(move |status| told.0.lock().push(status)));
+    }
+
+    fn take(&self) -> Vec<PutMessageStatus> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+/// handleDiskFlushAndHA of CommitLog.java: the producer is answered when the disk and the slaves that it asked for have its message.
+#[test]
+fn a_put_is_settled_when_the_slaves_that_it_needs_have_it() {
+    use PutMessageStatus::{FlushDiskTimeout, FlushSlaveTimeout, PutOk};
+    let master = node(MemoryFs::new(), FlushDiskType::Sync);
+    let slave = node(MemoryFs::new(), FlushDiskType::Async);
+    let told = Told::default();
+    let mut number = 0;
+    let mut put = || {
+        number += 1;
+        master.store.put_message(&message("T", number, "TAGS\x01TagA\x02"))
+    };
+    let replicate = || {
+        let (from, bytes) = (slave.store.max_phy_offset(), log_bytes(&master));
+        feed(&slave.store, from, &bytes[from as usize..], &[300]).unwrap();
+        slave.store.max_phy_offset()
+    };
+
+    // One slave, and not the disk.
+    let first = put();
+    told.wait(&master.store, &first, false, 1);
+    master.store.flush_log();
+    master.store.acknowledge("slave", first.physical_offset);
+    assert_eq!(told.take(), [], "the disk is not asked for, and the slave lacks it");
+    master.store.acknowledge("slave", replicate());
+    assert_eq!(told.take(), [PutOk]);
+    told.wait(&master.store, &first, true, 1);
+    assert_eq!(told.take(), [PutOk], "what is reached already is answered at once");
+
+    // Both, in either order; with SYNC_FLUSH the disk alone decides what consumers may read.
+    let second = put();
+    told.wait(&master.store, &second, true, 1);
+    master.store.acknowledge("slave", replicate());
+    assert_eq!((told.take(), master.store.max_offset("T", 0)), (vec![], 0));
+    master.store.flush_log();
+    assert_eq!(told.take(), [PutOk]);
+    let third = put();
+    told.wait(&master.store, &third, true, 1);
+    master.store.flush_log();
+    assert_eq!(told.take(), []);
+    master.store.acknowledge("slave", replicate());
+    assert_eq!(told.take(), [PutOk]);
+
+    // Two slaves: one that is gone does not count, and one that boasts has no more than our log.
+    let fourth = put();
+    told.wait(&master.store, &fourth, false, 2);
+    master.store.acknowledge("slave", replicate());
+    master.store.acknowledge("other", fourth.physical_offset);
+    master.store.acknowledge("gone", fourth.physical_offset);
+    master.store.forget_replica("gone");
+    assert_eq!(told.take(), []);
+    master.store.acknowledge("other", i64::MAX);
+    assert_eq!(told.take(), [PutOk]);
+    master.store.forget_replica("other");
+
+    // Time is over by the clock alone: each is told what it lacks, once.
+    let fifth = put();
+    told.wait(&master.store, &fifth, false, 1);
+    told.wait(&master.store, &fifth, true, 1);
+    told.wait(&master.store, &fifth, true, 0);
+    master.clock.advance(Duration::from_millis(2_999));
+    master.store.expire_waiters();
+    assert_eq!(told.take(), []);
+    master.clock.advance(Duration::from_millis(1));
+    master.store.expire_waiters();
+    let mut statuses = told.take();
+    statuses.sort_by_key(|status| format!("{status:?}"));
+    assert_eq!(statuses, [FlushDiskTimeout, FlushSlaveTimeout, FlushSlaveTimeout]);
+    master.store.flush_log();
+    master.store.acknowledge("slave", replicate());
+    assert_eq!(told.take(), [], "answered once");
+    let sixth = put();
+    told.wait(&master.store, &sixth, true, 1);
+    master.store.acknowledge("slave", replicate());
+    master.clock.advance(Duration::from_secs(3));
+    master.store.expire_waiters();
+    assert_eq!(told.take(), [FlushDiskTimeout], "the slave has it, the disk does not");
 }

@@ -209,7 +209,7 @@ impl MessageStore {
         }
         log_end.note_unwritten(&queue);
         let arrival = Arrival { queue, max_offset, tags_code: unit.tags_code, store_timestamp };
-        if self.base.sync_flush {
+        if !self.flusher.progress.is_visible_at_once() {
             self.flusher.unseen().push_back(Unseen { end: unit.end_offset(), arrival });
             return None;
         }

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::ArrivalListener;
 use super::base::Base;
 use super::consume_queue::ConsumeQueue;
-use super::progress::Progress;
+use super::progress::{Needs, Progress};
 use crate::runtime::{Parker, Shutdown, or_abort};
 
 const PAGE_BYTES: i64 = 4096;
@@ -25,7 +25,7 @@ const IDLE_GROUP_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Flusher {
     pub(super) progress: Progress,
-    /// With SYNC_FLUSH: messages that become readable when their group is on the disk.
+    /// Messages that are in the log but not readable yet, in its order: with SYNC_FLUSH until their group is on the disk.
     unseen: Mutex<VecDeque<Unseen>>,
     /// One flush at a time.
     flushing: Mutex<()>,
@@ -49,15 +49,15 @@ impl Arrival {
     }
 }
 
-/// A message that becomes readable when the log is durable up to its end.
+/// A message that becomes readable when `Progress::visible_end` comes to its end.
 pub(super) struct Unseen {
     pub(super) end: i64,
     pub(super) arrival: Arrival,
 }
 
 impl Flusher {
-    pub(super) fn new(flushed: i64) -> Self {
-        Self { progress: Progress::new(flushed), unseen: Mutex::default(), flushing: Mutex::new(()), bell: Mutex::default() }
+    pub(super) fn new(flushed: i64, visible: Needs) -> Self {
+        Self { progress: Progress::new(flushed, visible), unseen: Mutex::default(), flushing: Mutex::new(()), bell: Mutex::default() }
     }
 
     pub(super) fn set_bell(&self, bell: Parker) {
@@ -79,7 +79,7 @@ impl Flusher {
         while !shutdown.has_begun() && !base.is_shut_down() {
             if base.sync_flush {
                 let nothing_to_do = self.progress.flushed() == base.log.max_offset() || base.is_poisoned();
-                if self.progress.nobody_waits() && nothing_to_do {
+                if nothing_to_do && !self.progress.wants_flush() {
                     base.clock.park(&bell, IDLE_GROUP_INTERVAL);
                 }
                 self.flush(base);
@@ -118,18 +118,29 @@ impl Flusher {
                 Err(error) => base.poison(&error),
             }
         }
-        if base.sync_flush {
-            self.publish_flushed(base);
+        self.settle(base);
+    }
+
+    /// A slave's log ends here; those who waited for it are told.
+    pub(super) fn replicated(&self, base: &Base, replica: &str, end: i64) {
+        self.progress.set_replicated(replica, end, base.log.max_offset());
+        self.settle(base);
+    }
+
+    /// What follows from a watermark that has moved: messages are readable, and producers answered.
+    pub(super) fn settle(&self, base: &Base) {
+        if !self.progress.is_visible_at_once() {
+            self.publish_visible(base);
         }
         self.progress.settle(base.is_poisoned(), &*base.arrivals);
     }
 
-    /// With SYNC_FLUSH a message is readable when it is durable: an offset that a consumer has seen is never given out again.
-    fn publish_flushed(&self, base: &Base) {
-        let flushed = self.progress.flushed();
+    /// An offset that a consumer has seen must never be given out again, whatever fails: a message that may be lost is not readable.
+    fn publish_visible(&self, base: &Base) {
+        let visible_end = self.progress.visible_end();
         let readable: Vec<Unseen> = {
             let mut unseen = self.unseen.lock();
-            let count = unseen.partition_point(|message| message.end <= flushed);
+            let count = unseen.partition_point(|message| message.end <= visible_end);
             unseen.drain(..count).collect()
         };
         // In no round: the pulls that this ends run on their connections' tasks, and the producers' answers do not wait for them.

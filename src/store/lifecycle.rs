@@ -21,6 +21,7 @@ use super::keep::LogKeeper;
 use super::mapped_file::AppendBy;
 use super::mapped_file_queue::MappedFileQueue;
 use super::message_store::MessageStore;
+use super::progress::Needs;
 use super::queue_table::QueueTable;
 use super::queue_writes::QueueWriter;
 use super::recover::{Recovered, recover};
@@ -92,7 +93,7 @@ impl MessageStore {
         };
         base.stats.boot_millis.store(base.clock.now_millis(), Ordering::Relaxed);
         // Recovered bytes may still be only in the page cache: the first flush covers their file.
-        let flusher = Flusher::new(synced.mark.position.clamp(0, end));
+        let flusher = Flusher::new(synced.mark.position.clamp(0, end), Needs { disk: sync_flush, replicas: 0 });
         let queue_writer = QueueWriter::new(!orderly || rebuilt);
         let store = Self::join(base, appender, flusher, queue_writer, LogKeeper::new(end), indexer, locks);
         // From here on the directory counts as not stopped in order.

@@ -61,6 +61,7 @@ pub use mapping::Mapping;
 pub use mark::Mark;
 pub use memory_fs::{Crash, MemoryFs, Operation, Stall};
 pub use message_store::{DiskUse, MessageStore};
+pub use progress::Needs;
 pub use put::{PutMessageStatus, PutResult};
 pub use queue_files::may_name_a_directory;
 pub use read::Boundary;

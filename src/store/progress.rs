@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Puts that wait until their records are durable, and those whose time is over before.
+//! How far the log has come: on this machine's disk, and on the slaves; and the puts that wait for either.
 //!
-//! The flusher answers the first, in the order of the log. A timer of its own, which never touches a disk, answers the others: the
-//! flusher may be waiting for a disk that does not answer, and so may everybody else who works for the store.
+//! Whoever moves a watermark answers those who waited for it, in the order of the log. A timer of its own, which never touches a disk,
+//! answers those whose time is over: the flusher may be waiting for a disk that does not answer, and so may everybody else who works
+//! for the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,85 +22,35 @@ const DEADLINE_CHECK_NANOS_MAX: u64 = 3_600_000_000_000;
 
 pub(super) type Done = Box<dyn FnOnce(PutMessageStatus) + Send>;
 
-/// Puts that wait for their bytes to be durable.
-#[derive(Default)]
-struct Waiters {
-    waiting: Mutex<Waiting>,
-    /// The timer looks again then; `u64::MAX` while it waits for its bell.
-    deadline_check_at_nanos: AtomicU64,
-    bell: Mutex<Parker>,
+/// Where a message must be before its producer is answered, or before consumers may read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Needs {
+    /// On the disk of this machine.
+    pub disk: bool,
+    /// In the logs of this many slaves; of their disks nothing is said.
+    pub replicas: usize,
 }
 
-#[derive(Default)]
-struct Waiting {
-    /// By the end of the record, then by ticket; with the deadline.
-    by_end: BTreeMap<(i64, u64), (u64, Done)>,
-    /// (deadline, end, ticket)
-    by_deadline: BTreeSet<(u64, i64, u64)>,
-    next_ticket: u64,
+impl Needs {
+    pub const DISK: Self = Self { disk: true, replicas: 0 };
 }
 
-impl Waiters {
-    fn push(&self, end: i64, deadline_nanos: u64, done: Done) {
-        {
-            let mut waiting = self.waiting.lock();
-            let ticket = waiting.next_ticket;
-            waiting.next_ticket += 1;
-            waiting.by_end.insert((end, ticket), (deadline_nanos, done));
-            waiting.by_deadline.insert((deadline_nanos, end, ticket));
-        }
-        // Mostly it looks earlier than that: whoever waits now has a later deadline than those before.
-        if deadline_nanos < self.deadline_check_at_nanos.load(Ordering::Acquire) {
-            self.bell.lock().unpark();
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting.lock().by_end.is_empty()
-    }
-
-    /// Those whose records end there or before, in the order of the log.
-    fn take_to(&self, end: i64) -> Vec<Done> {
-        let mut waiting = self.waiting.lock();
-        let mut taken = Vec::new();
-        while let Some(first) = waiting.by_end.first_entry().filter(|first| first.key().0 <= end) {
-            let ((end, ticket), (deadline, done)) = first.remove_entry();
-            waiting.by_deadline.remove(&(deadline, end, ticket));
-            taken.push(done);
-        }
-        taken
-    }
-
-    /// Those whose time is over, the earliest first.
-    fn take_overdue(&self, now_nanos: u64) -> Vec<Done> {
-        let mut waiting = self.waiting.lock();
-        let mut taken = Vec::new();
-        while let Some(&(deadline, end, ticket)) = waiting.by_deadline.first().filter(|(deadline, ..)| *deadline <= now_nanos) {
-            waiting.by_deadline.remove(&(deadline, end, ticket));
-            taken.extend(waiting.by_end.remove(&(end, ticket)).map(|(_, done)| done));
-        }
-        taken
-    }
-
-    /// The moment when the timer looks again.
-    fn next_deadline_check(&self) -> u64 {
-        let waiting = self.waiting.lock();
-        let next = waiting.by_deadline.first().map_or(u64::MAX, |(deadline, ..)| *deadline);
-        // Under the lock: whoever comes after it compares with this moment.
-        self.deadline_check_at_nanos.store(next, Ordering::Release);
-        next
-    }
-}
-
-/// How far the log is durable, and who waits for it.
+/// The watermarks that follow the log's end, and who waits for them.
 pub(super) struct Progress {
     flushed: AtomicI64,
+    /// Where the log of each connected slave ends, as far as it has said.
+    replicas: Mutex<HashMap<String, i64>>,
+    /// What consumers may read has this.
+    visible: Needs,
+    /// It has it as soon as it is in the log; asked by every put.
+    is_visible_at_once: bool,
     waiters: Waiters,
 }
 
 impl Progress {
-    pub(super) fn new(flushed: i64) -> Self {
-        Self { flushed: AtomicI64::new(flushed), waiters: Waiters::default() }
+    pub(super) fn new(flushed: i64, visible: Needs) -> Self {
+        let is_visible_at_once = visible == Needs::default();
+        Self { flushed: AtomicI64::new(flushed), replicas: Mutex::default(), visible, is_visible_at_once, waiters: Waiters::default() }
     }
 
     /// The log is durable up to here.
@@ -111,26 +62,76 @@ impl Progress {
         self.flushed.store(end, Ordering::Release);
     }
 
-    pub(super) fn nobody_waits(&self) -> bool {
-        self.waiters.is_empty()
-    }
-
-    pub(super) fn wait(&self, end: i64, deadline_nanos: u64, done: Done) {
-        self.waiters.push(end, deadline_nanos, done);
-    }
-
-    /// Answers those who wait for what the disk has now, or will never be known to have.
-    pub(super) fn settle(&self, poisoned: bool, listener: &dyn ArrivalListener) {
-        if poisoned {
-            // The messages are in the log, but nobody can say that they are on the disk.
-            return answer(listener, self.waiters.take_to(i64::MAX), PutMessageStatus::FlushDiskTimeout);
+    /// A slave's log ends here; what it says of a log longer than ours (`appended`) is not believed. Never back while it is connected.
+    pub(super) fn set_replicated(&self, replica: &str, end: i64, appended: i64) {
+        let end = end.min(appended);
+        let mut replicas = self.replicas.lock();
+        match replicas.get_mut(replica) {
+            Some(known) => *known = end.max(*known),
+            None => drop(replicas.insert(replica.to_owned(), end)),
         }
-        answer(listener, self.waiters.take_to(self.flushed()), PutMessageStatus::PutOk);
     }
 
-    /// Answers those whose message did not get to the disk in time.
+    pub(super) fn forget_replica(&self, replica: &str) {
+        self.replicas.lock().remove(replica);
+    }
+
+    /// This many slaves have the log up to here; nothing of it while there are fewer.
+    fn replicated(&self, count: usize) -> i64 {
+        let mut ends: Vec<i64> = self.replicas.lock().values().copied().collect();
+        ends.sort_unstable_by(|one, other| other.cmp(one));
+        count.checked_sub(1).map_or(i64::MAX, |index| ends.get(index).copied().unwrap_or(i64::MIN))
+    }
+
+    /// The log up to here has what is needed.
+    pub(super) fn reached(&self, needs: Needs) -> i64 {
+        let flushed = if needs.disk { self.flushed() } else { i64::MAX };
+        if needs.replicas == 0 { flushed } else { flushed.min(self.replicated(needs.replicas)) }
+    }
+
+    /// Whether a message is readable as soon as it is in the log.
+    pub(super) fn is_visible_at_once(&self) -> bool {
+        self.is_visible_at_once
+    }
+
+    /// Queues are readable up to messages that end here.
+    pub(super) fn visible_end(&self) -> i64 {
+        self.reached(self.visible)
+    }
+
+    /// Whether somebody waits for what a flush would settle.
+    pub(super) fn wants_flush(&self) -> bool {
+        let flushed = self.flushed();
+        let waiting = self.waiters.waiting.lock();
+        let mut of_disk = waiting.by_end.iter().filter(|(needs, _)| needs.disk);
+        of_disk.any(|(needs, by_end)| {
+            let is_unflushed = by_end.last_key_value().is_some_and(|((end, _), _)| *end > flushed);
+            is_unflushed || by_end.first_key_value().is_some_and(|((end, _), _)| *end <= self.reached(*needs))
+        })
+    }
+
+    pub(super) fn wait(&self, end: i64, needs: Needs, deadline_nanos: u64, done: Done) {
+        self.waiters.push(end, needs, deadline_nanos, done);
+    }
+
+    /// Answers those who wait for what has been reached, or can never be known to be.
+    pub(super) fn settle(&self, poisoned: bool, listener: &dyn ArrivalListener) {
+        let settled = self.waiters.take(|needs| match poisoned && needs.disk {
+            // The messages are in the log, but nobody can say that they are on the disk.
+            true => (i64::MAX, PutMessageStatus::FlushDiskTimeout),
+            false => (self.reached(needs), PutMessageStatus::PutOk),
+        });
+        answer(listener, settled);
+    }
+
+    /// Answers those whose time is over: with what was still missing, of which the slaves' part is said first, as in Java.
     pub(super) fn expire(&self, clock: &SharedClock, listener: &dyn ArrivalListener) {
-        answer(listener, self.waiters.take_overdue(clock.nanos()), PutMessageStatus::FlushDiskTimeout);
+        let overdue = self.waiters.take_overdue(clock.nanos());
+        let answers = overdue.into_iter().map(|(needs, end, done)| {
+            let is_replicated = self.reached(Needs { disk: false, ..needs }) >= end;
+            (done, if is_replicated { PutMessageStatus::FlushDiskTimeout } else { PutMessageStatus::FlushSlaveTimeout })
+        });
+        answer(listener, answers.collect());
     }
 
     /// The timer's work. Until the process ends, also while the store is being closed: that waits for the disk.
@@ -147,11 +148,83 @@ impl Progress {
     }
 }
 
-fn answer(listener: &dyn ArrivalListener, waiters: Vec<Done>, status: PutMessageStatus) {
+fn answer(listener: &dyn ArrivalListener, answers: Vec<(Done, PutMessageStatus)>) {
     // Outside the lock: an answer may do anything, even put again.
-    let mut waiters = waiters.into_iter();
-    while waiters.len() > 0 {
-        listener.round(&mut || waiters.by_ref().take(ANSWERS_PER_ROUND).for_each(|done| done(status)));
+    let mut answers = answers.into_iter();
+    while answers.len() > 0 {
+        listener.round(&mut || answers.by_ref().take(ANSWERS_PER_ROUND).for_each(|(done, status)| done(status)));
+    }
+}
+
+/// By the end of the record, then by ticket; with the deadline.
+type ByEnd = BTreeMap<(i64, u64), (u64, Done)>;
+
+/// Puts that wait.
+#[derive(Default)]
+struct Waiters {
+    waiting: Mutex<Waiting>,
+    /// The timer looks again then; `u64::MAX` while it waits for its bell.
+    deadline_check_at_nanos: AtomicU64,
+    bell: Mutex<Parker>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    by_end: BTreeMap<Needs, ByEnd>,
+    /// (deadline, needs, end, ticket)
+    by_deadline: BTreeSet<(u64, Needs, i64, u64)>,
+    next_ticket: u64,
+}
+
+impl Waiters {
+    fn push(&self, end: i64, needs: Needs, deadline_nanos: u64, done: Done) {
+        {
+            let mut waiting = self.waiting.lock();
+            let ticket = waiting.next_ticket;
+            waiting.next_ticket += 1;
+            waiting.by_end.entry(needs).or_default().insert((end, ticket), (deadline_nanos, done));
+            waiting.by_deadline.insert((deadline_nanos, needs, end, ticket));
+        }
+        // Mostly it looks earlier than that: whoever waits now has a later deadline than those before.
+        if deadline_nanos < self.deadline_check_at_nanos.load(Ordering::Acquire) {
+            self.bell.lock().unpark();
+        }
+    }
+
+    /// Those whose records end at or before where `reached` says that what they need ends, in the order of the log; with its status.
+    fn take(&self, reached: impl Fn(Needs) -> (i64, PutMessageStatus)) -> Vec<(Done, PutMessageStatus)> {
+        let waiting = &mut *self.waiting.lock();
+        let mut taken = Vec::new();
+        for (needs, by_end) in &mut waiting.by_end {
+            let (to, status) = reached(*needs);
+            while let Some(first) = by_end.first_entry().filter(|first| first.key().0 <= to) {
+                let ((end, ticket), (deadline, done)) = first.remove_entry();
+                waiting.by_deadline.remove(&(deadline, *needs, end, ticket));
+                taken.push((done, status));
+            }
+        }
+        taken
+    }
+
+    /// Those whose time is over, the earliest first.
+    fn take_overdue(&self, now_nanos: u64) -> Vec<(Needs, i64, Done)> {
+        let waiting = &mut *self.waiting.lock();
+        let mut taken = Vec::new();
+        while let Some(&(deadline, needs, end, ticket)) = waiting.by_deadline.first().filter(|(deadline, ..)| *deadline <= now_nanos) {
+            waiting.by_deadline.remove(&(deadline, needs, end, ticket));
+            let waiter = waiting.by_end.get_mut(&needs).and_then(|by_end| by_end.remove(&(end, ticket)));
+            taken.extend(waiter.map(|(_, done)| (needs, end, done)));
+        }
+        taken
+    }
+
+    /// The moment when the timer looks again.
+    fn next_deadline_check(&self) -> u64 {
+        let waiting = self.waiting.lock();
+        let next = waiting.by_deadline.first().map_or(u64::MAX, |(deadline, ..)| *deadline);
+        // Under the lock: whoever comes after it compares with this moment.
+        self.deadline_check_at_nanos.store(next, Ordering::Release);
+        next
     }
 }
 
@@ -167,18 +240,36 @@ mod tests {
         let answered = Arc::new(Mutex::new(Vec::new()));
         for (name, end, deadline) in [("a", 30, 5), ("b", 10, 9), ("c", 20, 7), ("d", 10, 3)] {
             let answered = Arc::clone(&answered);
-            waiters.push(end, deadline, Box::new(move |_| answered.lock().push(name)));
+            waiters.push(end, Needs::DISK, deadline, Box::new(move |_| answered.lock().push(name)));
         }
         let settle = |taken: Vec<Done>| {
             taken.into_iter().for_each(|done| done(PutMessageStatus::PutOk));
             std::mem::take(&mut *answered.lock())
         };
+        let take_to = |end| waiters.take(|_| (end, PutMessageStatus::PutOk)).into_iter().map(|(done, _)| done).collect();
         assert_eq!(waiters.next_deadline_check(), 3);
-        assert_eq!(settle(waiters.take_overdue(5)), ["d", "a"]);
+        assert_eq!(settle(waiters.take_overdue(5).into_iter().map(|(.., done)| done).collect()), ["d", "a"]);
         assert_eq!(waiters.next_deadline_check(), 7);
-        assert_eq!(settle(waiters.take_to(19)), ["b"]);
-        assert_eq!(settle(waiters.take_to(20)), ["c"]);
-        assert!(waiters.is_empty());
+        assert_eq!(settle(take_to(19)), ["b"]);
+        assert_eq!(settle(take_to(20)), ["c"]);
         assert_eq!(waiters.next_deadline_check(), u64::MAX);
+    }
+
+    #[test]
+    fn what_is_visible_and_settled_has_what_it_needs() {
+        let needs = |disk, replicas| Needs { disk, replicas };
+        let progress = Progress::new(100, needs(true, 2));
+        assert_eq!(progress.visible_end(), i64::MIN, "no slave is there");
+        progress.set_replicated("one", 300, 1_000);
+        progress.set_replicated("two", 2_000, 1_000);
+        let ends = [needs(false, 0), needs(true, 0), needs(false, 1), needs(false, 2), needs(true, 1), needs(false, 3)];
+        let reached = |progress: &Progress| ends.map(|needs| progress.reached(needs));
+        assert_eq!(reached(&progress), [i64::MAX, 100, 1_000, 300, 100, i64::MIN], "what is not in our log counts for nothing");
+        assert_eq!(progress.visible_end(), 100);
+        progress.set_flushed(700);
+        progress.set_replicated("one", 200, 1_000);
+        assert_eq!(progress.visible_end(), 300, "a slave that stays does not lose what it had");
+        progress.forget_replica("two");
+        assert_eq!(reached(&progress), [i64::MAX, 700, 300, i64::MIN, 300, i64::MIN]);
     }
 }

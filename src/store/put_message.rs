@@ -20,6 +20,7 @@ use super::consume_queue::{ColdPut, ConsumeQueue};
 use super::dispatch::{UnitTags, is_dispatched};
 use super::flush::{Arrival, Unseen};
 use super::message_store::MessageStore;
+use super::progress::Needs;
 use super::stats::PUTS_PER_TIMING;
 use super::unit::Unit;
 use super::{PutMessageStatus, PutResult};
@@ -166,6 +167,7 @@ impl MessageStore {
         let dispatched = is_dispatched(message.sys_flag);
         let waits = self.base.sync_flush
             && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
+        let visible_at_once = self.flusher.progress.is_visible_at_once();
         let timed = self.base.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
         let began = if timed { self.base.clock.nanos() } else { 0 };
         let mut end = self.appender.lock();
@@ -202,7 +204,7 @@ impl MessageStore {
             if units.len() > 1 {
                 physical_offsets.extend(units.iter().map(|unit| physical_offset + unit.start as i64));
             }
-            let mut unseen = self.base.sync_flush.then(|| self.flusher.unseen());
+            let mut unseen = (!visible_at_once).then(|| self.flusher.unseen());
             for unit in units.iter().filter(|_| dispatched) {
                 let tags_code = self.base.queues.files.dispatch.tags_code(unit.tags, store_timestamp);
                 let unit = Unit { physical_offset: physical_offset + unit.start as i64, size: unit.len as i32, tags_code };
@@ -216,7 +218,7 @@ impl MessageStore {
             let max_offset = tail.next();
             drop(tail);
             if dispatched {
-                if !self.base.sync_flush {
+                if visible_at_once {
                     queue.publish(max_offset);
                 }
                 end.note_unwritten(&queue);
@@ -253,13 +255,10 @@ impl MessageStore {
         self.base.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
         self.base.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
         self.keeper.grown_to(put.end_offset());
-        if self.base.sync_flush {
-            if !put.waits_for_flush {
-                self.flusher.ring();
-            }
-            return;
+        if self.base.sync_flush && !put.waits_for_flush {
+            self.flusher.ring();
         }
-        if dispatched {
+        if dispatched && self.flusher.progress.is_visible_at_once() {
             for (index, unit) in units.iter().enumerate() {
                 let tags_code = self.base.queues.files.dispatch.tags_code(unit.tags, put.store_timestamp);
                 let max_offset = put.queue_offset + index as i64 + 1;
@@ -301,17 +300,42 @@ impl MessageStore {
         }
     }
 
-    /// Calls `done` when the put is durable, or with FLUSH_DISK_TIMEOUT when it does not get so in time.
+    /// Calls `done` when the put is durable, or with FLUSH_DISK_TIMEOUT when it does not get so in `syncFlushTimeout`.
     pub fn when_durable(&self, put: &PutResult, done: Box<dyn FnOnce(PutMessageStatus) + Send>) {
-        if !put.needs_wait() || self.flusher.progress.flushed() >= put.end_offset() {
+        if !put.needs_wait() {
             return done(put.status);
         }
-        if self.base.is_poisoned() {
+        self.when_settled(put, Needs::DISK, Duration::from_millis(self.base.config.load().sync_flush_timeout), done);
+    }
+
+    /// Calls `done` when the put has what it needs; or, after `timeout`, with FLUSH_SLAVE_TIMEOUT or else FLUSH_DISK_TIMEOUT, by what is
+    /// missing.
+    pub fn when_settled(&self, put: &PutResult, needs: Needs, timeout: Duration, done: Box<dyn FnOnce(PutMessageStatus) + Send>) {
+        let progress = &self.flusher.progress;
+        if !put.status.is_stored() || progress.reached(needs) >= put.end_offset() {
+            return done(put.status);
+        }
+        if needs.disk && self.base.is_poisoned() {
             return done(PutMessageStatus::FlushDiskTimeout);
         }
-        let timeout = Duration::from_millis(self.base.config.load().sync_flush_timeout);
-        self.flusher.progress.wait(put.end_offset(), self.base.clock.nanos() + timeout.as_nanos() as u64, done);
-        self.flusher.ring();
+        progress.wait(put.end_offset(), needs, self.base.clock.nanos() + timeout.as_nanos() as u64, done);
+        if needs.disk {
+            self.flusher.ring();
+        }
+        if needs.replicas > 0 {
+            // A slave may have said so since the look above.
+            self.flusher.settle(&self.base);
+        }
+    }
+
+    /// A slave says that its log has everything before `end`. While it is connected what it has said holds.
+    pub fn acknowledge(&self, replica: &str, end: i64) {
+        self.flusher.replicated(&self.base, replica, end);
+    }
+
+    /// A slave is gone, and what it has does not count.
+    pub fn forget_replica(&self, replica: &str) {
+        self.flusher.progress.forget_replica(replica);
     }
 
     /// For a put that nobody waits for: consumers wait for its message, which with SYNC_FLUSH they see when it is on the disk.
