@@ -11,7 +11,7 @@ pub enum FlushDiskType {
     Sync,
 }
 
-/// Everything above the line is fixed when the store opens; what is below may change while it runs (`MessageStore::reconfigure`).
+/// Times are in milliseconds, sizes in bytes, ratios in percent, unless a field says otherwise. Everything above the line is fixed when the store opens; what is below may change while it runs (`MessageStore::reconfigure`).
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     pub store_path_root_dir: PathBuf,

@@ -39,6 +39,13 @@ pub(super) struct ConsumeQueue {
     inner: Mutex<Inner>,
 }
 
+/// The newest units are in memory, from a few that are written to the last one:
+///
+/// ```text
+/// tail_base <= written <= next          visible <= next
+/// ```
+///
+/// `visible` is the queue's end for readers; with SYNC_FLUSH it follows `next` when the log is on the disk.
 #[derive(Default)]
 struct Inner {
     /// The offset of the next message.
@@ -135,6 +142,7 @@ impl ConsumeQueue {
 
     /// Makes messages before `offset` readable.
     pub(super) fn publish(&self, offset: i64) {
+        debug_assert!(offset <= self.inner.lock().next, "a message is readable before it is there");
         self.visible.fetch_max(offset, Ordering::AcqRel);
     }
 
@@ -211,6 +219,7 @@ impl ConsumeQueue {
         let mut inner = self.inner.lock();
         let kept_from = (inner.written - TAIL_UNITS_KEPT as i64).max(inner.tail_base);
         inner.drop_tail_before(kept_from);
+        inner.check();
         Ok(bytes.len())
     }
 
@@ -388,6 +397,12 @@ impl Inner {
         if !unit.is_blank() {
             self.max_physical_end = unit.end_offset();
         }
+        self.check();
+    }
+
+    fn check(&self) {
+        debug_assert!(self.tail_base <= self.written && self.written <= self.next, "units in memory and in the files do not meet");
+        debug_assert_eq!(self.tail.len(), (self.next - self.tail_base) as usize * UNIT_BYTES, "the tail is what lies behind its base");
     }
 
     fn drop_tail_before(&mut self, offset: i64) {

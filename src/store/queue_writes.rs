@@ -25,7 +25,7 @@ use crate::runtime::or_abort;
 /// This many queues are written in every pass of the keeper, however few are due: their files are still open.
 pub(super) const QUEUES_PER_PASS: usize = 128;
 
-/// A round is over after this time, and when the log has grown by this much or by so many messages: their units are in memory, and a
+/// A round is over after this time, and when the log has grown by this much or by this many messages: their units are in memory, and a
 /// process that was killed reads up to two rounds again.
 const ROUND_NANOS: u64 = 5_000_000_000;
 const ROUND_LOG_BYTES: i64 = 512 * 1024 * 1024;
@@ -69,7 +69,7 @@ struct Writes {
 /// Queues that are written, and what is true when all of them are.
 struct Round {
     queues: Vec<Arc<ConsumeQueue>>,
-    /// So many of them had their turn.
+    /// How many of them had their turn.
     turns: usize,
     /// They had their turn and must have another one.
     failed: Vec<Arc<ConsumeQueue>>,

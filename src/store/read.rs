@@ -23,7 +23,7 @@ use super::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, Messa
 /// Units fetched at a time; most gets need fewer.
 const UNITS_PER_READ: usize = 128;
 
-/// One get looks at so many units for messages that it wants, however many it asks for. The original's product wraps.
+/// At most this many units are looked at by one get for messages that it wants, however many it asks for. The original's product wraps.
 const SCAN_UNITS_MAX: usize = 65_536;
 
 /// An answer's body may wait long for its client: it keeps no more room for messages that did not come than it has bytes, and this.

@@ -251,6 +251,7 @@ impl ConsumeQueue {
             inner.written = inner.written.min(offset);
             inner.tail.clear();
             inner.tail_base = offset;
+            inner.check();
             let min = self.min.load(Ordering::Relaxed).min(offset);
             self.min.store(min, Ordering::Release);
             self.visible.store(offset, Ordering::Release);
@@ -333,6 +334,7 @@ impl ConsumeQueue {
         inner.tail_base = inner.tail_base.min(next);
         inner.written = inner.written.min(next);
         inner.next = next;
+        inner.check();
         let last = if next > floor { Some(self.unit(&inner, files, next - 1).map_err(&failed)?) } else { None };
         inner.max_physical_end = last.filter(|last| !last.is_blank()).map_or(0, |last| last.end_offset());
         self.visible.store(next, Ordering::Release);
