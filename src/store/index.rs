@@ -371,7 +371,15 @@ impl Indexer {
 
     /// Messages of a topic by key, stored within the times, oldest first. Keys are compared by hash only, as in Java: the
     /// client looks closer.
-    pub(super) fn query(&self, base: &Base, topic: &str, key: &str, max: usize, times: RangeInclusive<i64>, kind: IndexType) -> QueryResult {
+    pub(super) fn query(
+        &self,
+        base: &Base,
+        topic: &str,
+        key: &str,
+        max: usize,
+        times: RangeInclusive<i64>,
+        kind: IndexType,
+    ) -> QueryResult {
         let (begin, end) = times.into_inner();
         if !self.enabled {
             return QueryResult::default();

@@ -121,6 +121,7 @@ impl Setup {
             max_hash_slot_num: 10_000,
             flush_disk_type: self.flush,
             max_message_size: self.config.max_message_size as usize,
+            disk_space_warning_level_ratio: self.config.disk_space_warning_level_ratio as u32,
             delay_level_millis: parse_levels(&self.config.message_delay_level).unwrap(),
             ..StoreConfig::at(self.folder.path())
         };
