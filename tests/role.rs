@@ -56,10 +56,10 @@ fn bodies(broker: &TestBroker, queue_id: i32) -> Vec<String> {
     (0..store.max_offset(TOPIC, queue_id)).map(body).collect()
 }
 
-/// The delivering thread has looked at what is there by now, if there is one.
+/// The delivering thread, which there is once the broker has been a master, has looked at what is there by now.
 async fn looked(broker: &TestBroker, clock: &ManualClock) {
     let rounds = broker.broker.schedule.rounds();
-    while rounds > 0 && broker.broker.schedule.rounds() < rounds + 2 {
+    while broker.broker.schedule.rounds() < rounds + 2 {
         broker.advance(clock, Duration::from_secs(1)).await;
     }
 }
@@ -109,7 +109,9 @@ async fn a_slave_delivers_and_asks_nothing_and_a_master_all_of_it_once() {
         put_some(&mut client, round).await;
         clock.advance(LONG);
         client.heartbeat(&support::producer_heartbeat("P", "c")).await;
-        looked(&broker, &clock).await;
+        if round > 0 {
+            looked(&broker, &clock).await;
+        }
         assert_eq!((bodies(&broker, DELAYED).len(), bodies(&broker, COMMITTED).len()), (count, count), "round {round}: a slave");
         assert!(!client.has_pushed().await, "round {round}: a slave asks nobody");
         if round == 3 {

@@ -18,6 +18,7 @@ pub(super) struct OpenHalf {
     pub(super) due_millis: i64,
 }
 
+/// Invariants: `known_from <= next`; each open half lies below `next`, and has an entry in `due` at its moment or has come up at it.
 #[derive(Debug, Default)]
 pub(super) struct OpenHalves {
     /// By offset in the half queue.
@@ -71,6 +72,7 @@ impl OpenHalves {
     /// Offsets below `next` were seen, also those that have ended since.
     pub(super) fn saw(&mut self, next: i64) {
         self.next = self.next.max(next);
+        debug_assert!(self.known_from <= self.next, "halves that were not seen are known");
     }
 
     /// Offsets below `queue_offset` are no longer open, whatever was known of them.
