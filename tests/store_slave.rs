@@ -20,8 +20,11 @@ use parking_lot::Mutex;
 const FILE_BYTES: usize = 16 * 1024;
 const MESSAGES: usize = 240;
 
+/// (topic, queue id, max offset, tags code, store time)
+type Arrival = (String, i32, i64, i64, i64);
+
 #[derive(Default)]
-struct Arrivals(Mutex<BTreeSet<(String, i32, i64, i64, i64)>>);
+struct Arrivals(Mutex<BTreeSet<Arrival>>);
 
 impl ArrivalListener for Arrivals {
     fn arriving(&self, topic: &str, queue_id: i32, max_offset: i64, tags_code: i64, store_time: i64) {
