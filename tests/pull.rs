@@ -295,6 +295,24 @@ async fn a_held_pull_ends_at_its_deadline_and_one_that_may_not_wait_ends_at_once
     broker.stop().await;
 }
 
+/// Nobody waits for a topic that is gone, nor for one of its name that is made later.
+#[tokio::test]
+async fn a_held_pull_of_a_deleted_topic_is_told_so_at_once() {
+    let (setup, _clock) = Setup::new().manual_clock();
+    let broker = setup.start().await;
+    broker.create_topic("T", 1);
+    let mut client = broker.connect().await;
+    client.consume("G", "c", &[("T", "*")]).await;
+    let held = client.begin(pull_request(&pull_header("G", "T", 0, 0))).await;
+    broker.wait_until(|broker| broker.hold.waiting_count() == 1).await;
+    let mut admin = broker.connect().await;
+    let mut delete = RemotingCommand::request(request_code::DELETE_TOPIC_IN_BROKER);
+    delete.ext_fields.insert("topic", "T");
+    assert_eq!(admin.call(delete).await.code, response_code::SUCCESS);
+    assert_eq!(client.response(held).await.code, response_code::TOPIC_NOT_EXIST);
+    broker.stop().await;
+}
+
 #[tokio::test]
 async fn without_long_polling_a_pull_waits_for_a_second_and_hears_no_arrival() {
     let (setup, clock) = Setup::new().config(|config| config.long_polling_enable = false).manual_clock();

@@ -328,6 +328,7 @@ fn a_new_file_of_the_log_whose_sync_failed_ends_the_puts() {
         let mut taken = 1;
         while life.put(taken) == PutMessageStatus::PutOk {
             taken += 1;
+            assert!(taken < 1_000, "a new file was made without {operation:?}");
         }
         assert!(!life.store.is_writable(), "{operation:?}");
         assert_eq!(life.put(taken), PutMessageStatus::ServiceNotAvailable);
