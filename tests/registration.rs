@@ -450,6 +450,30 @@ async fn a_changed_topic_goes_alone_by_217_or_with_the_whole_table() {
     }
 }
 
+/// A topic that is altered is told like one that is new.
+#[tokio::test]
+async fn an_altered_topic_is_told_at_once() {
+    for single_topics in [false, true] {
+        let setting = Setting::new(true);
+        setting.create("A");
+        setting.broker.form.lock().single_topics = single_topics;
+        let (name_server, listener) = setting.name_server(NameServer::default()).await;
+        let registration = setting.register(&[&listener]);
+        until(|| !name_server.tables().is_empty()).await;
+        registration.announce().await;
+        let before = name_server.tables().len();
+        setting.broker.topics.update(TopicConfig::new("A", 8, 8, perm::READ_WRITE)).unwrap();
+        registration.announce().await;
+        if single_topics {
+            assert_eq!(*name_server.singles.lock(), [("A".to_owned(), 8)]);
+            continue;
+        }
+        let told = name_server.registrations.lock();
+        assert_eq!(told.len(), before + 1);
+        assert_eq!(told[before].1.topic_config_serialize_wrapper.topic_config_table["A"].write_queue_nums, 8);
+    }
+}
+
 #[tokio::test]
 async fn many_changes_at_once_go_with_the_whole_table() {
     let setting = Setting::new(true);

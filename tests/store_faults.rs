@@ -490,3 +490,22 @@ fn a_damaged_chain_of_keys_leads_no_query_in_a_circle() {
     let found: Vec<_> = (0..10).filter(|number| finds_key(&life.store, *number)).collect();
     assert_eq!(found, [4, 5, 6, 7, 8, 9], "what the chain reaches before it");
 }
+
+/// What lies behind the place where a log was cut never comes back, also when the next message ends exactly where the one that was
+/// torn did: after the next kill old messages would be taken for those behind it.
+#[test]
+fn messages_behind_a_torn_one_stay_gone() {
+    let life = Life::new(|_| ());
+    life.put_all(10..15);
+    let torn = life.store.put_message(&message(15));
+    life.put_all(16..20);
+    let fs = life.fs.crashed(Crash::Killed);
+    let nothing = vec![0; torn.record_bytes as usize];
+    fs.damage(Path::new("/store/commitlog/00000000000000000000"), torn.physical_offset as u64, &nothing).unwrap();
+    let store = open(&fs, &life.clock, &life.config);
+    assert_eq!(numbers(&store), (10..15).collect::<Vec<_>>());
+    let next = store.put_message(&message(99));
+    assert_eq!((next.physical_offset, next.record_bytes), (torn.physical_offset, torn.record_bytes));
+    let store = open(&fs.crashed(Crash::Killed), &life.clock, &life.config);
+    assert_eq!(numbers(&store), [10, 11, 12, 13, 14, 99]);
+}

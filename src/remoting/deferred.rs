@@ -157,6 +157,7 @@ mod tests {
         batch.requests = MANY_REQUESTS - 1;
         drop(batch);
         assert_eq!((peer.unread_bytes(), peer.outstanding_count()), (0, 0));
+        assert!(!writes_after(), "what this thread answers from here on waits for no flush of its own");
         let both = client.read(&mut [0; 4096]).await.unwrap();
 
         let mut batch = ReadBatch::begin();

@@ -295,6 +295,52 @@ mod tests {
         assert!(runtime.stop(Duration::from_secs(5)).await);
     }
 
+    /// Two senders tell their messages in another order than that of the queue: the later one counts.
+    #[tokio::test]
+    async fn an_earlier_message_that_is_told_later_takes_nothing_from_a_crowd() {
+        let (hold, clock) = hold();
+        let runtime = Runtime::current(Arc::new(clock.clone()));
+        hold.start(&runtime);
+        let woken = Arc::new(AtomicUsize::new(0));
+        for _ in 0..=LOOKED_AT_ONCE_MAX {
+            held(&hold, waiter(1, "*", 15_000, &woken), 1);
+        }
+        hold.arriving("T", 1, 2, 66);
+        hold.arriving("T", 1, 1, 66);
+        settle(&clock).await;
+        assert_eq!((woken.load(Ordering::SeqCst), hold.waiting_count()), (LOOKED_AT_ONCE_MAX + 1, 0));
+        assert!(runtime.stop(Duration::from_secs(5)).await);
+    }
+
+    /// A crowd that goes while it is woken keeps no other from being woken.
+    #[tokio::test]
+    async fn a_crowd_may_go_while_it_is_woken() {
+        let (hold, clock) = hold();
+        let runtime = Runtime::current(Arc::new(clock.clone()));
+        hold.start(&runtime);
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..10 * PIECE_COUNT {
+            let who = Box::new(OfCrowd { woken: Arc::clone(&woken) });
+            let subscription = Arc::new(Subscription::of_tags("T", "*"));
+            held(&hold, Waiter { wants: Wants::Message { from_offset: 0, subscription }, timeout_millis: 15_000, who }, 0);
+        }
+        hold.arriving("T", 1, 1, 66);
+        settle(&clock).await;
+        assert_eq!(woken.lock().len(), PIECE_COUNT * PIECES_UNDER_WAY_MAX);
+        hold.forget_topic("T");
+        assert_eq!((woken.lock().len(), hold.waiting_count()), (10 * PIECE_COUNT, 0));
+        woken.lock().clear();
+        settle(&clock).await;
+        let next = Arc::new(AtomicUsize::new(0));
+        for _ in 0..=LOOKED_AT_ONCE_MAX {
+            held(&hold, waiter(0, "*", 15_000, &next), 0);
+        }
+        hold.arriving("T", 1, 1, 66);
+        settle(&clock).await;
+        assert_eq!((next.load(Ordering::SeqCst), hold.waiting_count()), (LOOKED_AT_ONCE_MAX + 1, 0));
+        assert!(runtime.stop(Duration::from_secs(5)).await);
+    }
+
     #[tokio::test]
     async fn more_tags_than_are_kept_count_as_whichever() {
         let (hold, clock) = hold();
