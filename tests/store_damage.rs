@@ -311,3 +311,21 @@ fn a_damaged_index_file_is_built_again_with_all_later_ones() {
         store.shutdown().unwrap();
     }
 }
+
+/// The log is read from its first record, where the marks of what is on the disk lead nowhere: a kill in the middle of a delete, a lost
+/// `ferrocket.position`. It holds the messages of both lives of the topic.
+#[test]
+fn a_topic_that_was_deleted_and_made_anew_keeps_its_new_messages_when_the_log_is_read_again() {
+    let fs = MemoryFs::new();
+    let store = open(&fs);
+    put(&store, 0..50);
+    store.delete_topic("T").unwrap();
+    for number in 0..10 {
+        assert_eq!(store.put_message(&message(number)).queue_offset, number as i64);
+    }
+    let killed = fs.crashed(Crash::Killed);
+    for mark in ["ferrocket.position", "checkpoint"] {
+        killed.remove_file(Path::new(&format!("/store/{mark}"))).unwrap();
+    }
+    assert_eq!(numbers(&open(&killed)), all_but(10, &[]));
+}

@@ -28,8 +28,9 @@ const OFFSET_MAX: i64 = i64::MAX / 2 / UNIT_BYTES as i64;
 
 impl ConsumeQueue {
     /// Finds out what the files hold, once.
+    #[inline]
     pub(in crate::store) fn ensure_loaded(&self, files: &QueueFiles, log: &CommitLog) -> Result<(), StoreError> {
-        self.ensure_loaded_up_to(files, log, i64::MAX)
+        if self.is_loaded() { Ok(()) } else { self.ensure_loaded_up_to(files, log, i64::MAX) }
     }
 
     /// As `ensure_loaded`, when all units from `limit` on are about to be written anew.
@@ -244,7 +245,9 @@ impl ConsumeQueue {
         self.ensure_loaded_up_to(files, log, offset)?;
         let mut inner = self.inner.lock();
         let is_first = inner.may_hold(offset) && !std::mem::replace(&mut inner.redispatched, true);
-        if is_first && offset < inner.next {
+        // A first message further on in the log: its topic was deleted and made anew, and what the queue held is not of this topic.
+        let begins_anew = offset == 0 && unit.physical_offset >= inner.max_physical_end;
+        if (is_first || begins_anew) && offset < inner.next {
             let end = inner.next;
             self.erase(&mut inner, files, offset, end)?;
             inner.next = offset;
