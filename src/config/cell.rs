@@ -9,6 +9,9 @@ use tracing::warn;
 
 use super::{BrokerConfig, Keys, NamesrvConfig, Properties, Standing, did_you_mean, properties, shown};
 
+/// Keys of one command that nobody knows and that are compared with all that are known.
+const DOUBTED_KEYS_MAX: usize = 16;
+
 pub type ConfigCell = Cell<BrokerConfig>;
 pub type NamesrvConfigCell = Cell<NamesrvConfig>;
 
@@ -123,11 +126,17 @@ impl<K: Keys> Cell<K> {
             return Err(UpdateError::BlackListed);
         }
         let mut changes = Vec::new();
+        let mut unknown = 0;
         for entry in wanted.iter() {
             let wrong = |kind| UpdateError::Wrong { key: entry.key.clone(), value: entry.value.trim().to_owned(), kind };
             if config.set(&entry.key, &entry.value).map_err(wrong)? {
                 changes.push((entry.key.as_str(), entry.value.trim().to_owned()));
-            } else if let Some(meant) = did_you_mean(&entry.key, K::KEYS.iter().map(|key| key.name)) {
+                continue;
+            }
+            unknown += 1;
+            if unknown <= DOUBTED_KEYS_MAX
+                && let Some(meant) = did_you_mean(&entry.key, K::KEYS.iter().map(|key| key.name))
+            {
                 warn!(key = entry.key, "a command changes a key that nobody knows: did you mean {meant}?");
             }
         }

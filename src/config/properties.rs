@@ -4,6 +4,8 @@
 //! The bytes are ISO-8859-1 with `\uXXXX` escapes, whatever an editor wrote, because that is how the original reads them:
 //! a path in UTF-8 names the same directory here as there.
 
+use std::collections::HashMap;
+
 /// One `key = value` with the line on which it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -67,11 +69,8 @@ impl Properties {
 
     /// Each key once, with its last value.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries
-            .iter()
-            .enumerate()
-            .filter(|(at, entry)| !self.entries[at + 1..].iter().any(|later| later.key == entry.key))
-            .map(|(_, entry)| entry)
+        let last: HashMap<&str, usize> = self.entries.iter().enumerate().map(|(at, entry)| (entry.key.as_str(), at)).collect();
+        self.entries.iter().enumerate().filter(move |(at, entry)| last[entry.key.as_str()] == *at).map(|(_, entry)| entry)
     }
 
     /// Lines whose key stands again further down, each with the next one of that key.
