@@ -12,8 +12,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use nix::sys::time::TimeSpec;
+use nix::time::ClockId;
 use parking_lot::{Condvar, Mutex};
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -72,20 +74,31 @@ impl fmt::Debug for Parker {
     }
 }
 
-/// The machine's clock.
+/// The machine's clock. Asked several times for each message, so it takes the kernel's two numbers as they are: `Instant` and
+/// `SystemTime` check and carry at every step.
 #[derive(Debug)]
 pub struct SystemClock {
-    origin: Instant,
+    origin_nanos: u64,
 }
 
 impl SystemClock {
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin_nanos: monotonic_nanos() }
     }
 
     pub fn shared() -> SharedClock {
         Arc::new(Self::new())
     }
+}
+
+/// Either clock is on every system that this runs on.
+fn kernel_time(clock: ClockId) -> TimeSpec {
+    clock.now().expect("the kernel has this clock")
+}
+
+fn monotonic_nanos() -> u64 {
+    let now = kernel_time(ClockId::CLOCK_MONOTONIC);
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 impl Default for SystemClock {
@@ -96,14 +109,12 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now_millis(&self) -> i64 {
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => since.as_millis() as i64,
-            Err(before) => -(before.duration().as_millis() as i64),
-        }
+        let now = kernel_time(ClockId::CLOCK_REALTIME);
+        now.tv_sec() * 1_000 + now.tv_nsec() / 1_000_000
     }
 
     fn nanos(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
+        monotonic_nanos() - self.origin_nanos
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {
