@@ -16,9 +16,10 @@ use crate::config::{AdvertiseRules, Advertised, BrokerConfig, ConfigCell};
 /// answer first only finds the route a moment later. Producers wait 3 s for theirs.
 const ANNOUNCE_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What the name servers are told of this broker: always as the configuration has it now.
+/// What the name servers are told of this broker: always as the configuration has it now, but for what waits for the next start.
 struct ConfiguredBroker {
     config: Arc<ConfigCell>,
+    started_with: Arc<BrokerConfig>,
     topics: Arc<Topics>,
     rules: AdvertiseRules,
 }
@@ -29,7 +30,7 @@ impl RegistrationSource for ConfiguredBroker {
         let advertised = Advertised::new(self.rules.clone(), &config.broker_ip1, config.is_given("brokerIP1"), config.listen_port as u16);
         let (data_version, topics) = self.topics.shared_snapshot();
         BrokerSnapshot {
-            identity: identity(&config),
+            identity: identity(&config, &self.started_with),
             advertised,
             broker_permission: config.broker_permission,
             force: config.force_register,
@@ -49,11 +50,11 @@ impl RegistrationSource for ConfiguredBroker {
     }
 }
 
-fn identity(config: &BrokerConfig) -> Identity {
+fn identity(config: &BrokerConfig, started_with: &BrokerConfig) -> Identity {
     Identity {
-        broker_name: config.broker_name.clone(),
+        broker_name: started_with.broker_name.clone(),
         broker_addr: format!("{}:{}", config.broker_ip1, config.listen_port),
-        cluster_name: config.broker_cluster_name.clone(),
+        cluster_name: started_with.broker_cluster_name.clone(),
         broker_id: config.broker_id,
         ha_server_addr: format!("{}:{}", config.broker_ip2, config.ha_listen_port),
     }
@@ -73,7 +74,8 @@ fn name_servers(config: &BrokerConfig) -> Vec<String> {
 impl Broker {
     pub(super) fn register(self: &Arc<Self>, neighbour: Option<(String, Arc<dyn Neighbour>)>) {
         let (config, topics) = (Arc::clone(&self.config), Arc::clone(&self.topics));
-        let source = Arc::new(ConfiguredBroker { config, topics, rules: self.location.rules.clone() });
+        let (started_with, rules) = (Arc::clone(&self.started_with), self.location.rules.clone());
+        let source = Arc::new(ConfiguredBroker { config, started_with, topics, rules });
         let config = self.config.load();
         let period = Duration::from_millis(config.register_name_server_period.max(0) as u64);
         let registration = Registration::start(&name_servers(&config), neighbour, source, period, &self.runtime);
@@ -92,7 +94,7 @@ impl Broker {
     /// As what it is registered: a change of the configuration that changes this is announced before it is answered.
     pub fn registered_as(&self) -> impl PartialEq + use<> {
         let config = self.config.load();
-        (identity(&config), config.broker_permission, name_servers(&config))
+        (identity(&config, &self.started_with), config.broker_permission, name_servers(&config))
     }
 
     /// Name servers that do not know of this broker.

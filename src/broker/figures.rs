@@ -41,7 +41,7 @@ impl BrokerFigures {
     pub fn of(broker: &Broker) -> Result<Self, StoreError> {
         let config = broker.config.load();
         Ok(Self {
-            broker_name: config.broker_name.clone(),
+            broker_name: broker.started_with.broker_name.clone(),
             broker_permission: config.broker_permission,
             store: broker.store.figures()?,
             put_total: broker.topics.put_total(),

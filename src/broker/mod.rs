@@ -45,7 +45,7 @@ use ferrocket_protocol::topic_names;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::config::ConfigCell;
+use crate::config::{BrokerConfig, ConfigCell};
 use crate::remoting::{Peer, ReadBatch};
 use crate::runtime::{Runtime, SharedClock, local_time};
 use crate::store::{ArrivalListener, Fs, MessageStore, StoreConfig, StoreError};
@@ -120,6 +120,8 @@ pub struct Broker {
     writing_topics: tokio::sync::Mutex<()>,
     unique_keys: UniqueKeys,
     started_millis: i64,
+    /// The configuration of the start: what waits for the next one is read here, as the broker's name and its cluster.
+    pub started_with: Arc<BrokerConfig>,
 }
 
 /// Whether a request may wait for the disk where it is served.
@@ -131,7 +133,7 @@ pub enum Disk {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Broker({})", self.config.load().broker_name)
+        write!(f, "Broker({})", self.started_with.broker_name)
     }
 }
 
@@ -200,6 +202,7 @@ impl Broker {
         let transactions = Transactions::open(transaction_parts, &consumer_offsets)?;
         Ok(Arc::new(Self {
             started_millis: clock.now_millis(),
+            started_with: Arc::clone(&config),
             groups: Groups::load(file("subscriptionGroup.json"), Arc::clone(&cell), Arc::clone(&clock))?,
             consumer_offsets,
             consumers: Consumers::new(Arc::clone(&clock)),

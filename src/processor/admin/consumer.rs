@@ -271,7 +271,7 @@ fn offset_at(broker: &Broker, topic: &str, queue_id: i32, timestamp: i64) -> Res
 }
 
 fn queue_of(broker: &Broker, topic: &str, queue_id: i32) -> MessageQueue {
-    let broker_name = broker.config.load().broker_name.clone();
+    let broker_name = broker.started_with.broker_name.clone();
     MessageQueue::new(topic, broker_name, queue_id)
 }
 

@@ -154,7 +154,7 @@ pub(in crate::processor) fn one(broker: &Broker, request: &RemotingCommand) -> R
 pub(in crate::processor) fn stats(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let header: GetTopicStatsInfoRequestHeader = request.header()?;
     let topic = checks::require_topic(broker, &header.topic)?;
-    let broker_name = broker.config.load().broker_name.clone();
+    let broker_name = broker.started_with.broker_name.clone();
     let mut table = TopicStatsTable { topic_put_tps: topic.puts.messages_per_second(), ..TopicStatsTable::default() };
     for queue_id in broker.queues_to_list(&topic, topic.queue_count(), BTreeSet::new) {
         let within = broker.store.queue_offsets(&header.topic, queue_id)?;
