@@ -91,7 +91,7 @@ impl MessageStore {
             root,
             fs,
         };
-        base.stats.boot_millis.store(base.clock.now_millis(), Ordering::Relaxed);
+        base.stats.begin(base.clock.now_millis());
         // Recovered bytes may still be only in the page cache: the first flush covers their file.
         let flusher = Flusher::new(synced.mark.position.clamp(0, end), Needs { disk: sync_flush, replicas: 0 });
         let queue_writer = QueueWriter::new(!orderly || rebuilt);

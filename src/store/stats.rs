@@ -19,7 +19,7 @@ const WINDOW_MILLIS: i64 = 60_000;
 
 #[derive(Default)]
 pub(super) struct StoreStats {
-    pub(super) boot_millis: AtomicI64,
+    boot_millis: AtomicI64,
     pub(super) put_times: AtomicU64,
     pub(super) put_bytes: AtomicU64,
     pub(super) put_failed: AtomicU64,
@@ -39,6 +39,12 @@ struct Sample {
 }
 
 impl StoreStats {
+    /// The first window begins here too: a put of the start's first second belongs to it, whenever the keeper comes to its first sample.
+    pub(super) fn begin(&self, now_millis: i64) {
+        self.boot_millis.store(now_millis, Ordering::Relaxed);
+        self.window_began_millis.store(now_millis, Ordering::Relaxed);
+    }
+
     pub(super) fn time_put(&self, nanos: u64) {
         self.put_nanos.see(nanos);
     }
@@ -107,9 +113,10 @@ mod tests {
     fn a_slow_put_is_forgotten_after_two_minutes() {
         const SECOND: i64 = 1_000;
         let stats = StoreStats::default();
-        stats.sample(100 * SECOND);
+        stats.begin(100 * SECOND);
         stats.time_put(700_000_000);
         stats.get_nanos.see(30_000_000);
+        stats.sample(100 * SECOND);
         let shown = |now| {
             stats.sample(now);
             let figures = stats.figures(now);
