@@ -2,7 +2,8 @@
 //! RocketMQ's remoting protocol: bytes to words and back. Nothing here does I/O, awaits, reads a clock or keeps a global.
 //!
 //! `frame` cuts the stream, `command` reads and writes one frame, `header` and `body` hold what a request code means,
-//! `message` is the record that travels and is stored, `fastjson` is the dialect of the JSON bodies.
+//! `message` is the record that travels and is stored, `fastjson` is the dialect of the JSON bodies, `ha` what masters
+//! and slaves say on a port of their own.
 
 pub mod body;
 pub mod command;
@@ -11,6 +12,7 @@ pub mod error;
 pub mod ext_fields;
 pub mod fastjson;
 pub mod frame;
+pub mod ha;
 pub mod header;
 pub mod java_hash;
 pub mod language;

@@ -23,6 +23,7 @@ pub mod producers;
 pub mod pull;
 pub mod rebalance_lock;
 pub mod registration;
+pub mod replication;
 pub mod retry;
 pub mod role;
 pub mod schedule;
