@@ -107,7 +107,7 @@ async fn senders_go_on_beside_readers_that_never_read() {
     assert!(most <= BUDGET_BYTES + ONE_ANSWER_BYTES, "{most} bytes are counted");
     assert!(most > BUDGET_BYTES / 2, "the readers have reached the budget: {most}");
     assert!(grown < RESIDENT_GROWTH_MAX, "{} MiB more are resident", grown / MIB);
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     drop(readers);
     let empty = async {
         while budget.used_bytes() > MIB {

@@ -383,7 +383,7 @@ async fn a_connection_holds_pulls_while_heartbeats_and_flushed_sends_go_through(
     }
     let took = began.elapsed();
     // One flush for each would take seconds on any disk that keeps its word; sharing them takes a fraction of that.
-    assert!(took < Duration::from_secs(5), "1,000 flushed sends took {took:?}");
+    assert!(took < Duration::from_secs(12), "1,000 flushed sends took {took:?}");
     assert_eq!(broker.broker.hold.waiting_count(), PULLS, "all pulls still wait");
     for opaque in &held {
         assert!(!client.is_answered(*opaque).await);

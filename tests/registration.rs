@@ -23,7 +23,7 @@ use ferrocket_protocol::header::{QueryDataVersionResponseHeader, RegisterBrokerR
 use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code, response_code, version};
 use parking_lot::Mutex;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const PERIOD: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

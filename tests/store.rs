@@ -373,7 +373,7 @@ async fn sync_flush_answers_when_the_group_is_on_the_disk_and_only_then_shows_th
         store.when_durable(&put, Box::new(move |status| sender.send((number, status)).unwrap()));
     }
     for _ in 0..200 {
-        let (_, status) = receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        let (_, status) = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
         assert_eq!(status, PutMessageStatus::PutOk);
     }
     assert_eq!(store.max_offset("T", 0), 201);

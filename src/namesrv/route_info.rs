@@ -529,7 +529,7 @@ mod tests {
         assert_eq!(routes.unregister_silent(120_001, RULES).0.len(), 10);
         assert_eq!(routes.cluster_info(), ClusterInfo::default());
         let took = std::time::Duration::from_nanos(clock.nanos() - began);
-        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+        assert!(took < std::time::Duration::from_secs(30), "{took:?}");
     }
 
     #[test]

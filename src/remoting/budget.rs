@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::limits::{
-    BUDGET_IDLE_LOOKS, BUDGET_NEED_MAX, BUDGET_PASS_MAX, BUDGET_SAY, BUDGET_SHARE, CONNECTION_BYTES, GRAIN_BYTES, SMALL_BYTES,
+    BUDGET_GONE_LOOKS, BUDGET_IDLE_LOOKS, BUDGET_NEED_MAX, BUDGET_PASS_MAX, BUDGET_SAY, BUDGET_SHARE, CONNECTION_BYTES, GRAIN_BYTES,
+    SMALL_BYTES,
 };
 use crate::runtime::sync::Mutex;
 
@@ -76,8 +77,9 @@ pub(super) struct Account {
     listed: AtomicBool,
     /// When it began to wait for room, with what arrived for it still unread; 0 when it does not.
     paused_nanos: AtomicU64,
-    /// Everything that its peer has sent was read.
-    idle: AtomicBool,
+    /// How many looks ago everything that its peer had sent was read, counted from 1; 0 while there may be more to read. A peer far away,
+    /// or on a busy machine, pauses for a moment in the middle of a request and goes on.
+    idle_looks: AtomicU32,
     /// It is not read any more, for want of memory and not because its peer has answers to take.
     needy: AtomicBool,
     /// How much is missing of the request that it is in.
@@ -95,16 +97,13 @@ pub(super) struct Admission(Budget);
 pub(super) struct ReservePass {
     holder: AnyHolder,
     since: u64,
-    /// Its peer has sent nothing for so many looks.
-    idle_looks: u32,
 }
 
 impl ReservePass {
-    fn is_over(&mut self, now: u64) -> bool {
+    fn is_over(&self, now: u64) -> bool {
         let account = self.holder.account();
-        self.idle_looks = if account.idle.load(Ordering::Relaxed) { self.idle_looks + 1 } else { 0 };
         let is_served = !account.has_pass() || account.bytes() <= SMALL_BYTES;
-        is_served || self.idle_looks >= BUDGET_IDLE_LOOKS || passed(self.since, now, BUDGET_PASS_MAX) && !account.is_paused()
+        is_served || account.idle_looks() > BUDGET_IDLE_LOOKS || passed(self.since, now, BUDGET_PASS_MAX) && !account.is_paused()
     }
 }
 
@@ -159,7 +158,16 @@ impl Budget {
 
     /// What one connection may hold at most in this moment: a part of what is free, without what is kept back.
     fn share(&self) -> usize {
-        (self.0.bytes - self.0.bytes / BUDGET_SHARE).saturating_sub(self.used_bytes()) / BUDGET_SHARE
+        self.share_beside(self.used_bytes())
+    }
+
+    fn share_beside(&self, used: usize) -> usize {
+        (self.0.bytes - self.0.bytes / BUDGET_SHARE).saturating_sub(used) / BUDGET_SHARE
+    }
+
+    /// What will be used when those that were closed have ended.
+    fn staying_bytes(&self) -> usize {
+        self.used_bytes().saturating_sub(self.0.leaving.load(Ordering::Relaxed))
     }
 
     /// A new connection; `None` when there is no room for it, whoever were closed.
@@ -179,7 +187,7 @@ impl Budget {
     }
 
     fn is_short(&self) -> bool {
-        self.used_bytes().saturating_sub(self.0.leaving.load(Ordering::Relaxed)) > self.0.bytes
+        self.staying_bytes() > self.0.bytes
     }
 
     /// When there is no room left, closes those that hold the most. To be called without any lock.
@@ -193,7 +201,7 @@ impl Budget {
             // Some more than needed, lest the next answer begins again.
             let wanted = self.0.bytes - self.0.bytes / (4 * BUDGET_SHARE);
             for connection in by_greed(self.accounts()) {
-                if self.used_bytes().saturating_sub(self.0.leaving.load(Ordering::Relaxed)) <= wanted {
+                if self.staying_bytes() <= wanted {
                     break;
                 }
                 self.close(&*connection);
@@ -241,6 +249,7 @@ impl Budget {
         let mut first: Option<((usize, u64), &AnyHolder)> = None;
         for connection in connections {
             let account = connection.account();
+            account.count_idle_look();
             let since = account.paused_nanos.load(Ordering::Relaxed);
             if since > 0 && (account.may_read() || connection.has_work() && account.may_answer()) {
                 connection.wake();
@@ -256,14 +265,14 @@ impl Budget {
         if pass.is_none() {
             needy.account().pass.store(true, Ordering::Relaxed);
             needy.wake();
-            *pass = Some(ReservePass { holder: Arc::clone(needy), since: now, idle_looks: 0 });
+            *pass = Some(ReservePass { holder: Arc::clone(needy), since: now });
         }
         let Some(pass) = pass.as_ref().filter(|_| passed(longest, now, BUDGET_NEED_MAX)) else { return };
         // One that is at work only goes when the pass is of no use either, and then one at a time.
         let is_stuck = pass.holder.account().is_paused() && passed(pass.since, now, BUDGET_NEED_MAX);
         for connection in by_greed(connections.to_vec()) {
             let keeps_us_waiting = connection.account().keeps_us_waiting();
-            if needy.account().may_read() || !keeps_us_waiting && !is_stuck {
+            if needy.account().fits_beside(self.staying_bytes()) || !keeps_us_waiting && !is_stuck {
                 break;
             }
             self.close(&*connection);
@@ -304,7 +313,7 @@ impl Account {
             in_flight: AtomicUsize::new(0),
             listed: AtomicBool::new(false),
             paused_nanos: AtomicU64::new(0),
-            idle: AtomicBool::new(false),
+            idle_looks: AtomicU32::new(0),
             needy: AtomicBool::new(false),
             missing: AtomicUsize::new(0),
             pass: AtomicBool::new(false),
@@ -322,7 +331,25 @@ impl Account {
     /// Its peer does not go on, and it holds something for it.
     fn keeps_us_waiting(&self) -> bool {
         let is_stuck = self.is_paused() && !self.needy.load(Ordering::Relaxed);
-        (is_stuck || self.idle.load(Ordering::Relaxed)) && self.held_bytes() > SMALL_BYTES
+        (is_stuck || self.idle_looks() > BUDGET_GONE_LOOKS) && self.held_bytes() > SMALL_BYTES
+    }
+
+    fn idle_looks(&self) -> u32 {
+        self.idle_looks.load(Ordering::Relaxed)
+    }
+
+    fn count_idle_look(&self) {
+        let looks = self.idle_looks();
+        if looks > 0 {
+            // Its task may have read something meanwhile: then it begins anew.
+            let _ = self.idle_looks.compare_exchange(looks, looks.saturating_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    fn end_idling(&self) {
+        if self.idle_looks() > 0 {
+            self.idle_looks.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The greatest is closed first: those that keep us waiting before those that are at work, by what they hold and still want.
@@ -336,10 +363,14 @@ impl Account {
 
     /// Whether one more request may be read. Those that hold little may always: they can add little.
     pub(super) fn may_read(&self) -> bool {
+        self.fits_beside(self.budget.used_bytes())
+    }
+
+    fn fits_beside(&self, used: usize) -> bool {
         match self.bytes() {
             bytes if bytes <= SMALL_BYTES => true,
             // With the pass too it only goes on when there is room for its buffer to become twice as large.
-            bytes => bytes <= self.budget.share() || self.has_pass() && self.budget.used_bytes() + bytes <= self.budget.bytes(),
+            bytes => bytes <= self.budget.share_beside(used) || self.has_pass() && used + bytes <= self.budget.bytes(),
         }
     }
 
@@ -368,7 +399,7 @@ impl Account {
     pub(super) fn pause(&self, now: u64, needy: bool, missing: usize) {
         self.needy.store(needy, Ordering::Relaxed);
         self.missing.store(missing, Ordering::Relaxed);
-        self.idle.store(false, Ordering::Relaxed);
+        self.end_idling();
         if !self.is_paused() {
             self.paused_nanos.store(now.max(1), Ordering::Relaxed);
             self.budget.0.paused_count.fetch_add(1, Ordering::Relaxed);
@@ -382,19 +413,23 @@ impl Account {
 
     /// It reads, or answers; only its own task pauses it and lets it go on.
     pub(super) fn go_on(&self) {
+        self.end_pause();
+        self.end_idling();
+    }
+
+    fn end_pause(&self) {
         if self.is_paused() {
             self.paused_nanos.store(0, Ordering::Relaxed);
             self.budget.0.paused_count.fetch_sub(1, Ordering::Relaxed);
-        }
-        if self.idle.load(Ordering::Relaxed) {
-            self.idle.store(false, Ordering::Relaxed);
         }
     }
 
     /// Everything that has arrived for it was read.
     pub(super) fn waits_for_peer(&self) {
-        self.go_on();
-        self.idle.store(true, Ordering::Relaxed);
+        self.end_pause();
+        if self.idle_looks() == 0 {
+            self.idle_looks.store(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts what its connection holds: whole grains. True when there may be no room left: `relieve` is to be called.
@@ -443,6 +478,7 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::BUDGET_LOOK;
     use super::*;
 
     /// A connection of whom only the account is real.
@@ -516,5 +552,24 @@ mod tests {
         large[2].hold(0);
         large[2].account.end(380 * KIB);
         assert_eq!(budget.used_bytes(), (16 * 8 + 320 + 240) * KIB);
+    }
+
+    /// A sender in the middle of a long message holds the most, and its peer takes a moment for the next piece; others have gone.
+    #[test]
+    fn whoever_waits_for_memory_gets_it_from_one_that_has_gone_and_not_from_one_that_pauses() {
+        let budget = Budget::new(1024 * 1024);
+        let [sender, gone, waiting] = [600, 340, 60].map(|kib| Fake::holding(&budget, kib * 1024));
+        waiting.account.pause(1, true, 1024 * 1024);
+        gone.account.waits_for_peer();
+        let holders = [&sender, &gone, &waiting].map(|fake| Arc::clone(fake) as AnyHolder);
+        let mut pass = None;
+        for look in 0..=BUDGET_GONE_LOOKS {
+            assert!(!gone.is_closed(), "its peer may go on");
+            sender.account.go_on();
+            sender.account.waits_for_peer();
+            budget.look(&holders, 1 + BUDGET_LOOK.as_nanos() as u64 * u64::from(look), &mut pass);
+        }
+        // Its bytes are still counted: its task has not ended.
+        assert!(gone.is_closed() && !sender.is_closed(), "{budget:?}");
     }
 }

@@ -78,6 +78,10 @@ pub(super) const BUDGET_LOOK_PER_CONNECTION: Duration = Duration::from_micros(3)
 /// A pass to use what is kept back is taken from one whose peer sends nothing for so many looks.
 pub(super) const BUDGET_IDLE_LOOKS: u32 = 3;
 
+/// A connection whose peer sends nothing for so many looks in the middle of a request may be closed for others: half a second, which a
+/// peer far away or on a busy machine does not take.
+pub(super) const BUDGET_GONE_LOOKS: u32 = 50;
+
 /// Whoever has waited for memory so long gets it from the connection that holds the most while its peer does not go on. Clients give up
 /// a send after 3 s.
 pub(super) const BUDGET_NEED_MAX: Duration = Duration::from_millis(500);

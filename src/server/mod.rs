@@ -407,7 +407,7 @@ mod tests {
         let left = fs.crashed(Crash::Killed);
         fs.heal();
         assert!(runtime.stop(Duration::from_secs(10)).await);
-        assert!(took >= time && took < time * 3, "{took:?}: as long as it may take, and no longer");
+        assert!(took >= time && took < time * 10, "{took:?}: as long as it may take, and no longer");
         let said = stop.outcome().unwrap_err().to_string();
         assert_eq!(said, "the stop is not complete, the next start recovers (closing the store: not done in time)");
         let written = String::from_utf8(left.shared().read(topics).unwrap()).unwrap();

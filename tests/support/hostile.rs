@@ -121,7 +121,7 @@ const FIXED_FIELDS: [(&str, &str); 8] = [
 const NUMBERS: [&str; 6] = ["-1", "0", "1", "3", "2147483648", "x"];
 
 /// Everything here is answered at once.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Takes its choices from bytes; when they are used up it always takes the first.
 pub struct Choices<'a>(&'a [u8]);

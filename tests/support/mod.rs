@@ -34,7 +34,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longer than anything may take here; a story that waits so long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether this process runs the test of that name alone. If not, another one has just done so, and the test has nothing to do: a figure
+/// of the whole process means something only without the other tests beside it.
+pub fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "FERROCKET_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let run = std::process::Command::new(std::env::current_exe().unwrap()).args(["--exact", test]).env(ALONE, "1").output().unwrap();
+    let told = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && told.contains("1 passed"), "{told}");
+    false
+}
 
 /// As many descriptors as this process may have; how many that are.
 pub fn raised_descriptor_limit() -> usize {
