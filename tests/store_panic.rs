@@ -125,8 +125,8 @@ impl FsFile for File {
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
         self.file.zero(offset, len)
     }
-    fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.start_writeback(offset, len)
+    fn start_writeback(&self, mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
+        self.file.start_writeback(mapping, at, len)
     }
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()

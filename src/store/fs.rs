@@ -136,8 +136,8 @@ pub trait FsFile: Send + Sync {
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Makes a range read as zeroes.
     fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Starts writing a range to the disk without waiting and without promising anything.
-    fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Starts writing a range of the file that is mapped there to the disk, without waiting and without promising anything.
+    fn start_writeback(&self, mapping: &Mapping, at: usize, len: usize) -> io::Result<()>;
     /// Makes the contents durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
     /// The first `len` bytes, shared with `write_at` and `read_at`.
@@ -350,8 +350,10 @@ impl FsFile for RealFile {
         }
     }
 
-    fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
-        super::mapping::start_writeback(&self.file, offset, len)
+    fn start_writeback(&self, mapping: &Mapping, at: usize, len: usize) -> io::Result<()> {
+        // The disk takes a page that is mapped for writing only after every processor was interrupted for it, page by page.
+        mapping.unmap_pages(at, len);
+        super::mapping::start_writeback(&self.file, at as u64, len as u64)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -216,12 +216,27 @@ impl MappedFile {
     }
 
     pub fn start_writeback(&self, from: usize, len: usize) -> io::Result<()> {
-        // The disk takes a page that is mapped for writing only after every processor was interrupted for it, page by page.
-        self.bytes.mapping().unmap_pages(from, len);
-        self.file.start_writeback(from as u64, len as u64)
+        self.file.start_writeback(self.bytes.mapping(), from, len)
     }
 
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryFs;
+    use super::*;
+
+    /// Pages go out of the process's page tables, and on an image, which no file stands behind, that would be for good.
+    #[test]
+    fn what_is_being_written_back_can_still_be_read() {
+        let fs = MemoryFs::new();
+        let file = MappedFile::create(&fs, Path::new("/00000000000000000000"), 0, 4 * PAGE_BYTES).unwrap();
+        file.append(AppendBy::Mapping, 0, b"a record").unwrap();
+        file.publish(2 * PAGE_BYTES);
+        file.start_writeback(0, 2 * PAGE_BYTES).unwrap();
+        assert_eq!(file.read(0, 8), b"a record");
     }
 }

@@ -71,7 +71,7 @@ impl Mapping {
         let _refused_by_older_kernels = result;
     }
 
-    /// Takes a range out of this process' page tables, and not out of memory.
+    /// Takes a range of a file's mapping out of this process' page tables, and not out of memory.
     pub(super) fn unmap_pages(&self, at: usize, len: usize) {
         let start = at / PAGE_BYTES * PAGE_BYTES;
         let end = (at + len).min(self.raw.len());

@@ -661,7 +661,8 @@ impl FsFile for MemoryFile {
         })
     }
 
-    fn start_writeback(&self, _offset: u64, _len: u64) -> io::Result<()> {
+    /// Nothing: pages of an image that were taken out of the mapping would be lost, since no file has them.
+    fn start_writeback(&self, _mapping: &Mapping, _at: usize, _len: usize) -> io::Result<()> {
         Ok(())
     }
 
