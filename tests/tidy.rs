@@ -573,6 +573,28 @@ fn a_lock_of_the_store_has_one_owner() {
     assert!(wrong.is_empty(), "locks that others can take:\n{}", wrong.join("\n"));
 }
 
+/// The order in which locks of the store are taken is in `ARCHITECTURE.md`; a lock that is not there has no place in it. The file system of
+/// the tests stands for the disk, below all of them.
+#[test]
+fn every_lock_of_the_store_has_its_row() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let table = page.split("## Locks of the store").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the table");
+    let named: BTreeSet<&str> =
+        table.lines().filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let mut locks = BTreeSet::new();
+    for (path, text) in rust_files("src/store").into_iter().filter(|(path, _)| !path.starts_with("src/store/memory_fs")) {
+        // A field, `name: Mutex<...>,`. What has a lock in another way has no name to put into the table, and is said as it stands.
+        for line in shipped(&text).lines().map(str::trim).filter(|line| line.contains("Mutex<") || line.contains("RwLock<")) {
+            let field = line.split_once(": Mutex<").or(line.split_once(": RwLock<")).filter(|_| line.ends_with(','));
+            locks.insert(field.map_or_else(|| format!("{path}: {line}"), |(name, _)| name.to_owned()));
+        }
+    }
+    let missing: Vec<&String> = locks.iter().filter(|name| !named.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "locks without a row: {missing:?}");
+    let gone: Vec<&&str> = named.iter().filter(|name| !locks.contains(**name)).collect();
+    assert!(gone.is_empty(), "rows without a lock: {gone:?}");
+}
+
 /// The checker itself, on sources made up for it: each closes a circle in its own way, or does not.
 #[test]
 fn a_circle_of_imports_is_found_however_it_is_written() {

@@ -64,15 +64,17 @@ pub(super) struct Complaints {
 
 /// Messages by their queue's cache id and offset that were found damaged, and were looked for in the log.
 #[derive(Debug, Default)]
-pub(super) struct LookedFor(Mutex<HashSet<(u32, i64)>>);
+pub(super) struct LookedFor {
+    messages: Mutex<HashSet<(u32, i64)>>,
+}
 
 impl LookedFor {
     pub(super) fn contains(&self, message: (u32, i64)) -> bool {
-        self.0.lock().contains(&message)
+        self.messages.lock().contains(&message)
     }
 
     pub(super) fn insert(&self, message: (u32, i64)) {
-        let mut messages = self.0.lock();
+        let mut messages = self.messages.lock();
         if messages.len() >= LOOKED_FOR_MAX {
             messages.clear();
         }
