@@ -439,6 +439,6 @@ impl Tail<'_> {
 
     /// The unit of a record that has its queue offset already; false when it cannot be there, and the message is not readable.
     pub(super) fn place(&mut self, files: &QueueFiles, offset: i64, unit: &Unit) -> bool {
-        self.queue.place(&mut self.inner, files, offset, unit, |_, _| BTreeMap::new())
+        self.queue.place(&mut self.inner, files, offset, unit, &BTreeMap::new())
     }
 }

@@ -158,7 +158,8 @@ impl MessageStore {
         }
         queue.ensure_loaded(&self.base.queues.files, &self.base.log).map_err(|error| {
             error!(topic, queue_id, %error, "cannot load a ConsumeQueue");
-            PutMessageStatus::ServiceNotAvailable
+            // The original's word for files that are broken; its others would name a full disk to the producer.
+            PutMessageStatus::CreateMappedFileFailed
         })?;
         Ok(queue)
     }

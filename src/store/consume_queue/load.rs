@@ -260,26 +260,21 @@ impl ConsumeQueue {
             self.visible.store(offset, Ordering::Release);
         }
         // The log before this recovery's part of it may have what the files lack; what lies in its part would have been met.
-        let missing = |offsets: Range<i64>, within: Range<i64>| match is_first {
-            true => self.units_in_log(files, log, offsets, within),
-            false => BTreeMap::new(),
+        let missing = if is_first && !inner.has_nothing() { inner.next..offset } else { 0..0 };
+        let within = inner.max_physical_end..unit.physical_offset;
+        let found = match missing.is_empty() {
+            true => BTreeMap::new(),
+            false => self.units_in_log(files, log, missing, within).map_err(at_path("mend", self.dir()))?,
         };
-        if self.place(&mut inner, files, offset, unit, missing) {
+        if self.place(&mut inner, files, offset, unit, &found) {
             self.visible.store(inner.next, Ordering::Release);
         }
         Ok(())
     }
 
-    /// A unit at the offset that its record names, which is the next one but for messages that are missing: of those `missing` finds the
-    /// units in a part of the log. False when it cannot be there.
-    pub(super) fn place(
-        &self,
-        inner: &mut Inner,
-        files: &QueueFiles,
-        offset: i64,
-        unit: &Unit,
-        missing: impl FnOnce(Range<i64>, Range<i64>) -> BTreeMap<i64, Unit>,
-    ) -> bool {
+    /// A unit at the offset that its record names, which is the next one but for messages that are missing: of those some may be `found`.
+    /// False when it cannot be there.
+    pub(super) fn place(&self, inner: &mut Inner, files: &QueueFiles, offset: i64, unit: &Unit, found: &BTreeMap<i64, Unit>) -> bool {
         if !inner.may_hold(offset) {
             let (next, at) = (inner.next, unit.physical_offset);
             warn!(topic = %self.topic, queue_id = self.queue_id, offset, next, at, "a record whose queue offset cannot be right is not readable");
@@ -291,7 +286,6 @@ impl ConsumeQueue {
             return false;
         }
         if offset > inner.next {
-            let mut found = BTreeMap::new();
             if inner.has_nothing() {
                 info!(topic = %self.topic, queue_id = self.queue_id, offset, "the queue begins here: older messages have expired");
                 // Blanks from the start of the file that holds the first message, as Java writes them.
@@ -301,7 +295,6 @@ impl ConsumeQueue {
                 inner.tail_base = inner.next;
                 self.min.store(offset, Ordering::Release);
             } else {
-                found = missing(inner.next..offset, inner.max_physical_end..unit.physical_offset);
                 let (from, made) = (inner.next, found.len());
                 error!(topic = %self.topic, queue_id = self.queue_id, from, to = offset, made, "units are missing in a ConsumeQueue, and are made from the log; what it has no more stays blank");
             }

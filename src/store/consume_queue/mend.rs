@@ -116,8 +116,15 @@ impl ConsumeQueue {
         Ok(log.max_offset())
     }
 
-    /// The units of this queue's messages with these offsets, from a part of the log. Of two with one offset the first.
-    pub(super) fn units_in_log(&self, files: &QueueFiles, log: &CommitLog, offsets: Range<i64>, within: Range<i64>) -> BTreeMap<i64, Unit> {
+    /// The units of this queue's messages with these offsets, from a part of the log. Of two with one offset the first. What the log has no
+    /// more is missing among them; what the disk cannot read is an error, since it may be read tomorrow.
+    pub(super) fn units_in_log(
+        &self,
+        files: &QueueFiles,
+        log: &CommitLog,
+        offsets: Range<i64>,
+        within: Range<i64>,
+    ) -> io::Result<BTreeMap<i64, Unit>> {
         let mut found = BTreeMap::new();
         let mut each = |message: &MessageView<'_>| {
             if message.topic != &*self.topic || message.queue_id != self.queue_id {
@@ -137,7 +144,7 @@ impl ConsumeQueue {
         while at < within.end {
             let (stopped, error) = forward(log, at, within.end, &mut each);
             if let Some(error) = error {
-                error!(%error, "a part of the log cannot be read");
+                return Err(error);
             }
             if stopped >= within.end {
                 break;
@@ -146,7 +153,7 @@ impl ConsumeQueue {
             let Some(file) = log.files.find(stopped) else { break };
             at = file.end_offset();
         }
-        found
+        Ok(found)
     }
 
     /// Makes the units of a range that are not there anew; the range lies in one file.
@@ -165,7 +172,7 @@ impl ConsumeQueue {
                 continue;
             }
             let within = self.end_before(there, files, log, offsets.start)?..self.start_behind(there, files, log, offsets.end)?;
-            let found = self.units_in_log(files, log, offsets.clone(), within);
+            let found = self.units_in_log(files, log, offsets.clone(), within)?;
             let units = offsets.clone().flat_map(|offset| found.get(&offset).unwrap_or(&Unit::BLANK).encode());
             file.write_at(&units.collect::<Vec<u8>>(), place_of(offsets.start))?;
             made += found.len();
@@ -188,7 +195,7 @@ impl ConsumeQueue {
     pub(in crate::store) fn remake(&self, files: &QueueFiles, log: &CommitLog, offset: i64) -> io::Result<bool> {
         let Some((file, there)) = self.written_file(files, offset)? else { return Ok(false) };
         let within = self.end_before(&there, files, log, offset)?..self.start_behind(&there, files, log, offset + 1)?;
-        let Some(unit) = self.units_in_log(files, log, offset..offset + 1, within).remove(&offset) else { return Ok(false) };
+        let Some(unit) = self.units_in_log(files, log, offset..offset + 1, within)?.remove(&offset) else { return Ok(false) };
         let file_start = self.file_start(files, offset);
         file.write_at(&unit.encode(), (offset * UNIT_BYTES as i64 - file_start) as u64)?;
         self.not_synced(file_start);
@@ -217,7 +224,7 @@ impl ConsumeQueue {
     /// Units at the queue's end led to no records and were cut off: those that the log has all the same. The queue's end then.
     pub(super) fn regain(&self, inner: &mut Inner, files: &QueueFiles, log: &CommitLog, end: i64) -> io::Result<i64> {
         let after = self.end_before(&Files { starts: inner.files.clone(), end }, files, log, end)?;
-        let found = self.units_in_log(files, log, end..end + MISSING_UNITS_MAX, after..log.max_offset());
+        let found = self.units_in_log(files, log, end..end + MISSING_UNITS_MAX, after..log.max_offset())?;
         let Some((&last, _)) = found.last_key_value() else { return Ok(end) };
         for offset in end..=last {
             let file_start = self.file_start(files, offset);
