@@ -63,7 +63,7 @@ async fn left_by_the_original() -> support::Setup {
     // Of three in the queue the wheel has taken one.
     (0..3).for_each(|_| put("rmq_sys_wheel_timer", 0, "t"));
     // Check points and acknowledgements; the first check point was seen to.
-    ["ck", "ack", "ck", "ack", "ck"].iter().for_each(|tag| put(REVIVE, 3, tag));
+    ["ck", "ack", "ck", "ack"].iter().for_each(|tag| put(REVIVE, 3, tag));
     ["ck", "ack"].iter().for_each(|tag| put(REVIVE, 4, tag));
     for queue_id in [3, 4] {
         broker.broker.consumer_offsets.commit("CID_RMQ_SYS_REVIVE_GROUP", REVIVE, queue_id, 0, 500);
@@ -90,10 +90,10 @@ async fn what_waits_in_vain_is_said_at_the_start_or_refuses_it() {
     let args = [&args[..], &["--set", "maxIndexNum=40000", "--set", "maxHashSlotNum=10000"]].concat();
     let expected = [
         "6 timed messages wait in timerwheel and rmq_sys_wheel_timer: ",
-        "2 check points of POP consumers wait in the revive log: ",
-        "the mapping of ST is not obeyed, and the 2 messages in their queues ",
-        "the 4 messages of BT are not delivered, ",
-        "CT are not compacted while this broker runs, and the 2 messages in their compaction logs ",
+        "1 check point of POP consumers waits in the revive log: ",
+        "the mapping of ST is not obeyed, and what lies in their queues (messages: 2) ",
+        "what lies in BT (messages: 4) is not delivered, ",
+        "no compaction of CT while this broker runs, and what lies in the compaction logs (messages: 2) ",
     ];
     let says = failed_start(root, &[&args[..], &["--refuse-unserved"]].concat());
     assert!(says.starts_with("--refuse-unserved: "), "{says}");

@@ -69,10 +69,17 @@ fn timed(broker: &Broker, fs: &dyn Fs, root: &Path) -> Option<String> {
     let waiting = in_queue + in_wheel;
     (waiting > 0).then(|| {
         format!(
-            "{waiting} timed messages wait in timerwheel and {}: timed messages are not served yet, so none of them is delivered while this broker runs",
+            "{} in timerwheel and {}: timed messages are not served yet, so none is delivered while this broker runs",
+            wait(waiting, "timed message", ""),
             topic_names::TIMER_WHEEL
         )
     })
+}
+
+/// How many of what wait.
+fn wait(count: u64, what: &str, of_whom: &str) -> String {
+    let (plural, verb) = if count == 1 { ("", "waits") } else { ("s", "wait") };
+    format!("{count} {what}{plural}{of_whom} {verb}")
 }
 
 /// With `timerWheelSnapshotFlush` the newest of several, `timerwheel.POSITION`.
@@ -115,7 +122,8 @@ fn check_points(broker: &Broker) -> Option<String> {
     let queues = broker.store.queues().into_iter().filter(|(topic, _)| topic.starts_with(topic_names::REVIVE_LOG_PREFIX));
     let waiting: u64 = queues.map(|(topic, queue_id)| check_points_of(broker, &topic, queue_id)).sum();
     (waiting > 0).then(|| {
-        format!("{waiting} check points of POP consumers wait in the revive log: POP is not served yet, so what those consumers took and did not acknowledge does not come again while this broker runs")
+        let waiting = wait(waiting, "check point", " of POP consumers");
+        format!("{waiting} in the revive log: POP is not served yet, so what those consumers took and did not acknowledge does not come again while this broker runs")
     })
 }
 
@@ -158,7 +166,7 @@ fn static_topics(broker: &Broker, fs: &dyn Fs, root: &Path) -> Option<String> {
     };
     let waiting: u64 = broker.store.queues().into_iter().map(count).sum();
     (!topics.is_empty()).then(|| {
-        format!("static topics are not served yet: the mapping of {} is not obeyed, and the {waiting} messages in their queues are served as those of plain topics", named(&topics))
+        format!("static topics are not served yet: the mapping of {} is not obeyed, and what lies in their queues (messages: {waiting}) is served as that of plain topics", named(&topics))
     })
 }
 
@@ -168,7 +176,7 @@ fn batches(broker: &Broker, fs: &dyn Fs, root: &Path) -> Option<String> {
     // How many messages a unit stands for.
     let waiting = units(fs, &dir, |unit| u64::from(u16::from_be_bytes([unit[36], unit[37]])).max(1));
     (!topics.is_empty()).then(|| {
-        format!("topics with queue.type=BatchCQ are not served yet: the {waiting} messages of {} are not delivered, and none is taken, while this broker runs", named(&topics))
+        format!("topics with queue.type=BatchCQ are not served yet: what lies in {} (messages: {waiting}) is not delivered, and nothing is taken, while this broker runs", named(&topics))
     })
 }
 
@@ -177,7 +185,7 @@ fn compacted(broker: &Broker, fs: &dyn Fs, root: &Path) -> Option<String> {
     let topics = topics_with(broker, fs, "cleanup.policy", "COMPACTION", &dir);
     let waiting = units(fs, &dir, |_| 1);
     (!topics.is_empty()).then(|| {
-        format!("topics with cleanup.policy=COMPACTION are not served yet: {} are not compacted while this broker runs, and the {waiting} messages in their compaction logs are not read", named(&topics))
+        format!("topics with cleanup.policy=COMPACTION are not served yet: there is no compaction of {} while this broker runs, and what lies in the compaction logs (messages: {waiting}) is not read", named(&topics))
     })
 }
 

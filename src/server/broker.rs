@@ -165,12 +165,18 @@ impl Broker {
 
     /// Once no request runs any more: the store is closed and the tables are written, neither waiting for the other.
     pub(super) async fn close(&self, stop: &mut Stop) {
+        const CLOSING: &str = "closing the store";
         let run = |name, work: fn(&Services) -> Result<(), WriteError>| {
             let services = Arc::clone(&self.services);
             (name, self.services.runtime.spawn_blocking(name, move || work(&services)))
         };
-        for (name, step) in [run("closing the store", Services::close_store), run("writing the tables", Services::persist_tables)] {
-            match stop.step(name, step.join()).await {
+        for (name, step) in [run(CLOSING, Services::close_store), run("writing the tables", Services::persist_tables)] {
+            let ended = stop.step(name, step.join()).await;
+            // A disk that does not answer is not asked.
+            if name == CLOSING && (ended.is_none() || self.services.store.next_start_recovers()) {
+                stop.leaves_recovery();
+            }
+            match ended {
                 Some(Some(Ok(()))) | None => {}
                 Some(Some(Err(error))) => stop.failed(name, error),
                 Some(None) => stop.failed(name, "see the log"),

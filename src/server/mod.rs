@@ -337,7 +337,7 @@ mod tests {
     use ferrocket_protocol::message::MessageInner;
 
     use super::*;
-    use crate::store::{Crash, MemoryFs};
+    use crate::store::{Crash, Fs as _, MemoryFs, Operation};
 
     const TOPIC: &str = "TBW102";
 
@@ -381,6 +381,23 @@ mod tests {
             body: Bytes::from_static(b"on its way to a slow disk"),
             properties: Bytes::new(),
             tags_code: 0,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_that_fails_after_the_store_was_closed_promises_no_recovery() {
+        for (cannot, recovers) in [("/store/config/topics.json", false), ("/store/checkpoint", true)] {
+            let fs = MemoryFs::new();
+            let runtime = Runtime::current(SystemClock::shared());
+            let running = started(&fs, &runtime).await;
+            running.broker.as_ref().unwrap().services.topics.step_version();
+            let mut stop = Stop::within(Duration::from_secs(60), runtime.clock());
+            fs.fail(Operation::Write, cannot, std::io::ErrorKind::StorageFull, usize::MAX);
+            running.stop(&mut stop).await;
+            let said = stop.outcome().unwrap_err().to_string();
+            assert_eq!(fs.exists(std::path::Path::new("/store/abort")), recovers, "{said}");
+            assert_eq!(said.starts_with("the stop is not complete, the next start recovers ("), recovers, "{said}");
+            assert!(runtime.stop(Duration::from_secs(10)).await);
         }
     }
 

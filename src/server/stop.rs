@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An orderly stop in bounded time: one deadline from the signal on, which every step gets what is left of.
 //!
-//! A step that does not end in its time is named and left behind: the process ends with a failure, and the directory counts as
-//! not stopped in order, so that the next start recovers it.
+//! A step that does not end in its time is named and left behind: the process ends with a failure. Where the store was not closed the
+//! directory counts as not stopped in order, and the next start recovers it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub(super) struct Stop {
     deadline_nanos: u64,
     /// What was not done, as sentences.
     failed: Vec<String>,
+    /// The store's directory counts as not stopped in order.
+    next_start_recovers: bool,
 }
 
 impl Stop {
@@ -30,7 +32,12 @@ impl Stop {
     }
 
     pub(super) fn within(time: Duration, clock: &SharedClock) -> Self {
-        Self { clock: clock.clone(), deadline_nanos: clock.nanos() + time.as_nanos() as u64, failed: Vec::new() }
+        Self {
+            clock: clock.clone(),
+            deadline_nanos: clock.nanos() + time.as_nanos() as u64,
+            failed: Vec::new(),
+            next_start_recovers: false,
+        }
     }
 
     pub(super) fn left(&self) -> Duration {
@@ -58,6 +65,10 @@ impl Stop {
         self.failed.push(format!("{name}: {why}"));
     }
 
+    pub(super) fn leaves_recovery(&mut self) {
+        self.next_start_recovers = true;
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.failed.is_empty()
     }
@@ -66,6 +77,7 @@ impl Stop {
         if self.failed.is_empty() {
             return Ok(());
         }
-        Err(StartError::Sentence(format!("the stop is not complete, the next start recovers ({})", self.failed.join("; "))))
+        let recovers = if self.next_start_recovers { ", the next start recovers" } else { "" };
+        Err(StartError::Sentence(format!("the stop is not complete{recovers} ({})", self.failed.join("; "))))
     }
 }

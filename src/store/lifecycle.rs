@@ -152,6 +152,11 @@ impl MessageStore {
         Ok(())
     }
 
+    /// Whether the directory counts as not stopped in order.
+    pub fn next_start_recovers(&self) -> bool {
+        self.base.fs.exists(&self.base.root.join(checkpoint::ABORT_FILE))
+    }
+
     /// Whether every unit is on the disk.
     fn close_queues(&self) -> io::Result<bool> {
         let until = self.base.clock.nanos() + CLOSE_QUEUES_NANOS;
