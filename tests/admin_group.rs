@@ -168,6 +168,8 @@ async fn a_group_can_begin_where_another_one_is() {
         assert_eq!(broker.broker.consumer_offsets.committed(group, "T", 0), Some(5));
         assert_eq!(broker.broker.consumer_offsets.committed(group, "GONE", 0), None);
     }
+    let fieldless = client.call(RemotingCommand::request(code)).await;
+    assert_eq!(fieldless.code, response_code::SYSTEM_ERROR, "the original looks for the topics of no group, and fails");
     broker.stop().await;
 }
 

@@ -257,11 +257,12 @@ impl ConsumerOffsets {
             .collect()
     }
 
-    pub fn clone_group(&self, from_group: &str, to_group: &str, topic: &str) {
-        let Some(source) = self.of(from_group, topic) else { return };
+    pub fn clone_group(&self, from_group: &str, to_group: &str, topic: &str) -> bool {
+        let Some(source) = self.of(from_group, topic) else { return false };
         let committed = source.tables.lock().committed.clone();
         self.of_or_new(to_group, topic).tables.lock().committed = committed;
         self.changed();
+        true
     }
 
     pub fn data_version(&self) -> DataVersion {

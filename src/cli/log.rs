@@ -49,8 +49,12 @@ fn checked(source: &str, filter: &str) -> Result<EnvFilter, StartError> {
     let is_level = |word: &str| LEVELS.contains(&word.to_lowercase().as_str()) || matches!(word.as_bytes(), [b'0'..=b'5']);
     let is_ours = |word: &str| word.split("::").next() == Some(OURS);
     let directives: Vec<&str> = filter.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
-    for word in &directives {
-        if !word.contains(['=', '[']) && !is_level(word) && !is_ours(word) {
+    for directive in &directives {
+        // Behind the part and what stands in brackets comes the level; without a part it is all of the directive.
+        let behind = directive.rsplit_once(']').map_or(*directive, |(_, behind)| behind);
+        let level = behind.split_once('=').map(|(_, level)| level);
+        let word = level.unwrap_or(directive);
+        if !is_level(word) && (level.is_some() || !directive.contains('[') && !is_ours(word)) {
             let meant = did_you_mean(word, LEVELS.into_iter().chain([OURS]));
             let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean {meant}?)"));
             return Err(wrong(format!("{word} is no level{meant}")));
@@ -107,6 +111,8 @@ mod tests {
             "warn,other=trace",
             "ferrocket::sto=debug",
             "info,ferrocket::store::clean=debug",
+            "info,ferrocket[span{field=1}]=debug",
+            "info,[span]=debug",
         ] {
             assert!(checked("--log", good).is_ok(), "{good}");
         }
@@ -116,10 +122,15 @@ mod tests {
         assert!(
             why("info,ferrocket::sotre=debug").contains("ferrocket::sotre is no part of this programme (did you mean ferrocket::store?);")
         );
+        assert!(why("ferrocket::store=inof").contains("inof is no level (did you mean info?); use a level"));
+        assert!(why("info,ferrocket[span{field=1}]=wran").contains("wran is no level (did you mean warn?)"));
+        assert!(why("warn,a=b=c").contains("b=c is no level; use a level"));
         assert!(why("info,store=debug").contains("(did you mean ferrocket::store?)"));
         assert!(why("info,ferocket=debug").contains("(did you mean ferrocket?)"));
         assert!(why("info,ferrocket::netty=debug").contains("its parts are broker, cli, config,"));
-        for wrong in ["inof=debug", "ferocket::store=debug", "info,inof", "other", "ferrocket=inof", "6", ","] {
+        for wrong in
+            ["inof=debug", "ferocket::store=debug", "info,inof", "other", "ferrocket=inof", "6", ",", "ferrocket=", "ferrocket=info=debug"]
+        {
             assert!(checked("RUST_LOG", wrong).is_err(), "{wrong}");
         }
     }

@@ -81,8 +81,8 @@ config! {
         broker_not_active_timeout_millis "brokerNotActiveTimeoutMillis": i64 = 10_000 => Inert(why::REPLICATION);
         /// 4 read, 2 write, 6 both: what clients may do with this broker.
         broker_permission "brokerPermission": i32 = 6 => Live;
-        /// Read at start: create the topic named after the broker.
-        broker_topic_enable "brokerTopicEnable": bool = true => Live;
+        /// Create the topic named after the broker.
+        broker_topic_enable "brokerTopicEnable": bool = true => Restart;
         cg_cold_read_threshold "cgColdReadThreshold": i64 = 3_145_728 => Inert(why::COLD_DATA);
         channel_expired_timeout "channelExpiredTimeout": i64 = 120_000 => Inert(why::FIXED_EXPIRY);
         check_sync_state_set_period "checkSyncStateSetPeriod": i64 = 5000 => Inert(why::REPLICATION);
@@ -90,8 +90,8 @@ config! {
         clear_retry_topic_when_delete_topic "clearRetryTopicWhenDeleteTopic": bool = true => Live;
         client_manager_thread_pool_queue_capacity "clientManagerThreadPoolQueueCapacity": i32 = 1_000_000 => Inert(why::POOLS);
         client_manage_thread_pool_nums "clientManageThreadPoolNums": i32 = 32 => Inert(why::POOLS);
-        /// Read at start: create the topic named after the cluster.
-        cluster_topic_enable "clusterTopicEnable": bool = true => Live;
+        /// Create the topic named after the cluster.
+        cluster_topic_enable "clusterTopicEnable": bool = true => Restart;
         cold_ctr_strategy_enable "coldCtrStrategyEnable": bool = false => Inert(why::COLD_DATA);
         commercial_base_count "commercialBaseCount": i32 = 1 => Inert(why::DEAD);
         commercial_big_count "commercialBigCount": i32 = 1 => Inert(why::DEAD);
@@ -117,7 +117,7 @@ config! {
         /// Queues of an automatically created topic, at most.
         default_topic_queue_nums "defaultTopicQueueNums": i32 = 8 => Live;
         /// Delivered delayed messages per step of the delay table's version.
-        delay_offset_update_version_step "delayOffsetUpdateVersionStep": i64 = 200 => Live;
+        delay_offset_update_version_step "delayOffsetUpdateVersionStep": i64 = 200 => Restart;
         disable_consume_if_consumer_read_slowly "disableConsumeIfConsumerReadSlowly": bool = false => Inert(why::FALL_BEHIND);
         enable_broadcast_offset_store "enableBroadcastOffsetStore": bool = true => Inert(why::PROXY);
         enable_calc_filter_bit_map "enableCalcFilterBitMap": bool = false => Inert(why::SQL_BITMAP);
@@ -230,7 +230,7 @@ config! {
         metrics_prom_exporter_port "metricsPromExporterPort": i32 = 5557 => Inert(why::METRICS);
         min_lite_ttl "minLiteTTl": i64 = 900_000 => Inert(why::LITE);
         /// The topic of message traces.
-        msg_trace_topic_name "msgTraceTopicName": String = text("RMQ_SYS_TRACE_TOPIC") => Live;
+        msg_trace_topic_name "msgTraceTopicName": String = text("RMQ_SYS_TRACE_TOPIC") => Restart;
         /// Name servers to register with, separated by semicolons. Also -n and NAMESRV_ADDR.
         namesrv_addr "namesrvAddr": String = unset() => Live;
         /// Tell the other consumers of a group when one joins or leaves.
@@ -315,8 +315,8 @@ config! {
         sync_controller_metadata_period "syncControllerMetadataPeriod": i64 = 10_000 => Inert(why::REPLICATION);
         /// Written into each message and its reply as TRACE_ON.
         trace_on "traceOn": bool = true => Live;
-        /// Read at start: create the trace topic.
-        trace_topic_enable "traceTopicEnable": bool = false => Live;
+        /// Create the trace topic.
+        trace_topic_enable "traceTopicEnable": bool = false => Restart;
         /// Between two questions about one half message, in milliseconds.
         transaction_check_interval "transactionCheckInterval": i64 = 30_000 => Live;
         /// So many questions about a half message that nobody answers, then it is given up.

@@ -7,7 +7,8 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::{BrokerConfig, Keys, NamesrvConfig, Properties, Standing, did_you_mean, properties, shown};
+use super::report::became;
+use super::{BrokerConfig, Keys, NamesrvConfig, Properties, Standing, properties, shown};
 
 /// Keys of one command that nobody knows and that are compared with all that are known.
 const DOUBTED_KEYS_MAX: usize = 16;
@@ -135,9 +136,9 @@ impl<K: Keys> Cell<K> {
             }
             unknown += 1;
             if unknown <= DOUBTED_KEYS_MAX
-                && let Some(meant) = did_you_mean(&entry.key, K::KEYS.iter().map(|key| key.name))
+                && let Some(doubt) = became::<K>(&entry.key, &entry.value).doubt(&entry.key)
             {
-                warn!(key = entry.key, "a command changes a key that nobody knows: did you mean {meant}?");
+                warn!("a command changes what is not obeyed: {doubt}");
             }
         }
         if let Some((_, why)) = config.refusal() {
@@ -164,6 +165,9 @@ impl<K: Keys> Cell<K> {
             }
             if key.standing == Standing::Restart {
                 warn!(key = key.name, "changed and kept; it is obeyed after the next start");
+            }
+            if let Some(doubt) = became::<K>(key.name, &to).doubt(key.name) {
+                warn!("a command changes what is not obeyed: {doubt}");
             }
             changed.push(Changed { key: key.name, from: shown(key.name, &from).into_owned(), to: shown(key.name, &to).into_owned() });
         }
@@ -222,7 +226,7 @@ mod tests {
     fn keys_of_the_black_list_are_refused_with_everything_beside_them() {
         let (cell, saved) = backed("configBlackList=brokerName\n");
         for key in ["brokerName", "brokerConfigPath", "rocketmqHome", "configBlackList"] {
-            let body = format!("maxMessageSize=1\n{key}=x");
+            let body = format!("maxMessageSize=64\n{key}=x");
             assert_eq!(cell.update(body.as_bytes(), 7), Err(UpdateError::BlackListed), "{key}");
         }
         assert_eq!(cell.load().max_message_size, 4_194_304);
@@ -233,7 +237,7 @@ mod tests {
     fn a_wrong_or_unsafe_value_changes_nothing() {
         let (cell, saved) = backed("");
         let wrong = cell.update(b"fileReservedTime=1\nmaxMessageSize=big", 7).unwrap_err();
-        assert_eq!(wrong.to_string(), "maxMessageSize=big is wrong: it must be a whole number from 1 to 2147483647");
+        assert_eq!(wrong.to_string(), "maxMessageSize=big is wrong: it must be a whole number of bytes from 64 to 2147483647");
         assert!(matches!(cell.update(b"brokerRole=SLAVE", 7), Err(UpdateError::Refused(_))));
         assert_eq!(cell.load().file_reserved_time, 72);
         assert_eq!(*saved.lock(), "");
@@ -242,17 +246,17 @@ mod tests {
     #[test]
     fn what_the_start_would_refuse_is_neither_held_nor_saved() {
         let (cell, saved) = backed("");
-        let cell = cell.checked(|_, config| if config.max_message_size > 1 { Ok(()) } else { Err("too small".to_owned()) });
-        assert_eq!(cell.update(b"fileReservedTime=1\nmaxMessageSize=1", 7), Err(UpdateError::Refused("too small".into())));
+        let cell = cell.checked(|_, config| if config.max_message_size > 64 { Ok(()) } else { Err("too small".to_owned()) });
+        assert_eq!(cell.update(b"fileReservedTime=1\nmaxMessageSize=64", 7), Err(UpdateError::Refused("too small".into())));
         assert_eq!((cell.load().file_reserved_time, cell.load().max_message_size), (72, 4_194_304));
         assert_eq!(*saved.lock(), "");
-        assert!(cell.update(b"maxMessageSize=2", 7).is_ok());
+        assert!(cell.update(b"maxMessageSize=65", 7).is_ok());
     }
 
     #[test]
     fn a_file_that_cannot_be_written_leaves_the_old_values() {
         let cell = ConfigCell::backed(BrokerConfig::default(), Vec::new(), 1, Box::new(|_| Err("read-only".into())));
-        assert_eq!(cell.update(b"maxMessageSize=1", 7), Err(UpdateError::NotSaved("read-only".into())));
+        assert_eq!(cell.update(b"maxMessageSize=64", 7), Err(UpdateError::NotSaved("read-only".into())));
         assert_eq!(cell.load().max_message_size, 4_194_304);
     }
 

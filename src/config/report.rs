@@ -23,18 +23,19 @@ pub enum Became {
     Unknown(Option<&'static str>),
 }
 
-/// The parts of the table, in its order.
-const TITLES: [&str; 3] = ["honoured:", "accepted without effect:", "unknown, ignored:"];
-
 impl Became {
-    fn title(self) -> &'static str {
+    /// Why a value does nothing here, as the start and the log of a command say it.
+    pub(super) fn doubt(self, key: &str) -> Option<String> {
         match self {
-            Self::Honoured => TITLES[0],
-            Self::WithoutEffect(_) => TITLES[1],
-            Self::Unknown(_) => TITLES[2],
+            Self::WithoutEffect(why) => Some(format!("{key} has no effect: {why}")),
+            Self::Unknown(Some(meant)) => Some(format!("{key} is no key of this server and has no effect: did you mean {meant}?")),
+            Self::Honoured | Self::Unknown(None) => None,
         }
     }
 }
+
+/// The parts of the table, in its order.
+const TITLES: [&str; 4] = ["honoured:", "overruled:", "accepted without effect:", "unknown, ignored:"];
 
 /// What became of a file's keys; its `Display` is the table that the start prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +43,15 @@ pub struct Report {
     pub given: Vec<Given>,
     /// A sentence for each line of the file that another one of the same key undoes.
     pub repeated: Vec<String>,
-    /// Where each key got its value, as the beginning of a sentence about it.
-    places: BTreeMap<String, String>,
+    /// The value of each key that holds, and where it comes from.
+    holding: BTreeMap<String, Holding>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holding {
+    value: String,
+    /// As the beginning of a sentence about it.
+    place: String,
 }
 
 /// Why the start cannot go on with this file.
@@ -84,7 +92,7 @@ pub fn set<K: Keys>(config: &mut K, report: &mut Report, key: &str, value: &str,
         value: value.trim().to_owned(),
         kind,
     })?;
-    report.places.insert(key.to_owned(), place);
+    report.holding.insert(key.to_owned(), Holding { value: value.trim().to_owned(), place });
     Ok(known)
 }
 
@@ -107,7 +115,7 @@ pub fn set_by_hand<K: Keys>(config: &mut K, report: &mut Report, key: &str, valu
     }
 }
 
-fn became<K: Keys>(key: &str, value: &str) -> Became {
+pub(super) fn became<K: Keys>(key: &str, value: &str) -> Became {
     let declared = K::KEYS.iter().find(|declared| declared.name == key).map(|declared| declared.standing);
     match declared.or_else(|| others::standing(key)) {
         Some(Standing::Live | Standing::Restart) => Became::Honoured,
@@ -120,13 +128,13 @@ fn became<K: Keys>(key: &str, value: &str) -> Became {
 impl Report {
     /// Where a key got its value, as the beginning of a sentence about it; empty for a default.
     pub fn place(&self, key: &str) -> String {
-        self.places.get(key).cloned().unwrap_or_default()
+        self.holding.get(key).map(|holding| holding.place.clone()).unwrap_or_default()
     }
 
     /// Where that key was given a value, and nothing else: for a server that takes it over from another one.
     pub fn only_place_of(&self, key: &str) -> Self {
         Self {
-            places: self.places.get_key_value(key).map(|(key, place)| (key.clone(), place.clone())).into_iter().collect(),
+            holding: self.holding.get_key_value(key).map(|(key, holding)| (key.clone(), holding.clone())).into_iter().collect(),
             ..Self::default()
         }
     }
@@ -136,44 +144,41 @@ impl Report {
         config.refusal().map_or(Ok(()), |(key, why)| Err(Unreadable::Refused { place: self.place(key), why }))
     }
 
-    /// Keys that nobody knows, each with the place and the known one that is close to it.
-    pub fn misspelt(&self) -> impl Iterator<Item = (String, &str, &'static str)> {
-        self.given.iter().filter_map(|given| match given.became {
-            Became::Unknown(Some(meant)) => Some((self.place(&given.key), given.key.as_str(), meant)),
-            _ => None,
-        })
+    /// Keys that were probably not meant so, a sentence each.
+    pub fn misspelt(&self) -> impl Iterator<Item = String> {
+        let misspelt = self.given.iter().filter(|given| matches!(given.became, Became::Unknown(_)));
+        misspelt.filter_map(|given| Some(format!("{}{}", self.place(&given.key), given.became.doubt(&given.key)?)))
     }
 
-    /// The part of the table that an operator should not miss: what has no effect.
+    /// The part of the table that an operator should not miss: what has no effect, and what something else overrules.
     pub fn without_honoured(&self) -> Self {
-        let given = self.given.iter().filter(|given| given.became != Became::Honoured).cloned().collect();
-        Self { given, ..Self::default() }
+        let given = self.given.iter().filter(|given| self.line(given).0 != TITLES[0]).cloned().collect();
+        Self { given, holding: self.holding.clone(), ..Self::default() }
+    }
+
+    /// In which part of the table a key stands, and what is remarked there.
+    fn line(&self, given: &Given) -> (&'static str, String) {
+        if let Some(other) = self.holding.get(&given.key).filter(|holding| holding.value != given.value) {
+            let from = other.place.trim_end_matches([':', ' ']);
+            return (TITLES[1], format!("    ({} holds: {from})", shown(&given.key, &other.value)));
+        }
+        match given.became {
+            Became::Honoured => (TITLES[0], String::new()),
+            Became::WithoutEffect(why) => (TITLES[2], format!("    ({why})")),
+            Became::Unknown(Some(meant)) => (TITLES[3], format!("    (did you mean {meant}?)")),
+            Became::Unknown(None) => (TITLES[3], String::new()),
+        }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
+        let mut lines = Vec::new();
         for title in TITLES {
-            let lines = self.given.iter().filter(|given| given.became.title() == title).map(|given| {
-                let remark = match given.became {
-                    Became::WithoutEffect(why) => format!("    ({why})"),
-                    Became::Unknown(Some(meant)) => format!("    (did you mean {meant}?)"),
-                    Became::Honoured | Became::Unknown(None) => String::new(),
-                };
-                format!("    {}={}{remark}", given.key, shown(&given.key, &given.value))
-            });
-            let mut lines = lines.peekable();
-            if lines.peek().is_none() {
-                continue;
-            }
-            for line in std::iter::once(format!("  {title}")).chain(lines) {
-                if !std::mem::take(&mut first) {
-                    writeln!(out)?;
-                }
-                write!(out, "{line}")?;
-            }
+            let mut of_title = self.given.iter().map(|given| (given, self.line(given))).filter(|(_, line)| line.0 == title).peekable();
+            lines.extend(of_title.peek().map(|_| format!("  {title}")));
+            lines.extend(of_title.map(|(given, (_, remark))| format!("    {}={}{remark}", given.key, shown(&given.key, &given.value))));
         }
-        Ok(())
+        out.write_str(&lines.join("\n"))
     }
 }

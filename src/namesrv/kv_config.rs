@@ -42,18 +42,15 @@ impl KvConfig {
         self.change(|table| {
             let table = table.entry(namespace.to_owned()).or_default();
             match value {
-                Some(value) => table.insert(key.to_owned(), value.to_owned()),
-                None => table.remove(key),
-            };
+                Some(value) => drop(table.insert(key.to_owned(), value.to_owned())),
+                None => drop(table.remove(key)),
+            }
         })
     }
 
-    pub fn delete(&self, namespace: &str, key: &str) -> Result<(), NotKept> {
-        self.change(|table| {
-            if let Some(table) = table.get_mut(namespace) {
-                table.remove(key);
-            }
-        })
+    /// False when it was not there.
+    pub fn delete(&self, namespace: &str, key: &str) -> Result<bool, NotKept> {
+        self.change(|table| table.get_mut(namespace).is_some_and(|table| table.remove(key).is_some()))
     }
 
     pub fn get(&self, namespace: &str, key: &str) -> Option<String> {
@@ -66,13 +63,13 @@ impl KvConfig {
     }
 
     /// All of it or nothing: what cannot be written does not hold. The original logs that and keeps it until it stops.
-    fn change(&self, change: impl FnOnce(&mut Table)) -> Result<(), NotKept> {
+    fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> Result<T, NotKept> {
         let mut save = self.save.lock();
         let mut file = KvConfigSerializeWrapper { config_table: self.table.lock().clone() };
-        change(&mut file.config_table);
+        let outcome = change(&mut file.config_table);
         save(&fastjson::to_vec(&file)).map_err(NotKept)?;
         *self.table.lock() = file.config_table;
-        Ok(())
+        Ok(outcome)
     }
 }
 

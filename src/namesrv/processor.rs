@@ -64,7 +64,7 @@ pub(super) fn put_kv_config(server: &NameServer, peer: &Peer, request: &Remoting
             let put = server.kv.put(&namespace, &key, value);
             if put.is_ok() {
                 let value = value.map(|value| shown(&key, value));
-                info!(%peer, namespace = &*namespace, key = &*key, ?value, "a setting of the KV table was put by command");
+                info!(%peer, namespace = &*namespace, key = &*key, value = value.as_deref(), "a setting of the KV table was put by command");
             }
             written(put)
         }
@@ -88,8 +88,11 @@ pub(super) fn delete_kv_config(server: &NameServer, peer: &Peer, request: &Remot
     let header = DeleteKvConfigRequestHeader::decode(&request.ext_fields);
     match header.namespace.zip(header.key) {
         Some((namespace, key)) => {
-            info!(%peer, namespace = &*namespace, key = &*key, "a setting of the KV table is deleted by command");
-            written(server.kv.delete(&namespace, &key))
+            let deleted = server.kv.delete(&namespace, &key);
+            if deleted == Ok(true) {
+                info!(%peer, namespace = &*namespace, key = &*key, "a setting of the KV table was deleted by command");
+            }
+            written(deleted.map(drop))
         }
         None => success(),
     }
@@ -143,14 +146,18 @@ pub(super) fn member_group(server: &NameServer, request: &RemotingCommand) -> Re
 pub(super) fn wipe_write_perm(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
     let broker = WipeWritePermOfBrokerRequestHeader::decode(&request.ext_fields).broker_name;
     let wipe_topic_count = server.routes.wipe_write_perm(&broker);
-    info!(%peer, %broker, topics = wipe_topic_count, "write permission taken from a broker");
+    if wipe_topic_count > 0 {
+        info!(%peer, %broker, topics = wipe_topic_count, "write permission taken from a broker");
+    }
     success_with(&WipeWritePermOfBrokerResponseHeader { wipe_topic_count })
 }
 
 pub(super) fn add_write_perm(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
     let broker = AddWritePermOfBrokerRequestHeader::decode(&request.ext_fields).broker_name;
     let add_topic_count = server.routes.add_write_perm(&broker);
-    info!(%peer, %broker, topics = add_topic_count, "write permission given to a broker");
+    if add_topic_count > 0 {
+        info!(%peer, %broker, topics = add_topic_count, "write permission given to a broker");
+    }
     success_with(&AddWritePermOfBrokerResponseHeader { add_topic_count })
 }
 
@@ -163,8 +170,10 @@ pub(super) fn register_topic(server: &NameServer, request: &RemotingCommand) -> 
 
 pub(super) fn delete_topic(server: &NameServer, peer: &Peer, request: &RemotingCommand) -> RemotingCommand {
     let header = DeleteTopicFromNamesrvRequestHeader::decode(&request.ext_fields);
-    info!(%peer, topic = &*header.topic, cluster = header.cluster_name.as_deref(), "a topic is taken out of the routes by command");
-    server.routes.delete_topic(&header.topic, header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty()));
+    let cluster = header.cluster_name.as_deref().filter(|cluster| !cluster.is_empty());
+    if server.routes.delete_topic(&header.topic, cluster) {
+        info!(%peer, topic = &*header.topic, cluster, "a topic was taken out of the routes by command");
+    }
     success()
 }
 
@@ -349,7 +358,7 @@ pub(super) fn query_data_version(server: &NameServer, request: &RemotingCommand)
 /// NOTIFY_MIN_BROKER_ID_CHANGE to the brokers that a change concerns; nobody waits for it.
 pub(super) fn notify(server: &NameServer, changes: impl IntoIterator<Item = MinIdChange>) {
     for change in changes {
-        info!(min_id = change.min_id, min_addr = change.min_addr, tell = ?change.tell, "a broker set has another smallest id");
+        info!(min_id = change.min_id, min_addr = change.min_addr, tell = change.tell.join(";"), "a broker set has another smallest id");
         let header = NotifyMinBrokerIdChangeRequestHeader {
             min_broker_id: Some(change.min_id),
             min_broker_addr: Some(Str::from(change.min_addr)),

@@ -50,19 +50,19 @@ impl RouteInfo {
         }
     }
 
-    pub(super) fn delete_topic(&self, topic: &str, cluster: Option<&str>) {
+    /// False when it was not there, or not in that cluster.
+    pub(super) fn delete_topic(&self, topic: &str, cluster: Option<&str>) -> bool {
         let mut tables = self.0.write();
-        let Some(cluster) = cluster else {
-            tables.topics.remove(topic);
-            return;
-        };
+        let Some(cluster) = cluster else { return tables.topics.remove(topic).is_some() };
         let names = tables.clusters.get(cluster).cloned().unwrap_or_default();
-        if let Some(queues) = tables.topics.get_mut(topic) {
-            queues.retain(|name, _| !names.contains(name));
-            if queues.is_empty() {
-                tables.topics.remove(topic);
-            }
+        let Some(queues) = tables.topics.get_mut(topic) else { return false };
+        let count = queues.len();
+        queues.retain(|name, _| !names.contains(name));
+        let left = queues.len();
+        if left == 0 {
+            tables.topics.remove(topic);
         }
+        left < count
     }
 
     pub(super) fn topic_route(&self, topic: &str, rules: Rules) -> Option<TopicRouteData> {

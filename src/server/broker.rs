@@ -353,7 +353,7 @@ mod tests {
     fn every_key_of_the_store_reaches_it() {
         let text = "storePathCommitLog=/a,/b\nreadOnlyCommitLogStorePaths=/c\nmappedFileSizeCommitLog=1024\nmappedFileSizeConsumeQueue=200\n\
             maxHashSlotNum=3\nmaxIndexNum=4\nmessageIndexEnable=false\nflushDiskType=SYNC_FLUSH\nflushIntervalCommitLog=5\nsyncFlushTimeout=6\n\
-            fileReservedTime=7\ndeleteWhen=08\ndiskMaxUsedSpaceRatio=99\nmaxMessageSize=10\nmessageDelayLevel=1s 2m";
+            fileReservedTime=7\ndeleteWhen=08\ndiskMaxUsedSpaceRatio=99\nmaxMessageSize=100\nmessageDelayLevel=1s 2m";
         let config = of(text).unwrap();
         assert_eq!(config.store_path_commit_log, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(config.read_only_commit_log_store_paths, [PathBuf::from("/c")]);
@@ -364,7 +364,7 @@ mod tests {
             (store::FlushDiskType::Sync, 5, 6)
         );
         assert_eq!((config.file_reserved_time_hours, config.delete_when.as_str(), config.disk_max_used_space_ratio), (7, "08", 95));
-        assert_eq!((config.max_message_size, config.delay_level_millis.as_slice()), (10, &[1_000, 120_000][..]));
+        assert_eq!((config.max_message_size, config.delay_level_millis.as_slice()), (100, &[1_000, 120_000][..]));
     }
 
     #[test]

@@ -238,10 +238,7 @@ async fn drain(listeners: &[&Listener], stop: &mut Stop) {
 
 /// What in a file is probably not meant so, a sentence each.
 fn doubts(report: &Report) -> Vec<String> {
-    let misspelt = report
-        .misspelt()
-        .map(|(place, key, meant)| format!("{place}{key} is no key of this server and has no effect: did you mean {meant}?"));
-    misspelt.chain(report.repeated.iter().cloned()).collect()
+    report.misspelt().chain(report.repeated.iter().cloned()).collect()
 }
 
 /// What a start of this plan would refuse or warn of, as far as it can be known without opening anything.

@@ -369,10 +369,10 @@ mod tests {
 
     #[test]
     fn changes_by_command_are_read_again_by_an_all_in_one_without_a_file() {
-        let kept = Some(ConfigFile { path: "./ferrocket-data/config/broker.properties".into(), bytes: b"maxMessageSize=7\n".to_vec() });
+        let kept = Some(ConfigFile { path: "./ferrocket-data/config/broker.properties".into(), bytes: b"maxMessageSize=70\n".to_vec() });
         let plan = all_in_one(Wanted::default(), kept, &machine()).unwrap().broker.unwrap();
-        assert_eq!(plan.config.max_message_size, 7);
-        assert_eq!(plan.file.bytes, b"maxMessageSize=7\n");
+        assert_eq!(plan.config.max_message_size, 70);
+        assert_eq!(plan.file.bytes, b"maxMessageSize=70\n");
     }
 
     #[test]
@@ -471,8 +471,24 @@ mod tests {
             \x20 unknown, ignored:\n    nobody=1\n    flushDiskTyp=1    (did you mean flushDiskType?)";
         assert_eq!(plan.report.to_string(), expected);
         let misspelt: Vec<_> = plan.report.misspelt().collect();
-        assert_eq!(misspelt, [("broker.conf, line 7: ".to_owned(), "flushDiskTyp", "flushDiskType")]);
+        assert_eq!(misspelt, ["broker.conf, line 7: flushDiskTyp is no key of this server and has no effect: did you mean flushDiskType?"]);
         assert!(!plan.report.without_honoured().to_string().contains("brokerName"));
+    }
+
+    #[test]
+    fn the_table_tells_which_value_holds_and_where_it_comes_from() {
+        let wanted = Wanted {
+            settings: vec!["brokerName=b".into(), "listenPort=1".into(), "listenPort=10911".into()],
+            data_dir: Some("/d".into()),
+            namesrv_addr: Some("h:2".into()),
+            ..with("brokerName=a\nstorePathRootDir=/f\nlistenPort=10911\nnamesrvAddr=h:1\nfileReservedTime=48\n")
+        };
+        let report = broker(wanted, &machine()).unwrap().broker.unwrap().report;
+        let overruled = "  overruled:\n    brokerName=a    (b holds: command line, --set)\n\
+            \x20   storePathRootDir=/f    (/d holds: command line, --data)\n    namesrvAddr=h:1    (h:2 holds: command line, -n)";
+        assert_eq!(report.to_string(), format!("  honoured:\n    listenPort=10911\n    fileReservedTime=48\n{overruled}"));
+        // Who is told only what has no effect is told that too.
+        assert_eq!(report.without_honoured().to_string(), overruled);
     }
 
     /// The port, the address and the paths of an all-in-one are not those of the file, whatever a hand or a command wrote there.

@@ -157,7 +157,7 @@ pub(in crate::processor) fn reset_offset(broker: &Broker, peer: &Peer, request: 
     }?;
     let (group, topic, queue_id) = (&*header.group, &*header.topic, header.queue_id);
     // -1 stands for all queues, and for the time of now.
-    tracing::info!(%peer, group, topic, queue_id, offset = ?header.offset, timestamp = header.timestamp, "offsets were reset by command");
+    tracing::info!(%peer, group, topic, queue_id, offset = header.offset, timestamp = header.timestamp, "offsets were reset by command");
     Ok(reset)
 }
 
@@ -284,17 +284,16 @@ pub(in crate::processor) fn clone_offsets(broker: &Broker, peer: &Peer, request:
         topic if topic.trim().is_empty() => broker.consumer_offsets.topics_of(source),
         topic => BTreeSet::from([topic.to_owned()]),
     };
-    for topic in topics.iter().filter(|topic| broker.topics.contains(topic)) {
-        let is_consumed = header.offline
-            || broker.consumers.subscription_count(source) == 0
-            || broker.consumers.known_subscription(source, topic).is_some();
-        if is_consumed {
-            broker.consumer_offsets.clone_group(source, &header.dest_group, topic);
-        }
-    }
+    let is_consumed = |topic: &str| {
+        header.offline || broker.consumers.subscription_count(source) == 0 || broker.consumers.known_subscription(source, topic).is_some()
+    };
+    let consumed = topics.iter().filter(|topic| broker.topics.contains(topic) && is_consumed(topic));
+    let cloned = consumed.filter(|topic| broker.consumer_offsets.clone_group(source, &header.dest_group, topic)).count();
     broker.consumer_offsets.persist().map_err(|why| Refusal::unwritten(&why))?;
-    let (topic, from, to) = (header.topic.as_deref().unwrap_or_default(), source, &*header.dest_group);
-    tracing::info!(%peer, from, to, topic, topics = topics.len(), "offsets of a group were given to another one by command");
+    if cloned > 0 {
+        let (topic, from, to) = (header.topic.as_deref(), source, &*header.dest_group);
+        tracing::info!(%peer, from, to, topic, topics = cloned, "offsets of a group were given to another one by command");
+    }
     Ok(Reply::success())
 }
 

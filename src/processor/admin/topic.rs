@@ -97,8 +97,12 @@ pub(in crate::processor) fn delete(broker: &Arc<Broker>, peer: &Arc<Peer>, reque
     }
     checks::require_not_a_system_topic(broker, &header.topic)?;
     checks::require_a_clients_topic(&header.topic)?;
+    // Of one that is not there, offsets and queues may be left over.
+    let was_there = broker.topics.contains(&header.topic);
     let deleted = broker.delete_topic(&header.topic);
-    info!(%peer, topic = &*header.topic, "a topic was deleted by command");
+    if was_there {
+        info!(%peer, topic = &*header.topic, "a topic was deleted by command");
+    }
     let completion = peer.completion(request);
     // Whatever could not be written, the topic is gone, and the name servers hear of it.
     broker.announce_then(move |written| {

@@ -60,7 +60,7 @@ header! {
 
     /// CLONE_GROUP_OFFSET (314).
     pub struct CloneGroupOffsetRequestHeader {
-        "srcGroup" => src_group: Str!,
+        "srcGroup" => src_group: Str! required,
         "destGroup" => dest_group: Str!,
         "topic" => topic: Option<Str>,
         "offline" => offline: bool,
