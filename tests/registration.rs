@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use ferrocket::broker::persist::ConfigFile;
-use ferrocket::broker::registration::{BODY_BYTES_MAX, BrokerSnapshot, Form, Identity, Registration, RegistrationSource};
+use ferrocket::broker::registration::{BODY_BYTES_MAX, BrokerSnapshot, Form, Identity, Learned, Registration, RegistrationSource};
 use ferrocket::broker::topics::Topics;
 use ferrocket::config::{AdvertiseRules, Advertised, BrokerConfig};
 use ferrocket::remoting::{Completion, Limits, Listener, Peer, Replies, RequestHandler};
@@ -152,8 +152,8 @@ impl RegistrationSource for TestBroker {
         }
     }
 
-    fn mark_ordered(&self, topics: &[String]) {
-        self.topics.mark_ordered(topics.iter().map(String::as_str));
+    fn learn(&self, learned: Learned) {
+        self.topics.mark_ordered(learned.ordered.iter().map(String::as_str));
     }
 }
 

@@ -26,6 +26,8 @@ const COMMITTED: i32 = 3;
 const COMMIT: i32 = 8;
 /// Later than any delay and immunity here.
 const LONG: Duration = Duration::from_secs(40);
+/// `transactionCheckInterval`.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 async fn send(client: &mut Client, queue_id: i32, pairs: &[(&str, &str)], sys_flag: i32, body: &str) {
     let mut header = support::send_header(TOPIC, queue_id, pairs);
@@ -100,18 +102,18 @@ async fn producer(broker: &TestBroker) -> Client {
 async fn a_slave_delivers_and_asks_nothing_and_a_master_all_of_it_once() {
     let (setup, clock) = Setup::new().manual_clock();
     let as_slave = |setup: Setup| setup.config(|config| config.broker_role = BrokerRole::Slave);
-    let mut broker = as_slave(setup).start().await;
+    let mut broker = setup.start().await;
     broker.create_topic(TOPIC, 4);
     let mut client = producer(&broker).await;
     let mut count = 0;
     for round in 0..6 {
-        assert_eq!(broker.broker.role(), Role::Slave);
+        // They are not due before the clock moves.
         put_some(&mut client, round).await;
+        broker.broker.change_role(Role::Slave).unwrap();
+        assert_eq!(broker.broker.role(), Role::Slave);
         clock.advance(LONG);
         client.heartbeat(&support::producer_heartbeat("P", "c")).await;
-        if round > 0 {
-            looked(&broker, &clock).await;
-        }
+        looked(&broker, &clock).await;
         assert_eq!((bodies(&broker, DELAYED).len(), bodies(&broker, COMMITTED).len()), (count, count), "round {round}: a slave");
         assert!(!client.has_pushed().await, "round {round}: a slave asks nobody");
         if round == 3 {
@@ -126,9 +128,11 @@ async fn a_slave_delivers_and_asks_nothing_and_a_master_all_of_it_once() {
         broker.broker.change_role(Role::Master).unwrap();
         count += 2;
         has(&broker, DELAYED, count).await;
+        // Producers come to a new master before it asks them.
+        clock.advance(CHECK_INTERVAL);
+        client.heartbeat(&support::producer_heartbeat("P", "c")).await;
         commit_asked(&mut client, 2).await;
         looked(&broker, &clock).await;
-        broker.broker.change_role(Role::Slave).unwrap();
     }
     let expected = |names: [&str; 2]| (0..6).flat_map(|round| names.map(|name| format!("{round}-{name}"))).collect::<Vec<_>>();
     let sorted = |queue_id| {
@@ -139,6 +143,7 @@ async fn a_slave_delivers_and_asks_nothing_and_a_master_all_of_it_once() {
     assert_eq!(sorted(DELAYED), expected(["level1", "level2"]));
     assert_eq!(sorted(COMMITTED), expected(["a", "b"]));
     drop(client);
+    broker.broker.change_role(Role::Slave).unwrap();
 
     // A slave that stops has nothing to deliver as a master.
     let broker = broker.stop().await.with_clock(&clock).start().await;
@@ -153,7 +158,7 @@ async fn no_delivery_follows_a_change_that_has_returned() {
     const COUNT: usize = 2_000;
     let fs = MemoryFs::new();
     let (setup, clock) = Setup::new().on(&fs).manual_clock();
-    let broker = setup.config(|config| config.broker_role = BrokerRole::Slave).start().await;
+    let broker = setup.start().await;
     broker.create_topic(TOPIC, 4);
     let services = &broker.broker;
     for number in 0..COUNT {
@@ -174,6 +179,7 @@ async fn no_delivery_follows_a_change_that_has_returned() {
         services.schedule.delay(&mut message, 1 + (number % 3) as i32);
         assert!(services.store.put_message(&message).status.is_stored());
     }
+    services.change_role(Role::Slave).unwrap();
     clock.advance(LONG);
     let delivered = || services.store.max_offset(TOPIC, DELAYED);
     let mut was_interrupted = false;

@@ -8,7 +8,8 @@ use tracing::error;
 
 use super::Broker;
 use super::persist::PersistError;
-use super::registration::{BrokerSnapshot, Form, Identity, Neighbour, Registration, RegistrationSource};
+use super::registration::{BrokerSnapshot, Form, Identity, Learned, Neighbour, Registration, RegistrationSource};
+use super::replication::slave::Slave;
 use super::topics::Topics;
 use crate::config::{AdvertiseRules, Advertised, BrokerConfig, ConfigCell};
 
@@ -21,6 +22,7 @@ struct ConfiguredBroker {
     config: Arc<ConfigCell>,
     started_with: Arc<BrokerConfig>,
     topics: Arc<Topics>,
+    slave: Arc<Slave>,
     rules: AdvertiseRules,
 }
 
@@ -45,8 +47,9 @@ impl RegistrationSource for ConfiguredBroker {
         }
     }
 
-    fn mark_ordered(&self, topics: &[String]) {
-        self.topics.mark_ordered(topics.iter().map(String::as_str));
+    fn learn(&self, learned: Learned) {
+        self.topics.mark_ordered(learned.ordered.iter().map(String::as_str));
+        self.slave.learn_master(learned.master_addr, learned.ha_server_addr);
     }
 }
 
@@ -55,7 +58,7 @@ fn identity(config: &BrokerConfig, started_with: &BrokerConfig) -> Identity {
         broker_name: started_with.broker_name.clone(),
         broker_addr: format!("{}:{}", config.broker_ip1, config.listen_port),
         cluster_name: started_with.broker_cluster_name.clone(),
-        broker_id: config.broker_id,
+        broker_id: started_with.broker_id,
         ha_server_addr: format!("{}:{}", config.broker_ip2, config.ha_listen_port),
     }
 }
@@ -75,7 +78,8 @@ impl Broker {
     pub(super) fn register(self: &Arc<Self>, neighbour: Option<(String, Arc<dyn Neighbour>)>) {
         let (config, topics) = (Arc::clone(&self.config), Arc::clone(&self.topics));
         let (started_with, rules) = (Arc::clone(&self.started_with), self.location.rules.clone());
-        let source = Arc::new(ConfiguredBroker { config, started_with, topics, rules });
+        let slave = Arc::clone(&self.slave);
+        let source = Arc::new(ConfiguredBroker { config, started_with, topics, slave, rules });
         let config = self.config.load();
         let period = Duration::from_millis(config.register_name_server_period.max(0) as u64);
         let registration = Registration::start(&name_servers(&config), neighbour, source, period, &self.runtime);

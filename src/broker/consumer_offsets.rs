@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ferrocket_protocol::data_version::DataVersion;
-use ferrocket_protocol::fastjson;
+use ferrocket_protocol::fastjson::{self, ReadError};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
@@ -194,6 +194,31 @@ impl ConsumerOffsets {
         drop(tables);
         self.resets_assigned.store(true, Ordering::Release);
         self.changed();
+    }
+
+    /// What a master answers to GET_ALL_CONSUMER_OFFSET, of the groups that are wanted: as in the original its offsets of a group and a
+    /// topic replace those here, and what it has none of stays.
+    pub fn take_over(&self, table: &[u8], is_wanted: impl Fn(&str) -> bool) -> Result<(), ReadError> {
+        let master: OffsetFile = fastjson::from_slice(table)?;
+        let mut is_news = false;
+        for (key, committed) in master.offset_table {
+            let Some((topic, group)) = key.split_once(SEPARATOR).filter(|(_, group)| is_wanted(group)) else { continue };
+            let offsets = self.of_or_new(group, topic);
+            let mut tables = offsets.tables.lock();
+            if tables.committed != committed {
+                tables.committed = committed;
+                is_news = true;
+            }
+        }
+        let mut version = self.version.lock();
+        if *version != master.data_version {
+            *version = master.data_version;
+            is_news = true;
+        }
+        if is_news {
+            self.changed();
+        }
+        Ok(())
     }
 
     pub fn has_pending_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {

@@ -24,6 +24,8 @@ pub struct BrokerFigures {
     /// Sends that are being worked on.
     pub sends_in_flight: u64,
     pub delay_levels: Vec<LevelProgress>,
+    /// Of a slave: how much of the master's log it lacks, as far as the master has said where that ends.
+    pub missing_bytes: Option<i64>,
 }
 
 /// Whether a broker does what it is there for.
@@ -49,6 +51,7 @@ impl BrokerFigures {
             mornings: broker.stats.mornings(),
             sends_in_flight: broker.flow_control.sends_in_flight() as u64,
             delay_levels: broker.schedule.progress(&broker.store),
+            missing_bytes: broker.is_slave().then(|| broker.slave.behind_bytes(broker.store.max_phy_offset())).flatten(),
         })
     }
 

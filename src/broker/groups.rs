@@ -181,6 +181,22 @@ impl Groups {
         removed
     }
 
+    /// The table of a master, with its version, in place of this one.
+    pub fn take_over(&self, master: SubscriptionGroupWrapper) {
+        let mut version = self.version.lock();
+        if *version == master.data_version {
+            return;
+        }
+        let named = |(name, config): (String, SubscriptionGroupConfig)| {
+            let config = SubscriptionGroupConfig { group_name: name.clone(), ..config };
+            (Arc::from(name), Arc::new(config))
+        };
+        *self.table.write() = master.subscription_group_table.into_iter().map(named).collect();
+        *self.forbidden.write() = master.forbidden_table;
+        *version = master.data_version;
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
     /// Whether an admin has forbidden the group to read the topic.
     pub fn is_reading_forbidden(&self, group: &str, topic: &str) -> bool {
         let forbidden = self.forbidden.read();

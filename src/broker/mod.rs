@@ -62,6 +62,7 @@ use self::persist::{ConfigFile, PersistError};
 use self::producers::Producers;
 use self::rebalance_lock::RebalanceLocks;
 use self::registration::{Neighbour, Registration};
+use self::replication::slave::Slave;
 use self::role::{Role, RoleState};
 use self::schedule::{Schedule, ScheduleError};
 use self::stats::Stats;
@@ -109,6 +110,7 @@ pub struct Broker {
     pub rebalance_locks: RebalanceLocks,
     pub schedule: Arc<Schedule>,
     pub transactions: Arc<Transactions>,
+    pub slave: Arc<Slave>,
     pub stats: Stats,
     pub flow_control: Arc<FlowControl>,
     /// Sends to queues that are being loaded: counted by themselves, so that a slow disk refuses no send to the others.
@@ -119,6 +121,8 @@ pub struct Broker {
     registration: OnceLock<Arc<Registration>>,
     /// One announcement at a time writes the topics.
     writing_topics: tokio::sync::Mutex<()>,
+    /// Whether groups pull or pop, as a master says; nothing here goes by it yet.
+    request_modes_file: ConfigFile,
     unique_keys: UniqueKeys,
     started_millis: i64,
     /// The configuration of the start: what waits for the next one is read here, as the broker's name and its cluster.
@@ -218,6 +222,7 @@ impl Broker {
             topics: Arc::new(topics),
             schedule,
             transactions: Arc::new(transactions),
+            slave: Arc::default(),
             stats: Stats::default(),
             flow_control: Arc::new(FlowControl::default()),
             cold_flow_control: Arc::new(FlowControl::default()),
@@ -226,6 +231,7 @@ impl Broker {
             location,
             registration: OnceLock::new(),
             writing_topics: tokio::sync::Mutex::new(()),
+            request_modes_file: file("messageRequestMode.json"),
             unique_keys,
         }))
     }

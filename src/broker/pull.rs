@@ -22,6 +22,8 @@ use crate::store::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus
 
 /// A subscription that a pull brought is parsed anew after this time, so that it does not look forgotten.
 const PULLED_SUBSCRIPTION_FRESH_MILLIS: i64 = 60_000;
+/// The id of a master.
+const MASTER_ID: i64 = 0;
 /// Groups that may pull although pulling is refused to clients that only pull.
 const TOOL_GROUPS: [&str; 10] = [
     "DEFAULT_CONSUMER",
@@ -483,8 +485,29 @@ impl PullRequest<'_> {
         found: GetMessageResult,
     ) -> Outcome {
         let terms = &self.terms;
-        let kind = kind_of(found.status, terms.offset);
-        let mut pulled = Pulled { next_offset: found.next_begin_offset, ..Pulled::default() };
+        let mut kind = kind_of(found.status, terms.offset);
+        let suggests_slave = config.slave_read_enable && !config.in_broker_container;
+        let mut suggested_broker_id = match (suggests_slave, found.suggest_pulling_from_slave) {
+            (false, _) => MASTER_ID,
+            (true, true) => checked.group.which_broker_when_consume_slowly,
+            (true, false) => checked.group.broker_id,
+        };
+        let mut next_offset = found.next_begin_offset;
+        if broker.is_slave() {
+            if kind == PullKind::Moved && found.status != GetMessageStatus::OffsetReset && !config.offset_check_in_slave {
+                // The log here may lag: the master knows better.
+                next_offset = terms.offset;
+                suggested_broker_id = checked.group.broker_id;
+                kind = PullKind::AskAgain;
+            }
+            // The original sends a consumer back as long as the name server has ever known a master; when it is gone the consumer then
+            // asks again without a pause. Here it waits for messages as on a master.
+            if !found.suggest_pulling_from_slave && broker.slave.is_connected() {
+                suggested_broker_id = MASTER_ID;
+                kind = if kind == PullKind::Found { kind } else { PullKind::AskAgain };
+            }
+        }
+        let mut pulled = Pulled { next_offset, ..Pulled::default() };
         // As with UPDATE_CONSUMER_OFFSET: what is not in the queue yet nobody has consumed.
         let may_commit = |offset: &i64| *offset <= found.max_offset.max(0) && !topic_names::is_system_group(&checked.group.group_name);
         pulled.commit = terms.commit_offset.filter(|offset| run == Run::First && may_commit(offset));
@@ -506,16 +529,10 @@ impl PullRequest<'_> {
                 tracing::info!(group, topic, queue_id, asked, corrected = next, status, %peer, "a pull asked for an offset that is not there");
             }
         }
-        let suggests_slave = config.slave_read_enable && !config.in_broker_container;
-        let suggested_broker_id = match (suggests_slave, found.suggest_pulling_from_slave) {
-            (false, _) => 0,
-            (true, true) => checked.group.which_broker_when_consume_slowly,
-            (true, false) => checked.group.broker_id,
-        };
         Outcome::Result(PullResult {
             kind,
             status: found.status,
-            next_offset: found.next_begin_offset,
+            next_offset,
             min_offset: found.min_offset,
             max_offset: found.max_offset,
             body: found.body,

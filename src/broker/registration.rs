@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use ferrocket_protocol::body::{KvTable, TopicConfig};
 use ferrocket_protocol::data_version::DataVersion;
-use ferrocket_protocol::header::route::QueryDataVersionResponseHeader;
-use ferrocket_protocol::{RemotingCommand, fastjson, version};
+use ferrocket_protocol::header::route::{QueryDataVersionResponseHeader, RegisterBrokerResponseHeader};
+use ferrocket_protocol::{RemotingCommand, Str, fastjson, version};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
@@ -56,17 +56,27 @@ const ENCODED_HERE_MAX: usize = 1_000;
 /// The smallest part: a name server takes a first registration with a single topic for a mistake.
 const PART_TOPICS_MIN: usize = 2;
 
-/// Where the table comes from, and where ordered topics of a name server go to.
+/// Where the table comes from, and where the answers of name servers go to.
 pub trait RegistrationSource: Send + Sync + 'static {
     fn snapshot(&self) -> BrokerSnapshot;
-    fn mark_ordered(&self, topics: &[String]);
+    fn learn(&self, learned: Learned);
+}
+
+/// What a name server answers to a registration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Topics that are to be ordered.
+    pub ordered: Vec<String>,
+    /// Where a slave's master is, and where it replicates, when the name server has it.
+    pub master_addr: Option<String>,
+    pub ha_server_addr: Option<String>,
 }
 
 /// The name server of this process.
 pub trait Neighbour: Send + Sync + 'static {
     /// Registers the broker with these topics, beside those that it has. `anew` replaces what is held of them; otherwise only what
-    /// is missing is added. Gives the topics that the name server holds to be ordered.
-    fn take(&self, snapshot: &BrokerSnapshot, topics: Vec<TopicConfig>, anew: bool) -> Vec<String>;
+    /// is missing is added.
+    fn take(&self, snapshot: &BrokerSnapshot, topics: Vec<TopicConfig>, anew: bool) -> Learned;
     /// The broker has these topics no longer.
     fn forget_topics(&self, at: &Identity, topics: &[Arc<str>]);
     /// The broker was told whole: it has the topics of which `is_ours` is true, and no others.
@@ -392,7 +402,9 @@ impl Shared {
         let news = held.news(&snapshot);
         let is_news = news.is_all || !news.changed.is_empty() || !news.gone.is_empty();
         if periodic {
-            if !is_news && !snapshot.force && !self.is_changed(addr, &snapshot).await? {
+            // What is there says nothing of where the master is now: a slave registers in each period.
+            let asks_first = !is_news && !snapshot.force && !snapshot.identity.is_slave();
+            if asks_first && !self.is_changed(addr, &snapshot).await? {
                 return Ok(());
             }
         } else if !is_news || self.told_singly(addr, held, &snapshot, &news).await? {
@@ -454,7 +466,7 @@ impl Shared {
                 match self.client.succeed(addr, request, snapshot.timeout).await {
                     Ok(response) => {
                         held.knows_singles &= response.version >= SINGLES_SINCE;
-                        self.learn_ordered_topics(&response);
+                        self.learn(&response);
                     }
                     Err(CallError::Refused { code, remark }) if compressed => {
                         warn!(name_server = addr, code, remark, "a compressed registration is refused; it goes as it is");
@@ -504,17 +516,17 @@ impl Shared {
         let snapshot = self.source.snapshot();
         let news = held.news(&snapshot);
         neighbour.forget_topics(&snapshot.identity, &news.gone);
-        let mut ordered = Vec::new();
+        let mut learned = Learned::default();
         let (topics, anew) = match (news.is_all, periodic) {
             (true, _) => (&snapshot.topics, true),
             (false, true) => (&snapshot.topics, false),
             (false, false) => (&news.changed, true),
         };
         if periodic && !news.is_all && !news.changed.is_empty() {
-            ordered = neighbour.take(&snapshot, news.changed.iter().map(|topic| snapshot.config_of(topic)).collect(), true);
+            learned = neighbour.take(&snapshot, news.changed.iter().map(|topic| snapshot.config_of(topic)).collect(), true);
         }
         for some in topics.chunks(HANDED_TOPICS_MAX) {
-            ordered = neighbour.take(&snapshot, some.iter().map(|topic| snapshot.config_of(topic)).collect(), anew);
+            learned = neighbour.take(&snapshot, some.iter().map(|topic| snapshot.config_of(topic)).collect(), anew);
             tokio::task::yield_now().await;
         }
         let is_first = !held.is_complete;
@@ -528,17 +540,20 @@ impl Shared {
         if is_first {
             info!(topics = snapshot.topics.len(), "registered with the name server of this process");
         }
-        self.source.mark_ordered(&ordered);
+        self.source.learn(learned);
     }
 
-    /// The answer carries the name server's ordered topics.
-    fn learn_ordered_topics(&self, response: &RemotingCommand) {
-        if response.body.is_empty() {
-            return;
+    fn learn(&self, response: &RemotingCommand) {
+        let header: RegisterBrokerResponseHeader = response.header().unwrap_or_default();
+        let text = |addr: Option<Str>| addr.map(|addr| addr.to_string()).filter(|addr| !addr.is_empty());
+        let mut learned =
+            Learned { master_addr: text(header.master_addr), ha_server_addr: text(header.ha_server_addr), ..Learned::default() };
+        if !response.body.is_empty() {
+            match fastjson::from_slice::<KvTable>(&response.body) {
+                Ok(ordered) => learned.ordered = ordered.table.into_keys().collect(),
+                Err(error) => warn!(%error, "the name server's ordered topics are unreadable"),
+            }
         }
-        match fastjson::from_slice::<KvTable>(&response.body) {
-            Ok(ordered) => self.source.mark_ordered(&ordered.table.into_keys().collect::<Vec<_>>()),
-            Err(error) => warn!(%error, "the name server's ordered topics are unreadable"),
-        }
+        self.source.learn(learned);
     }
 }

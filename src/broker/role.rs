@@ -2,8 +2,8 @@
 //! Master or slave: which services run in which role, and the change from one to the other while the broker runs. In the original
 //! BrokerController#changeSpecialServiceStatus.
 //!
-//! A master delivers delayed messages and asks about open transactions; a slave does neither, its master does. Knows in what order they
-//! start and end, not how they work.
+//! A master delivers delayed messages and asks about open transactions; a slave does neither, and follows its master's log and tables.
+//! Knows in what order they start and end, not how they work.
 
 use std::io;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use tracing::info;
 
+use super::replication::{metadata, slave};
 use super::{Broker, transaction};
 use crate::config::{BrokerConfig, BrokerRole};
 use crate::runtime::Parker;
@@ -46,6 +47,11 @@ impl RoleState {
 }
 
 impl Broker {
+    /// As requests see it: a slave's log is a copy.
+    pub fn is_slave(&self) -> bool {
+        self.store.is_copy()
+    }
+
     pub fn role(&self) -> Role {
         self.standing.lock().role
     }
@@ -58,9 +64,11 @@ impl Broker {
         if standing.role == role || standing.is_closed {
             return Ok(());
         }
-        match role {
-            Role::Master => start_master(self).inspect_err(|_| stop_master(self))?,
-            Role::Slave => stop_master(self),
+        stop(self, standing.role);
+        if let Err(error) = start(self, role) {
+            stop(self, role);
+            start(self, standing.role)?;
+            return Err(error);
         }
         info!(?role, "the role has changed");
         standing.role = role;
@@ -69,30 +77,42 @@ impl Broker {
 
     /// Starts what the role runs, once, when the store runs.
     pub(super) fn start_role(self: &Arc<Self>) -> io::Result<()> {
-        match self.standing.lock().role {
-            Role::Master => start_master(self),
-            Role::Slave => Ok(()),
-        }
+        start(self, self.standing.lock().role)
     }
 
     /// The store is to be closed: no role runs anything any more.
     pub(super) fn end_role(&self) {
         let mut standing = self.standing.lock();
-        if standing.role == Role::Master {
-            stop_master(self);
-        }
+        stop(self, standing.role);
         standing.is_closed = true;
     }
 }
 
-fn start_master(broker: &Arc<Broker>) -> io::Result<()> {
-    broker.schedule.start(Arc::clone(&broker.store), &broker.runtime)?;
-    transaction::check::start(broker)
+fn start(broker: &Arc<Broker>, role: Role) -> io::Result<()> {
+    match role {
+        Role::Master => {
+            if broker.store.is_copy() {
+                broker.transactions.reopen(&broker.consumer_offsets).map_err(io::Error::other)?;
+            }
+            broker.store.set_copy(false);
+            broker.schedule.start(Arc::clone(&broker.store), &broker.runtime)?;
+            transaction::check::start(broker)
+        }
+        Role::Slave => {
+            metadata::start(broker, slave::start(broker));
+            Ok(())
+        }
+    }
 }
 
-fn stop_master(broker: &Broker) {
-    broker.schedule.stop();
-    broker.transactions.stop(broker.store_host());
+fn stop(broker: &Broker, role: Role) {
+    match role {
+        Role::Master => {
+            broker.schedule.stop();
+            broker.transactions.stop(broker.store_host());
+        }
+        Role::Slave => broker.slave.stop(),
+    }
 }
 
 /// Whether a service may work now. Its thread starts with the first duty and ends with the runtime; off duty it does no more than bring

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ferrocket_protocol::data_version::DataVersion;
+use ferrocket_protocol::fastjson::{self, ReadError};
 use ferrocket_protocol::message::{MessageInner, MessageView, properties, property, tags_code_of};
-use ferrocket_protocol::{Str, fastjson, topic_names};
+use ferrocket_protocol::{Str, topic_names};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -359,6 +360,15 @@ impl Schedule {
     /// The body of GET_ALL_DELAY_OFFSET.
     pub fn encode(&self) -> Vec<u8> {
         fastjson::to_vec(&self.table.lock().offsets_file())
+    }
+
+    /// What a master answers to GET_ALL_DELAY_OFFSET, in place of what is here; whether that changes anything. The disk has what it speaks of.
+    pub fn take_over(&self, table: &[u8]) -> Result<bool, ReadError> {
+        let master: DelayOffsets = fastjson::from_slice(table)?;
+        let mut table = self.table.lock();
+        let is_news = table.version != master.data_version || table.offsets != master.offset_table;
+        (table.offsets, table.version) = (master.offset_table, master.data_version);
+        Ok(is_news)
     }
 
     /// Takes the offsets every `flushDelayOffsetInterval`, and writes them as soon as the disk has what they speak of.

@@ -306,12 +306,38 @@ impl Topics {
 
     pub fn delete(&self, name: &str) -> bool {
         self.change(|table| {
-            let removed = table.table.remove(name);
-            if let Some((_, topic)) = removed.as_ref().filter(|_| !table.is_system(name)) {
-                table.deleted_puts.fetch_add(topic.puts.messages(), Ordering::Relaxed);
-            }
-            (removed.is_some(), removed.is_some())
+            let is_removed = table.remove(name);
+            (is_removed, is_removed)
         })
+    }
+
+    fn remove(&self, name: &str) -> bool {
+        let removed = self.table.remove(name);
+        if let Some((_, topic)) = removed.as_ref().filter(|_| !self.is_system(name)) {
+            self.deleted_puts.fetch_add(topic.puts.messages(), Ordering::Relaxed);
+        }
+        removed.is_some()
+    }
+
+    /// The table of a master, with its version, in place of this one; gives the topics that are here no more. `None`: it is this one.
+    pub fn take_over(&self, master_version: DataVersion, table: BTreeMap<String, TopicConfig>) -> Option<Vec<String>> {
+        let mut version = self.version.lock();
+        if *version == master_version {
+            return None;
+        }
+        let gone: Vec<String> = self.names().into_iter().filter(|name| !table.contains_key(name)).collect();
+        for name in &gone {
+            self.remove(name);
+        }
+        for (name, mut config) in table {
+            config.topic_name = name;
+            if self.get(&config.topic_name).is_none_or(|known| known.config != config) {
+                self.set(config);
+            }
+        }
+        *version = master_version;
+        self.changes.fetch_add(1, Ordering::Release);
+        Some(gone)
     }
 
     /// Remembers where each topic's counters stand; called every `SAMPLE_PERIOD`.

@@ -71,7 +71,8 @@ config! {
         /// Refuse requests with SYSTEM_BUSY when too much is in flight.
         broker_fast_failure_enable "brokerFastFailureEnable": bool = true => Live;
         broker_heartbeat_interval "brokerHeartbeatInterval": i32 = 1000 => Inert(why::REPLICATION);
-        broker_id "brokerId": i64 = 0 => Guarded("only 0 is served, because there is no replication yet");
+        /// 0 of a master; of a slave the number above 0 by which clients and name servers tell it from others.
+        broker_id "brokerId": i64 = 0 => Restart;
         /// The address that is registered with name servers, stored in messages and, when set, given to every client. Unset: the first non-loopback IPv4 address is stored and registered, and clients get an address on which they reach this server. A change by command is registered at once; message ids and stored messages keep the address of the start.
         broker_ip1 "brokerIP1": String = unset() => Live;
         /// With haListenPort the address of the replication port, as name servers tell it to slaves.
@@ -301,7 +302,8 @@ config! {
         short_polling_time_mills "shortPollingTimeMills": i64 = 1000 => Live;
         skip_pre_online "skipPreOnline": bool = false => Inert(why::REPLICATION);
         skip_when_ck_re_put_reach_max_times "skipWhenCKRePutReachMaxTimes": bool = false => Inert(why::POP);
-        slave_read_enable "slaveReadEnable": bool = false => Inert(why::REPLICATION);
+        /// Of a slave: let consumers read from it. Of a master: send consumers to a slave whose messages are no longer in memory here.
+        slave_read_enable "slaveReadEnable": bool = false => Live;
         /// Entries of one part.
         split_metadata_size "splitMetadataSize": i32 = 2000 => Live;
         /// Topics of one part of a registration.
@@ -412,7 +414,8 @@ config! {
         batch_dispatch_request_thread_pool_nums "batchDispatchRequestThreadPoolNums": i32 = 16 => Inert(why::POOLS);
         bit_map_length_consume_queue_ext "bitMapLengthConsumeQueueExt": i32 = 64 => Inert(why::SQL_BITMAP);
         bottom_most_compression_type_for_consume_queue_store "bottomMostCompressionTypeForConsumeQueueStore": String = text("zstd") => Inert(why::ROCKSDB);
-        broker_role "brokerRole": BrokerRole = BrokerRole::AsyncMaster => Guarded("SLAVE is refused, because there is no replication yet; SYNC_MASTER is served where the original would not wait (inSyncReplicas=1)");
+        /// ASYNC_MASTER, or SLAVE: a copy of the log and the tables of the master with the same brokerName. SYNC_MASTER is served where the original would not wait for a slave either (inSyncReplicas=1).
+        broker_role "brokerRole": BrokerRole = BrokerRole::AsyncMaster => Restart;
         check_commit_log_offset_on_recover "checkCommitLogOffsetOnRecover": bool = false => Inert(why::RECOVERY);
         /// Check the CRC of each message while recovering the CommitLog.
         check_crc_on_recover "checkCRCOnRecover": bool = true => Restart;
@@ -510,13 +513,16 @@ config! {
         flush_least_pages_when_warm_maped_file "flushLeastPagesWhenWarmMapedFile": i32 = 4096 => Inert(why::TUNING);
         force_verify_prop_crc "forceVerifyPropCRC": bool = false => Inert(why::RECOVERY);
         ha_flow_control_enable "haFlowControlEnable": bool = false => Inert(why::REPLICATION);
-        ha_housekeeping_interval "haHousekeepingInterval": i32 = 20_000 => Inert(why::REPLICATION);
+        /// A replication connection on which nothing comes for so long is closed, in milliseconds.
+        ha_housekeeping_interval "haHousekeepingInterval": i32 = 20_000 => Live;
         /// The port of brokerIP2 that slaves are told; nothing listens there yet. 0 is the one above listenPort.
         ha_listen_port "haListenPort": i32 = 0 => Live;
-        ha_master_address "haMasterAddress": String = unset() => Inert(why::REPLICATION);
+        /// The replication port of this slave's master, as in 192.168.0.1:10912; unset: name servers say where it is.
+        ha_master_address "haMasterAddress": String = unset() => Live;
         ha_max_gap_not_in_sync "haMaxGapNotInSync": i32 = 268_435_456 => Inert(why::REPLICATION);
         ha_max_time_slave_not_catchup "haMaxTimeSlaveNotCatchup": i64 = 15_000 => Inert(why::REPLICATION);
-        ha_send_heartbeat_interval "haSendHeartbeatInterval": i32 = 5000 => Inert(why::REPLICATION);
+        /// Over a replication connection something is said at least so often, in milliseconds.
+        ha_send_heartbeat_interval "haSendHeartbeatInterval": i32 = 5000 => Live;
         ha_slave_fallbehind_max "haSlaveFallbehindMax": i32 = 268_435_456 => Inert(why::REPLICATION);
         ha_transfer_batch_size "haTransferBatchSize": i32 = 32_768 => Inert(why::REPLICATION);
         index_file_read_enable "indexFileReadEnable": bool = true => Inert(why::INDEX);
@@ -576,7 +582,8 @@ config! {
         message_index_enable "messageIndexEnable": bool = true => Live;
         message_index_safe "messageIndexSafe": bool = false => Inert(why::RECOVERY);
         min_in_sync_replicas "minInSyncReplicas": i32 = 1 => Inert(why::REPLICATION);
-        offset_check_in_slave "offsetCheckInSlave": bool = false => Inert(why::REPLICATION);
+        /// Let a slave correct the offset of a consumer that asks for one that it does not have; otherwise the master does.
+        offset_check_in_slave "offsetCheckInSlave": bool = false => Live;
         /// Milliseconds of one append after which sends are refused as busy.
         os_page_cache_busy_time_out_mills "osPageCacheBusyTimeOutMills": i64 = 1000 => Live;
         pop_rocksdb_block_cache_size "popRocksdbBlockCacheSize": i64 = 268_435_456 => Inert(why::ROCKSDB);

@@ -36,6 +36,8 @@ const BUDGET: Must = Must {
 const HOURS: Must = Must { kind: "hours from 00 to 23 with semicolons between, like 04 or 04;16", fits: are_hours };
 const IP_ADDRESS: Must =
     Must { kind: "an IP address of this machine, like 0.0.0.0", fits: |text| text.parse::<std::net::IpAddr>().is_ok() };
+const HA_ADDRESS: Must =
+    Must { kind: "an address with a port, like 192.168.0.1:10912", fits: |text| text.trim().is_empty() || is_address(text) };
 const NAME_SERVERS: Must =
     Must { kind: "like 127.0.0.1:9876;192.168.0.1:9876, with semicolons between the addresses", fits: are_addresses };
 const RULES: Must = Must {
@@ -49,6 +51,7 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         "listenPort" => &PORT,
         "bindAddress" => &IP_ADDRESS,
         "namesrvAddr" => &NAME_SERVERS,
+        "haMasterAddress" => &HA_ADDRESS,
         "advertise" => &RULES,
         "deleteWhen" => &HOURS,
         "memoryBudgetBytes" => &BUDGET,
@@ -123,11 +126,12 @@ fn are_hours(text: &str) -> bool {
 
 /// Unset is good: the environment or the name server of this process stand in.
 fn are_addresses(text: &str) -> bool {
-    let is_address = |address: &str| {
-        let host_and_port = address.trim().rsplit_once(':');
-        host_and_port.is_some_and(|(host, port)| !host.is_empty() && !host.contains([',', ' ', '\t', '/']) && port.parse::<u16>().is_ok())
-    };
     text.split(';').filter(|address| !address.trim().is_empty()).all(is_address)
+}
+
+fn is_address(address: &str) -> bool {
+    let host_and_port = address.trim().rsplit_once(':');
+    host_and_port.is_some_and(|(host, port)| !host.is_empty() && !host.contains([',', ';', ' ', '\t', '/']) && port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -154,6 +158,7 @@ mod tests {
         for good in ["", "a:9876", "a:9876;b:9876", "a:9876; b:9876;", "[::1]:9876", "127.0.0.1:9876"] {
             assert!(fits("namesrvAddr", good), "{good}");
         }
+        assert!(fits("haMasterAddress", "") && fits("haMasterAddress", "a:1") && !fits("haMasterAddress", "a:1;b:1"));
         for wrong in ["a:9876,b:9876", "a:9876 b:9876", "a", ":9876", "a:port", "http://a:9876"] {
             assert!(!fits("namesrvAddr", wrong), "{wrong}");
         }

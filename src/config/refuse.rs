@@ -15,12 +15,15 @@ pub fn refuse_broker(config: &BrokerConfig) -> Option<(&'static str, String)> {
         .or_else(|| on("authenticationEnabled", config.authentication_enabled, open))
         .or_else(|| on("authorizationEnabled", config.authorization_enabled, open))
         .or_else(|| {
-            let why = "brokerRole=SLAVE cannot be obeyed: replication is not served yet; run this broker as ASYNC_MASTER, or leave the slave to the original";
-            (config.broker_role == BrokerRole::Slave).then(|| ("brokerRole", why.to_owned()))
+            let id = config.broker_id;
+            let why = format!("brokerId={id} cannot be obeyed with brokerRole=SLAVE: Slave's brokerId must be > 0");
+            (config.broker_role == BrokerRole::Slave && id <= 0).then_some(("brokerId", why))
         })
         .or_else(|| {
-            let why = format!("brokerId={} cannot be obeyed: replication is not served yet, so a broker is a master, whose brokerId is 0", config.broker_id);
-            (config.broker_id != 0).then_some(("brokerId", why))
+            // The original runs such a broker as a second master with the id 0, which is nearly always a slave without its brokerRole.
+            let id = config.broker_id;
+            let why = format!("brokerId={id} cannot be obeyed: a master's is 0; set it so, or brokerRole=SLAVE if this is to be a slave");
+            (config.broker_role != BrokerRole::Slave && id != 0).then_some(("brokerId", why))
         })
         .or_else(|| {
             let copies = config.in_sync_replicas;

@@ -13,6 +13,14 @@ use super::route_tables::{Departure, Part, Registration};
 use super::{NameServer, kv_config, processor};
 use crate::config::Advertised;
 
+/// What the broker is told of its set and of its topics.
+#[derive(Clone, Debug, Default)]
+pub struct ToldOwn {
+    pub ordered_topics: Vec<String>,
+    pub master_addr: Option<String>,
+    pub ha_server_addr: Option<String>,
+}
+
 /// What the broker says of itself.
 #[derive(Clone, Debug)]
 pub struct OwnBroker {
@@ -25,8 +33,8 @@ pub struct OwnBroker {
 }
 
 impl NameServer {
-    /// Registers it with these topics beside those that it has; `anew` replaces what is held of them. Gives the ordered topics.
-    pub fn take_own(&self, broker: &OwnBroker, topics: Vec<TopicConfig>, anew: bool) -> Vec<String> {
+    /// Registers it with these topics beside those that it has; `anew` replaces what is held of them.
+    pub fn take_own(&self, broker: &OwnBroker, topics: Vec<TopicConfig>, anew: bool) -> ToldOwn {
         self.set_own_broker(broker.advertised.clone());
         let registration = Registration {
             cluster: broker.cluster.clone(),
@@ -41,11 +49,12 @@ impl NameServer {
             part: if anew { Part::Anew } else { Part::Missing },
             ..Registration::default()
         };
-        let registered = self.routes.register(registration, self.rules(), self.now_millis());
-        processor::notify(self, registered.ok().and_then(|registered| registered.notice));
+        let registered = self.routes.register(registration, self.rules(), self.now_millis()).unwrap_or_default();
+        processor::notify(self, registered.notice);
         let returns_ordered = self.config.load().return_order_topic_config_to_broker;
         let ordered = returns_ordered.then(|| self.kv.list(kv_config::ORDER_TOPIC_CONFIG)).flatten();
-        ordered.map(|ordered| ordered.table.into_keys().collect()).unwrap_or_default()
+        let ordered_topics = ordered.map(|ordered| ordered.table.into_keys().collect()).unwrap_or_default();
+        ToldOwn { ordered_topics, master_addr: registered.master_addr, ha_server_addr: registered.ha_server_addr }
     }
 
     /// The broker has these topics no longer.

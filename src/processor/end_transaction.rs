@@ -26,6 +26,10 @@ enum End {
 
 pub(super) fn end(broker: &Broker, peer: &Arc<Peer>, request: &RemotingCommand, disk: Disk) -> Result<Reply, Refusal> {
     let header: EndTransactionRequestHeader = request.header()?;
+    if broker.is_slave() {
+        // The original sets no remark here, and so sends its default.
+        return Err(Refusal::new(response_code::SLAVE_NOT_AVAILABLE, "not set any response code"));
+    }
     let end = match header.commit_or_rollback {
         sys_flag::TRANSACTION_COMMIT => End::Commit,
         sys_flag::TRANSACTION_ROLLBACK => End::RollBack,

@@ -29,7 +29,7 @@ use crate::config::BrokerConfig;
 use crate::remoting::{Peer, Replies, RequestHandler};
 
 use lane::Lanes;
-use routes::{Row, row_of};
+use routes::{Row, Wait, row_of};
 use send_message::put_refusal;
 
 pub use admin::runtime_info::figures as runtime_info_figures;
@@ -48,6 +48,19 @@ fn not_supported(peer: &Peer, code: i32) -> Refusal {
         peer.asked_in_vain_by(code, asked);
     }
     Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
+}
+
+/// What a slave leaves to its master: SendMessageProcessor and PullMessageProcessor of the original, `rejectRequest`.
+fn left_to_the_master(broker: &Broker, config: &BrokerConfig, row: &Row) -> Result<(), Refusal> {
+    let is_left = match row.wait {
+        Wait::Send => true,
+        Wait::Pull | Wait::LitePull => !config.slave_read_enable,
+        _ => false,
+    };
+    match is_left && broker.is_slave() {
+        true => Err(Refusal::new(response_code::SYSTEM_BUSY, "[REJECTREQUEST]system busy, start flow control for a while")),
+        false => Ok(()),
+    }
 }
 
 /// BrokerFastFailure.java: a request that has waited longer than its lane allows is refused instead of served late. Here a request
@@ -86,6 +99,7 @@ impl BrokerHandler {
     fn dispatch(&self, config: &BrokerConfig, peer: &Arc<Peer>, request: &mut RemotingCommand) -> Result<Reply, Refusal> {
         // Decode: its row, and the fields that the original cannot go on without.
         let row = row_of(request.code);
+        left_to_the_master(&self.broker, config, row)?;
         if let Some(field) = row.route.unreadable_field(&request.ext_fields) {
             return Err(unreadable(field));
         }

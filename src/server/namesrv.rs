@@ -9,7 +9,7 @@ use ferrocket_protocol::body::TopicConfig;
 use super::files::Fs;
 use super::plan::NamesrvPlan;
 use super::{Door, Screen, StartError, check_bind, listen, say_report};
-use crate::broker::registration::{BrokerSnapshot, Identity, Neighbour};
+use crate::broker::registration::{BrokerSnapshot, Identity, Learned, Neighbour};
 use crate::config::{NamesrvConfig, NamesrvConfigCell, Report};
 use crate::namesrv::{KvConfig, NameServer, OwnBroker};
 use crate::remoting::{Limits, Listener, RequestHandler};
@@ -101,7 +101,7 @@ fn check_beside_broker(now: &NamesrvConfig, config: &NamesrvConfig) -> Result<()
 pub(super) struct Beside(pub Arc<NameServer>);
 
 impl Neighbour for Beside {
-    fn take(&self, snapshot: &BrokerSnapshot, topics: Vec<TopicConfig>, anew: bool) -> Vec<String> {
+    fn take(&self, snapshot: &BrokerSnapshot, topics: Vec<TopicConfig>, anew: bool) -> Learned {
         let at = &snapshot.identity;
         let broker = OwnBroker {
             cluster: at.cluster_name.clone(),
@@ -111,7 +111,8 @@ impl Neighbour for Beside {
             advertised: snapshot.advertised.clone(),
             data_version: snapshot.data_version.clone(),
         };
-        self.0.take_own(&broker, topics, anew)
+        let told = self.0.take_own(&broker, topics, anew);
+        Learned { ordered: told.ordered_topics, master_addr: told.master_addr, ha_server_addr: told.ha_server_addr }
     }
 
     fn forget_topics(&self, at: &Identity, topics: &[Arc<str>]) {

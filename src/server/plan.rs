@@ -434,7 +434,7 @@ mod tests {
             "authenticationEnabled=true",
             "authorizationEnabled=true",
             "tls.server.mode=enforcing",
-            "brokerRole=SLAVE",
+            "brokerRole=SLAVE\nbrokerId=0",
             "brokerId=1",
             "enableControllerMode=true",
             "enableDLegerCommitLog=true",
@@ -448,12 +448,18 @@ mod tests {
         }
         let enforcing = Machine { tls_server_mode: Some("enforcing".into()), ..machine() };
         assert!(broker(Wanted::default(), &enforcing).unwrap_err().to_string().starts_with("environment: tls.server.mode=enforcing"));
-        let set = Wanted { settings: vec!["brokerRole=SLAVE".into()], ..Wanted::default() };
-        assert!(broker(set, &machine()).unwrap_err().to_string().starts_with("command line, --set: brokerRole=SLAVE cannot be obeyed"));
+        let set = Wanted { settings: vec!["brokerId=1".into()], ..Wanted::default() };
+        assert!(broker(set, &machine()).unwrap_err().to_string().starts_with("command line, --set: brokerId=1 cannot be obeyed"));
         // These are said, and run.
-        for text in
-            ["brokerRole=SYNC_MASTER", "inSyncReplicas=2", "tls.server.mode=permissive", "aclEnable=false", "nobody=1", "enableLmq=true"]
-        {
+        for text in [
+            "brokerRole=SLAVE\nbrokerId=2",
+            "brokerRole=SYNC_MASTER",
+            "inSyncReplicas=2",
+            "tls.server.mode=permissive",
+            "aclEnable=false",
+            "nobody=1",
+            "enableLmq=true",
+        ] {
             assert!(broker(with(text), &machine()).is_ok(), "{text}");
         }
     }

@@ -53,9 +53,20 @@ struct RawRecord {
 }
 
 impl MessageStore {
+    /// Whether the log is a copy of a master's from now on. Of one that is nothing is put: a put that has passed the checks before is let
+    /// finish, and none follows when this returns.
+    pub fn set_copy(&self, is_copy: bool) {
+        self.base.health.is_copy.store(is_copy, Ordering::SeqCst);
+        drop(self.appender.lock());
+    }
+
+    pub fn is_copy(&self) -> bool {
+        self.base.health.is_copy.load(Ordering::Relaxed)
+    }
+
     /// Appends what a master has at this place of its log, which must be where this log ends; an empty log may begin where any file of
     /// the master does. Readable when this returns, or with SYNC_FLUSH when it is on the disk. Waits for the disk. One caller at a time,
-    /// and no puts.
+    /// and no puts (`set_copy`).
     ///
     /// The new end of the log. Bytes behind it are the beginning of a record, or of a blank: they come again with what follows them.
     pub fn append_raw(&self, physical_offset: i64, bytes: &[u8]) -> Result<i64, RawAppendError> {

@@ -49,6 +49,8 @@ pub(super) struct Health {
     pub(super) disk_full: AtomicBool,
     /// ConsumeQueue units cannot be written.
     pub(super) queue_error: AtomicBool,
+    /// The log is a copy of a master's: what is put would not be in the master's, and takes the place of what is.
+    pub(super) is_copy: AtomicBool,
 }
 
 /// What goes wrong again and again is said now and then.

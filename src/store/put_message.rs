@@ -129,7 +129,7 @@ impl MessageStore {
 
     /// Java's checks before a put, in its order.
     fn check(&self, message: &MessageInner, body_bytes: usize) -> Result<(), PutMessageStatus> {
-        if !self.is_writable() {
+        if !self.is_writable() || self.is_copy() {
             return Err(PutMessageStatus::ServiceNotAvailable);
         }
         let topic_bytes = message.topic.len();
@@ -177,7 +177,8 @@ impl MessageStore {
         // From the record's first byte to its unit nothing may be left half done: other puts would go on behind it.
         let result = or_abort("an append", || {
             let end = &mut *end;
-            if self.base.health.shutdown.load(Ordering::SeqCst) {
+            let health = &self.base.health;
+            if health.shutdown.load(Ordering::SeqCst) || health.is_copy.load(Ordering::SeqCst) {
                 return Err(AppendError::Closed);
             }
             let physical_offset = self.base.log.prepare(&mut end.tail, records.len())?;

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 pub mod hostile;
+pub mod log;
+pub mod plain_master;
 pub mod process;
 
 use std::collections::{HashMap, VecDeque};
@@ -64,7 +66,7 @@ pub struct TestBroker {
     pub addr: SocketAddr,
     pub runtime: Runtime,
     listener: Listener,
-    fs: Arc<dyn Fs>,
+    pub fs: Arc<dyn Fs>,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -75,6 +77,8 @@ pub struct Setup {
     pub clock: SharedClock,
     pub limits: Limits,
     pub fs: Arc<dyn Fs>,
+    /// Of the log, and of ConsumeQueues.
+    file_bytes: (usize, usize),
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -89,6 +93,7 @@ impl Setup {
             clock: SystemClock::shared(),
             limits: Limits::default(),
             fs: RealFs::shared(),
+            file_bytes: (16 * 1024 * 1024, StoreConfig::at("").mapped_file_size_consume_queue),
             folder: Arc::new(tempfile::tempdir().unwrap()),
         }
     }
@@ -122,6 +127,18 @@ impl Setup {
         self
     }
 
+    /// As those of `log::node`.
+    pub fn with_small_files(mut self) -> Self {
+        self.file_bytes = (log::FILE_BYTES, log::QUEUE_FILE_BYTES);
+        self
+    }
+
+    /// A second life of the store there, whose first may still run on other files.
+    pub fn in_folder_of(mut self, other: &TestBroker) -> Self {
+        self.folder = Arc::clone(&other.folder);
+        self
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -129,7 +146,8 @@ impl Setup {
     pub async fn start(self) -> TestBroker {
         let runtime = Runtime::current(Arc::clone(&self.clock));
         let store_config = StoreConfig {
-            mapped_file_size_commit_log: 16 * 1024 * 1024,
+            mapped_file_size_commit_log: self.file_bytes.0,
+            mapped_file_size_consume_queue: self.file_bytes.1,
             max_index_num: 40_000,
             max_hash_slot_num: 10_000,
             flush_disk_type: self.flush,

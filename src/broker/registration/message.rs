@@ -44,6 +44,10 @@ pub struct Identity {
 }
 
 impl Identity {
+    pub(super) fn is_slave(&self) -> bool {
+        self.broker_id > 0
+    }
+
     /// As it is taken back when another address of this broker has its place.
     pub(super) fn replaced(self) -> Self {
         Self { broker_id: NO_BROKER_ID, ..self }

@@ -121,40 +121,15 @@ impl Transactions {
     pub fn open(parts: Parts, consumer_offsets: &ConsumerOffsets) -> Result<Self, StoreError> {
         let Parts { store, config, clock, parker, snapshot, metrics } = parts;
         let now = clock.now_millis();
-        let settings = config.load();
         let bytes = snapshot.load(|bytes| Ok::<_, PersistError>(bytes.to_vec())).unwrap_or_else(|error| {
             warn!(%error, "the snapshot of open transactions cannot be read: they are taken from the log");
             None
         });
-        let committed = |topic| consumer_offsets.committed(topic_names::SYSTEM_TRANS_GROUP, topic, 0);
-        let (mut open, copied) = rebuild::open_halves(
-            &store,
-            &rebuild::Left {
-                snapshot: bytes.as_deref(),
-                committed_half: committed(topic_names::TRANS_HALF),
-                transaction_timeout_millis: settings.transaction_time_out,
-            },
-            &clock,
-        )?;
-        // As in the original nobody is asked before one interval has passed: producers come back first.
-        open.postpone_all(now + settings.transaction_check_interval.max(1));
-        open.due.ring(parker.clone());
-        let ops = store.queue_offsets(topic_names::TRANS_OP_HALF, 0)?;
-        let first_op = committed(topic_names::TRANS_OP_HALF).unwrap_or(0).clamp(ops.start, ops.end.max(ops.start));
         let snapshot = Checkpointed::new(snapshot, now);
-        if !open.is_empty() {
+        let tables = Tables::read(&store, &config.load(), bytes.as_deref(), consumer_offsets, &clock, parker.clone())?;
+        if !tables.open.is_empty() {
             snapshot.changed();
         }
-        let tables = Tables {
-            ops: OpsWritten::new(first_op, ops.end, open.next() - 1),
-            open,
-            ended_unknown: Remembered::default(),
-            given_up: Remembered::default(),
-            ended_bytes: copied.iter().map(|offset| op::bytes(*offset)).sum(),
-            ended_since_millis: if copied.is_empty() { i64::MAX } else { now },
-            ended: copied,
-            metrics_millis: now,
-        };
         Ok(Self {
             metrics: Metrics::load(metrics, now),
             in_step: RwLock::new(()),
@@ -168,6 +143,14 @@ impl Transactions {
             config,
             clock,
         })
+    }
+
+    /// Finds out anew what is open: the log has grown by what a master sent. Blocks on the disk.
+    pub fn reopen(&self, consumer_offsets: &ConsumerOffsets) -> Result<(), StoreError> {
+        let tables = Tables::read(&self.store, &self.config.load(), None, consumer_offsets, &self.clock, self.parker.clone())?;
+        *self.tables.lock() = tables;
+        self.snapshot.changed();
+        Ok(())
     }
 
     /// Half messages without an end.
@@ -392,6 +375,10 @@ impl Transactions {
     }
 
     fn take_snapshot(&self) -> Option<Taken<QueuePlaces>> {
+        if self.store.is_copy() {
+            // Of halves that came with a master's log the tables know nothing: an older snapshot is true up to where it was taken.
+            return None;
+        }
         let _alone = self.in_step.write();
         let mark = match self.store.log_mark() {
             Ok(mark) => mark,
@@ -434,6 +421,36 @@ impl Transactions {
 }
 
 impl Tables {
+    fn read(
+        store: &MessageStore,
+        config: &BrokerConfig,
+        snapshot: Option<&[u8]>,
+        consumer_offsets: &ConsumerOffsets,
+        clock: &SharedClock,
+        bell: Parker,
+    ) -> Result<Self, StoreError> {
+        let now = clock.now_millis();
+        let committed = |topic| consumer_offsets.committed(topic_names::SYSTEM_TRANS_GROUP, topic, 0);
+        let committed_half = committed(topic_names::TRANS_HALF);
+        let left = rebuild::Left { snapshot, committed_half, transaction_timeout_millis: config.transaction_time_out };
+        let (mut open, copied) = rebuild::open_halves(store, &left, clock)?;
+        // As in the original nobody is asked before one interval has passed: producers come back first.
+        open.postpone_all(now + config.transaction_check_interval.max(1));
+        open.due.ring(bell);
+        let ops = store.queue_offsets(topic_names::TRANS_OP_HALF, 0)?;
+        let first_op = committed(topic_names::TRANS_OP_HALF).unwrap_or(0).clamp(ops.start, ops.end.max(ops.start));
+        Ok(Self {
+            ops: OpsWritten::new(first_op, ops.end, open.next() - 1),
+            open,
+            ended_unknown: Remembered::default(),
+            given_up: Remembered::default(),
+            ended_bytes: copied.iter().map(|offset| op::bytes(*offset)).sum(),
+            ended_since_millis: if copied.is_empty() { i64::MAX } else { now },
+            ended: copied,
+            metrics_millis: now,
+        })
+    }
+
     /// When what has ended is told to the log: the minimum when it fills an op message, the maximum when there is nothing.
     fn ops_due_millis(&self, config: &BrokerConfig) -> i64 {
         let bytes_max = usize::try_from(config.transaction_op_msg_max_size).unwrap_or(0);

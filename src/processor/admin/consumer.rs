@@ -151,6 +151,9 @@ pub(in crate::processor) fn reset_offset(broker: &Broker, peer: &Peer, request: 
     let header: ResetOffsetRequestHeader = request.header()?;
     require_a_clients_group(&header.group)?;
     let reset = if broker.config.load().use_server_side_reset_offset {
+        if broker.is_slave() {
+            return Err(Refusal::system_error("Can not reset offset in slave broker"));
+        }
         reset_here(broker, &header)
     } else {
         reset_in_clients(broker, &header, request.language == LanguageCode::Cpp)

@@ -81,6 +81,9 @@ const BROKER_KEY: &str = "brokerVersionDesc";
 /// Ours, while no message is taken: why. A broker that takes messages answers as the original does.
 const UNWRITABLE_KEY: &str = "storeUnwritable";
 
+/// Ours, of a slave: how much of the master's log it lacks.
+const MISSING_KEY: &str = "masterLogMissingBytes";
+
 /// The table of the answer.
 pub(super) fn table(mut figures: BrokerFigures, config: &BrokerConfig) -> BTreeMap<String, String> {
     let mut table: BTreeMap<String, String> = FIXED.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -123,6 +126,9 @@ pub(super) fn table(mut figures: BrokerFigures, config: &BrokerConfig) -> BTreeM
         let key = format!("scheduleMessageOffset_{}", progress.level);
         set(&key, format!("{},{}", progress.delivered_offset, progress.max_offset));
     }
+    if let Some(bytes) = figures.missing_bytes {
+        set(MISSING_KEY, bytes.to_string());
+    }
     if let Some(why) = &store.unwritable_why {
         set(UNWRITABLE_KEY, why.clone().into_owned());
     }
@@ -158,6 +164,7 @@ pub fn figures(table: &BTreeMap<String, String>) -> Option<BrokerFigures> {
         let mut figures = BrokerFigures::default();
         COUNTS.iter().for_each(|(key, field)| read(table, key, field(&mut figures)));
         PLACES_AND_MOMENTS.iter().for_each(|(key, field)| read(table, key, field(&mut figures)));
+        figures.missing_bytes = table.get(MISSING_KEY).and_then(|text| text.parse().ok());
         figures.store.unwritable_why = table.get(UNWRITABLE_KEY).map(|why| why.clone().into());
         figures
     })
@@ -200,6 +207,7 @@ mod tests {
             *field(&mut written) = number;
         }
         written.store.unwritable_why = Some("its disk is full".into());
+        written.missing_bytes = Some(1_001);
         let mut table = table(written.clone(), &BrokerConfig::default());
         assert_eq!(figures(&table), Some(written));
         assert!(table.remove(BROKER_KEY).is_some());

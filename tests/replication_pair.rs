@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A slave and a master of ours, and the name server between them: tables that follow, what a slave serves, who takes over.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrocket::broker::Broker;
+use ferrocket::broker::role::Role;
+use ferrocket::config::{AdvertiseRules, BrokerConfig, BrokerRole, NamesrvConfig, NamesrvConfigCell};
+use ferrocket::namesrv::{KvConfig, NameServer};
+use ferrocket::remoting::{Limits, Listener};
+use ferrocket::runtime::{ManualClock, Runtime};
+use ferrocket::store::MemoryFs;
+use ferrocket_protocol::body::KvTable;
+use ferrocket_protocol::body::route::TopicRouteData;
+use ferrocket_protocol::body::topic::TopicConfigSerializeWrapper;
+use ferrocket_protocol::header::{
+    ConsumerSendMsgBackRequestHeader, EndTransactionRequestHeader, GetRouteInfoRequestHeader, PullMessageResponseHeader,
+    ResetOffsetRequestHeader,
+};
+use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
+use support::log::log_bytes_at;
+use support::plain_master::{PlainMaster, SlaveLink, as_slave_of, end_of, frames};
+use support::{Client, PATIENCE, Setup, TestBroker, send_request};
+
+/// A master that serves its tables, and the port on which its log is sent by hand; both brokers go by one clock.
+struct Pair {
+    master: TestBroker,
+    master_fs: MemoryFs,
+    slave: TestBroker,
+    port: PlainMaster,
+    clock: ManualClock,
+}
+
+impl Pair {
+    async fn start(change_slave: impl FnOnce(&mut BrokerConfig)) -> Self {
+        let (master_fs, port) = (MemoryFs::new(), PlainMaster::bind().await);
+        let (setup, clock) = Setup::new().on(&master_fs).with_small_files().manual_clock();
+        let master = setup.start().await;
+        let setup = Setup::new().on(&MemoryFs::new()).with_small_files().with_clock(&clock);
+        // The clock moves in leaps, and nobody sends heartbeats.
+        let patient = |config: &mut BrokerConfig| config.ha_housekeeping_interval = i32::MAX;
+        let slave = setup.config(as_slave_of(port.addr)).config(patient).config(change_slave).start().await;
+        Self { master, master_fs, slave, port, clock }
+    }
+
+    /// The slave hears where its master is, and copies its tables.
+    async fn introduce(&self) {
+        self.slave.broker.slave.learn_master(Some(self.master.addr.to_string()), None);
+        self.slave.wait_until(|slave| slave.topics.data_version() == self.master.broker.topics.data_version()).await;
+    }
+
+    /// Time goes by until the slave is as the story needs it.
+    async fn comes_to(&self, is_so: impl Fn(&Broker) -> bool) {
+        let began = std::time::Instant::now();
+        while !is_so(&self.slave.broker) {
+            assert!(began.elapsed() < PATIENCE, "the slave never came to be as the story needs it");
+            self.clock.advance(Duration::from_millis(500));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What the slave has not of the master's log.
+    fn missing(&self) -> (i64, Vec<u8>) {
+        let start = end_of(&self.slave);
+        (start, log_bytes_at(&self.master_fs, self.master.folder(), &self.master.broker.store)[start as usize..].to_vec())
+    }
+
+    async fn send_missing(&self, link: &mut SlaveLink) {
+        let (start, bytes) = self.missing();
+        link.write_all(&frames(start, &bytes, &[4_000])).await;
+        link.reports_up_to(start + bytes.len() as i64).await;
+    }
+
+    async fn stop(self) {
+        self.slave.stop().await;
+        self.master.stop().await;
+    }
+}
+
+/// SlaveSynchronize: topics, groups, offsets; what does not change writes nothing.
+#[tokio::test]
+async fn the_tables_of_a_slave_follow_its_masters() {
+    let pair = Pair::start(|_| ()).await;
+    let (master, slave) = (&pair.master.broker, &pair.slave.broker);
+    let mut link = pair.port.accept().await;
+    link.report().await;
+    // More than one page.
+    for number in 0..2_500 {
+        pair.master.create_topic(&format!("T{number}"), 3);
+    }
+    let mut client = pair.master.connect().await;
+    client.consume("G", "c@1", &[("T1", "*")]).await;
+    client.send_many("T1", 1, 5).await;
+    client.commit("G", "T1", 1, 4).await;
+    pair.introduce().await;
+    pair.send_missing(&mut link).await;
+    assert_eq!(slave.topics.snapshot(), master.topics.snapshot());
+    pair.comes_to(|slave| slave.consumer_offsets.committed("G", "T1", 1) == Some(4) && slave.groups.contains("G")).await;
+    pair.comes_to(|slave| slave.groups.data_version() == master.groups.data_version()).await;
+    assert_eq!(slave.groups.encode().body, master.groups.encode().body);
+    assert_eq!(slave.slave.behind_bytes(end_of(&pair.slave)), Some(0));
+
+    let changes = || (slave.topics.changes(), slave.groups.changes());
+    let before = changes();
+    for _ in 0..4 {
+        pair.slave.advance(&pair.clock, Duration::from_secs(10)).await;
+    }
+    assert_eq!(changes(), before, "nothing has changed there, and nothing here");
+
+    // What is gone there is gone here, with its messages: the topic may begin anew.
+    master.delete_topic("T1").unwrap();
+    master.groups.delete("G");
+    pair.comes_to(|slave| !slave.topics.contains("T1") && !slave.groups.contains("G")).await;
+    pair.comes_to(|slave| slave.store.queue_ids("T1").is_empty()).await;
+    pair.master.create_topic("T1", 3);
+    client.send_many("T1", 1, 2).await;
+    pair.send_missing(&mut link).await;
+    assert_eq!(slave.store.max_offset("T1", 1), 2);
+    pair.comes_to(|slave| slave.topics.contains("T1")).await;
+    drop((client, link));
+
+    // The files are as the tables are.
+    let (fs, path) = (pair.slave.fs.clone(), pair.slave.folder().join("config/topics.json"));
+    let written = || fastjson::from_slice::<TopicConfigSerializeWrapper>(&fs.read(&path).unwrap()).unwrap();
+    pair.comes_to(|slave| written() == slave.topics.snapshot()).await;
+    pair.stop().await;
+}
+
+/// A master that dies must leave nobody behind who believes that more was delivered than is in its own log.
+#[tokio::test]
+async fn how_far_delayed_messages_are_waits_for_the_log() {
+    let pair = Pair::start(|_| ()).await;
+    let (master, slave) = (&pair.master.broker, &pair.slave.broker);
+    let mut link = pair.port.accept().await;
+    link.report().await;
+    pair.master.create_topic("T", 1);
+    let mut client = pair.master.connect().await;
+    let delayed = support::send_header("T", 0, &[("DELAY", "1")]);
+    let delayed = RemotingCommand::request_with(request_code::SEND_MESSAGE, &delayed).with_body("delayed");
+    assert_eq!(client.call(delayed).await.code, response_code::SUCCESS);
+    pair.introduce().await;
+    pair.comes_to(|_| master.store.max_offset("T", 0) == 1).await;
+    let delivered =
+        |broker: &Broker| broker.schedule.progress(&broker.store).iter().map(|level| level.delivered_offset).collect::<Vec<_>>();
+    assert_eq!(delivered(master), [1]);
+    for _ in 0..4 {
+        pair.slave.advance(&pair.clock, Duration::from_secs(10)).await;
+    }
+    assert_eq!(delivered(slave), [] as [i64; 0], "its log has nothing of it");
+    let info: KvTable =
+        support::body(&pair.slave.connect().await.call(RemotingCommand::request(request_code::GET_BROKER_RUNTIME_INFO)).await);
+    assert_eq!(info.table["masterLogMissingBytes"], master.store.max_phy_offset().to_string());
+    pair.send_missing(&mut link).await;
+    slave.store.flush_log();
+    pair.comes_to(|slave| delivered(slave) == [1]).await;
+    drop((client, link));
+    pair.stop().await;
+}
+
+/// What a slave leaves to its master, with the original's codes and texts, and where it sends consumers.
+#[tokio::test]
+async fn a_slave_reads_and_leaves_the_rest_to_its_master() {
+    let pair = Pair::start(|config| config.slave_read_enable = true).await;
+    let mut link = pair.port.accept().await;
+    link.report().await;
+    pair.master.create_topic("T", 1);
+    let mut producer = pair.master.connect().await;
+    producer.send_many("T", 0, 3).await;
+    pair.introduce().await;
+    pair.send_missing(&mut link).await;
+    let mut client = pair.slave.connect().await;
+    client.consume("G", "c@1", &[("T", "*")]).await;
+    let mut pull = async |offset: i64| {
+        let response = client.call(support::pull_request(&support::pull_header("G", "T", 0, offset))).await;
+        let header: PullMessageResponseHeader = response.header().unwrap();
+        (response.code, header.suggest_which_broker_id, header.next_begin_offset, support::pulled(&response).2.len())
+    };
+    assert_eq!(pull(0).await, (response_code::SUCCESS, 0, 3, 3));
+    // While the master is there nobody waits here, and nobody's offset is corrected.
+    assert_eq!(pull(3).await, (response_code::PULL_RETRY_IMMEDIATELY, 0, 3, 0));
+    assert_eq!(pull(9).await, (response_code::PULL_RETRY_IMMEDIATELY, 0, 9, 0));
+    assert_eq!(pull(-1).await, (response_code::PULL_RETRY_IMMEDIATELY, 0, -1, 0));
+    assert_eq!(client.commit("G", "T", 0, 2).await.code, response_code::SUCCESS);
+    let refused = [
+        (send_request("T", 0, "", "x"), response_code::SYSTEM_BUSY, "[REJECTREQUEST]system busy, start flow control for a while"),
+        (
+            RemotingCommand::request_with(request_code::CONSUMER_SEND_MSG_BACK, &ConsumerSendMsgBackRequestHeader::default()),
+            response_code::SYSTEM_BUSY,
+            "[REJECTREQUEST]system busy, start flow control for a while",
+        ),
+        (
+            RemotingCommand::request_with(
+                request_code::END_TRANSACTION,
+                &EndTransactionRequestHeader { commit_or_rollback: 8, ..Default::default() },
+            ),
+            response_code::SLAVE_NOT_AVAILABLE,
+            "not set any response code",
+        ),
+        (
+            RemotingCommand::request_with(
+                request_code::INVOKE_BROKER_TO_RESET_OFFSET,
+                &ResetOffsetRequestHeader { topic: "T".into(), group: "G".into(), ..Default::default() },
+            ),
+            response_code::SYSTEM_ERROR,
+            "Can not reset offset in slave broker",
+        ),
+    ];
+    let end = end_of(&pair.slave);
+    for (request, code, remark) in refused {
+        let name = request.code;
+        let response = client.call(request).await;
+        assert_eq!((response.code, support::remark(&response)), (code, remark), "{name}");
+    }
+    assert_eq!(end_of(&pair.slave), end);
+
+    // Without its master a consumer waits here, and is woken by what comes.
+    drop(link);
+    pair.slave.wait_until(|slave| !slave.slave.is_connected()).await;
+    let waiting = client.begin(support::pull_request(&support::pull_header("G", "T", 0, 3))).await;
+    assert!(!client.is_answered(waiting).await);
+    producer.send_many("T", 0, 1).await;
+    let mut link = pair.port.accept_again(&pair.clock).await;
+    link.report().await;
+    pair.send_missing(&mut link).await;
+    assert_eq!(client.response(waiting).await.code, response_code::SUCCESS);
+
+    // Nobody reads from a slave that is not set so.
+    let unread = Pair::start(|_| ()).await;
+    let mut client = unread.slave.connect().await;
+    let response = client.call(support::pull_request(&support::pull_header("G", "T", 0, 0))).await;
+    assert_eq!(response.code, response_code::SYSTEM_BUSY);
+    assert_eq!(support::remark(&response), "[REJECTREQUEST]system busy, start flow control for a while");
+    drop((client, producer, link));
+    unread.stop().await;
+    pair.stop().await;
+}
+
+/// What came as a half message while it was a slave is asked about when it is master, at once or after a restart.
+#[tokio::test]
+async fn halves_of_a_masters_log_are_open_where_it_is_carried_on() {
+    let pair = Pair::start(|_| ()).await;
+    let mut link = pair.port.accept().await;
+    link.report().await;
+    pair.master.create_topic("T", 1);
+    let mut producer = pair.master.connect().await;
+    for key in ["a", "b"] {
+        let mut half = support::send_header("T", 0, &[("UNIQ_KEY", key), ("TRAN_MSG", "true"), ("PGROUP", "P")]);
+        half.sys_flag = 4;
+        let half = RemotingCommand::request_with(request_code::SEND_MESSAGE, &half).with_body(key);
+        assert_eq!(producer.call(half).await.code, response_code::SUCCESS);
+    }
+    pair.introduce().await;
+    pair.send_missing(&mut link).await;
+    assert_eq!(pair.slave.broker.transactions.open_count(), 0);
+    drop((producer, link));
+    let Pair { master, slave, clock, port, .. } = pair;
+    // A slave that stops leaves no word about halves that it does not know.
+    let slave = slave.stop().await.with_small_files().with_clock(&clock).config(as_slave_of(port.addr)).start().await;
+    slave.broker.change_role(Role::Master).unwrap();
+    assert_eq!(slave.broker.transactions.open_count(), 2);
+    let slave = slave.stop().await.with_small_files().with_clock(&clock).start().await;
+    assert_eq!(slave.broker.transactions.open_count(), 2);
+    slave.stop().await;
+    master.stop().await;
+}
+
+/// The registration of a slave: it learns its master, and clients learn of both.
+#[tokio::test]
+async fn a_name_server_tells_a_slave_of_its_master_and_clients_of_both() {
+    let (setup, clock) = Setup::new().manual_clock();
+    let runtime = Runtime::current(Arc::new(clock.clone()));
+    let kv = KvConfig::load(None, Box::new(|_: &[u8]| Ok(()))).unwrap();
+    let config = Arc::new(NamesrvConfigCell::new(NamesrvConfig::default()));
+    let server = NameServer::new(config, kv, AdvertiseRules::default(), &runtime);
+    server.start();
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = Listener::bind(any_port, Arc::clone(&server), Limits::default(), &runtime).await.unwrap();
+    let namesrv = listener.local_addr();
+    let registers = |config: &mut BrokerConfig| {
+        config.namesrv_addr = namesrv.to_string();
+        config.broker_ip2 = "127.0.0.1".to_owned();
+    };
+    let master = setup.config(registers).start().await;
+    master.create_topic("T", 1);
+    master.broker.announce();
+    let as_slave = |config: &mut BrokerConfig| {
+        config.broker_role = BrokerRole::Slave;
+        config.broker_id = 1;
+    };
+    let slave = Setup::new().with_clock(&clock).config(registers).config(as_slave).start().await;
+    let began = std::time::Instant::now();
+    let ha_addr = format!("127.0.0.1:{}", master.broker.config.load().ha_listen_port);
+    let knows = || slave.broker.slave.ha_addr(&slave.broker.config.load()).as_ref() == Some(&ha_addr);
+    while !(knows() && slave.broker.topics.contains("T")) {
+        assert!(began.elapsed() < PATIENCE, "the slave never learned its master");
+        clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let header = GetRouteInfoRequestHeader { topic: "T".into(), ..Default::default() };
+    let route: TopicRouteData =
+        support::body(&Client::connect(namesrv).await.call_with(request_code::GET_ROUTEINFO_BY_TOPIC, &header).await);
+    let addrs: Vec<(i64, String)> = route.broker_datas[0].broker_addrs.clone().into_iter().collect();
+    assert_eq!(addrs, [(0, master.addr.to_string()), (1, slave.addr.to_string())]);
+    slave.stop().await;
+    master.stop().await;
+    listener.close_all("the story ends");
+}
