@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use ferrocket::remoting::{CallError, Completion, Limits, Listener, Peer, RemotingClient, Replies, RequestHandler};
+use ferrocket::remoting::{Budget, CallError, Completion, Limits, Listener, Peer, RemotingClient, Replies, RequestHandler};
 use ferrocket::runtime::{ManualClock, Runtime, SharedClock, SystemClock};
 use ferrocket_protocol::{RemotingCommand, SerializeType, frame};
 use parking_lot::Mutex;
@@ -27,6 +27,7 @@ const BIG: i32 = 5;
 const CALL_BACK: i32 = 6;
 const DROP: i32 = 7;
 const RELEASE_EACH_NOW: i32 = 8;
+const RELEASE_DEFERRED: i32 = 9;
 
 /// Long enough for a loaded machine; nothing waits for it when all is well.
 
@@ -68,6 +69,13 @@ impl RequestHandler for Handler {
                         if now { completion.answer_now(response) } else { completion.answer(response) }
                     }
                 });
+                replies.answer(request, RemotingCommand::response(0));
+            }
+            RELEASE_DEFERRED => {
+                for completion in std::mem::take(&mut *self.held.lock()) {
+                    let peer = Arc::clone(completion.peer());
+                    peer.defer(Box::new(move || completion.answer(RemotingCommand::response(0))));
+                }
                 replies.answer(request, RemotingCommand::response(0));
             }
             PANIC => panic!("on purpose"),
@@ -232,6 +240,25 @@ async fn later_requests_overtake_32_held_ones() {
         }
         assert_eq!(late, (0..32).collect::<Vec<_>>(), "late answers leave in the order in which they were given");
         assert_eq!(peer.outstanding_count(), 0);
+        server.stop().await;
+    }
+}
+
+/// A producer's answer waits for the pulls of one or two consumers that its message ends, and not for those of more.
+#[tokio::test]
+async fn the_answer_of_a_read_leaves_before_the_many_that_it_brings_about() {
+    for (held, expected) in [(2, vec![0, 1, 9]), (3, vec![9, 0, 1, 2])] {
+        let server = Server::start().await;
+        let mut client = server.connect().await;
+        let frames: Vec<u8> = (0..held).flat_map(|opaque| encoded(HOLD, opaque, b"")).collect();
+        client.send(&frames).await;
+        server.handler.until(|handler| handler.held.lock().len() == held as usize).await;
+        client.send(&encoded(RELEASE_DEFERRED, 9, b"")).await;
+        let mut order = Vec::new();
+        for _ in 0..=held {
+            order.push(client.receive().await.opaque);
+        }
+        assert_eq!(order, expected);
         server.stop().await;
     }
 }
@@ -491,6 +518,64 @@ async fn an_orderly_stop_waits_for_no_answer_of_a_client() {
     assert!(server.listener.drain(Duration::from_secs(5)).await, "whoever waited for the client has answered");
     server.listener.close_all("test");
     assert_eq!(client.receive().await.opaque, 3);
+    server.stop().await;
+}
+
+/// One that is not read for its requests' sake keeps the piece of the next one that has come, and not the buffer that it came in.
+#[tokio::test]
+async fn a_connection_that_waits_for_its_answers_owns_no_buffer() {
+    let budget = Budget::default();
+    let server = Server::with(Limits { completions: 10, budget: budget.clone(), ..Limits::default() }, SystemClock::shared()).await;
+    let mut client = server.connect().await;
+    // After as much as this it is read with the large buffer.
+    client.send(&encoded(ECHO, 99, &[1; 20_000])).await;
+    assert_eq!(client.receive().await.opaque, 99);
+    let mut frames: Vec<u8> = (0..10).flat_map(|opaque| encoded(HOLD, opaque, &[1; 50])).collect();
+    frames.extend_from_slice(&encoded(ECHO, 10, b"")[..20]);
+    client.send(&frames).await;
+    server.handler.until(|handler| handler.held.lock().len() == 10).await;
+    // The connection itself, and eight requests that wait.
+    assert_eq!(budget.used_bytes(), 2 * 4096);
+    client.send(&encoded(ECHO, 10, b"")[20..]).await;
+    server.handler.held.lock().drain(..).for_each(|held| held.answer(RemotingCommand::response(0)));
+    for opaque in 0..=10 {
+        assert_eq!(client.receive().await.opaque, opaque);
+    }
+    assert_eq!(budget.used_bytes(), 4096);
+    server.stop().await;
+}
+
+/// Whatever ended a connection, the listener forgets it, and its bytes are no longer counted: answers that were never read, the begin of
+/// a long request, requests that waited.
+#[tokio::test]
+async fn connections_that_have_ended_leave_no_entry_and_no_byte() {
+    const EACH: usize = 16;
+    let budget = Budget::default();
+    let server = Server::with(Limits { budget: budget.clone(), ..Limits::default() }, SystemClock::shared()).await;
+    let mut clients = Vec::new();
+    for at in 0..3 * EACH {
+        let mut client = server.connect().await;
+        let frames: Vec<u8> = match at / EACH {
+            0 => (0..40).flat_map(|opaque| encoded(BIG, opaque, b"")).collect(),
+            1 => [&(8u32 << 20).to_be_bytes()[..], &vec![0; 1 << 20]].concat(),
+            _ => (0..100).flat_map(|opaque| encoded(HOLD, opaque, b"")).collect(),
+        };
+        client.send(&frames).await;
+        clients.push(client);
+    }
+    server.handler.until(|_| budget.used_bytes() > EACH * (3 << 20)).await;
+    server.handler.until(|handler| handler.held.lock().len() == 100 * EACH).await;
+    assert_eq!(server.listener.connection_count(), 3 * EACH);
+    // Some go, the others are closed while their peers are still there.
+    for at in (0..clients.len()).rev().step_by(2) {
+        drop(clients.remove(at));
+    }
+    server.handler.until(|handler| handler.closed.lock().len() == 3 * EACH / 2).await;
+    server.listener.close_all("test");
+    server.handler.until(|_| server.listener.connection_count() == 0).await;
+    // What waits is counted until whoever has it gives it up.
+    server.handler.held.lock().clear();
+    assert_eq!(budget.used_bytes(), 0);
     server.stop().await;
 }
 

@@ -426,6 +426,9 @@ impl<H: RequestHandler + ?Sized> Connection<H> {
                 break;
             }
         }
+        if batch.comes_last() && !replies.is_empty() {
+            self.peer.outbound.reply(&mut replies);
+        }
         drop(batch);
         if !replies.is_empty() {
             self.peer.outbound.reply(&mut replies);

@@ -2,8 +2,8 @@
 //! Deferred work: late answers that the requests of one read bring about (arrivals that end held pulls) are made when all of them are
 //! handled: one answer holds everything that came with the read, and one write per peer all its answers.
 //!
-//! A read that brought little does that itself, which is the earliest that the peers can get them, as long as it is not much: its own
-//! answers wait. One that brought much leaves it to the tasks of their connections: until those run more will have come. Knows nothing
+//! A read that brought little does that itself, which is the earliest that the peers can get them; its own answers wait for a few of them,
+//! and leave before more. One that brought much leaves it to the tasks of their connections: until those run more will have come. Knows nothing
 //! of what is answered.
 
 use std::cell::{Cell, RefCell};
@@ -19,9 +19,12 @@ use crate::runtime::sync::thread_local;
 /// So many requests in one read, and the machine has more to do than this: a client that sends one after the other never has them.
 const MANY_REQUESTS: usize = 4;
 
-/// So much is done at once before others have their turn: by a read before its own answers leave, by a connection's task before another
-/// task runs. A pull of a small message takes some microseconds.
+/// So much is done at once before others have their turn: by a read, by a connection's task before another task runs. A pull of a small
+/// message takes some microseconds.
 pub(super) const WORKS_AT_ONCE_MAX: usize = 32;
+
+/// So much of it a read does before its own answers leave: a message mostly has one consumer, who need not wait for the producer's write.
+const WORKS_FIRST_MAX: usize = 2;
 
 /// What one read usually brings about at most; room for more is not kept.
 const SPARE_WORKS_MAX: usize = 64;
@@ -49,6 +52,11 @@ impl ReadBatch {
     pub fn begin() -> Self {
         BATCH.with(|batch| batch.borrow_mut().open = true);
         Self { requests: 0 }
+    }
+
+    /// Whether the answers of the read itself are to leave before this ends.
+    pub(super) fn comes_last(&self) -> bool {
+        self.requests < MANY_REQUESTS && BATCH.with(|batch| batch.borrow().works.len() > WORKS_FIRST_MAX)
     }
 }
 
@@ -177,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_read_does_not_answer_many_before_its_own_answers() {
+    async fn a_small_read_does_not_answer_many() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (_client, (stream, addr)) = (client.unwrap(), server.unwrap());

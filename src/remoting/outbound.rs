@@ -516,3 +516,72 @@ impl State {
         self.transport.break_off();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ferrocket_protocol::{RemotingCommand, response_code};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::limits::{READ_BYTES_MAX, READ_BYTES_MIN, WAITING_PIECE_BYTES};
+    use super::super::{Limits, Peer};
+    use super::*;
+    use crate::runtime::SystemClock;
+
+    async fn peer(budget: &Budget) -> (Peer, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (stream, addr) = server.unwrap();
+        let limits = Limits { budget: budget.clone(), ..Limits::default() };
+        (Peer::new(addr, addr, stream.into_split().1, &limits, SystemClock::shared()), client.unwrap())
+    }
+
+    /// What a read's answers were gathered in is the next read's, also when the peer does not take them.
+    #[tokio::test]
+    async fn answers_that_wait_are_counted_until_they_have_left_and_keep_no_large_buffer() {
+        const BODY_BYTES: usize = 16 * 1024 * 1024;
+        let budget = Budget::default();
+        let (peer, client) = peer(&budget).await;
+        let mut replies = Replies::in_buffer(BytesMut::with_capacity(READ_BYTES_MAX));
+        replies.buffer().extend_from_slice(b"head");
+        replies.chain(Bytes::from(vec![b'x'; BODY_BYTES]));
+        replies.buffer().extend_from_slice(b"head");
+        let all = replies.len();
+        peer.outbound.reply(&mut replies);
+        assert!(peer.unread_bytes() > 0, "more than a socket takes");
+        assert_eq!(budget.used_bytes(), BODY_BYTES, "in grains");
+        assert!(replies.is_empty() && replies.into_buffer().capacity() == 0, "it is not the caller's any more");
+        let mut read = 0;
+        let mut bytes = vec![0; 256 * 1024];
+        let reading = async {
+            while read < all {
+                peer.outbound.flush();
+                match client.try_read(&mut bytes) {
+                    Ok(count) => read += count,
+                    // The machine tells both sides what they may do.
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), reading).await.expect("it takes all");
+        assert_eq!((peer.unread_bytes(), budget.used_bytes()), (0, 0));
+        let kept = std::mem::take(&mut peer.outbound.state.lock().waiting).into_buffer().capacity();
+        assert!(kept <= READ_BYTES_MIN, "{kept} bytes");
+    }
+
+    #[tokio::test]
+    async fn late_answers_lie_in_pieces_of_one_size_when_little_memory_is_left() {
+        let budget = Budget::new(1024 * 1024);
+        let (peer, _client) = peer(&budget).await;
+        let push = |body_bytes: usize| {
+            let known = peer.outbound.state.lock().waiting.pieces_count();
+            let response = RemotingCommand::response(response_code::SUCCESS).with_body(vec![b'x'; body_bytes]);
+            peer.outbound.push(Urgency::WithOthers, false, |out| out.push(response));
+            peer.outbound.state.lock().waiting.pieces_count() - known
+        };
+        assert_eq!(push(900 * 1024), 2, "a head and a body");
+        assert_eq!(push(4 * WAITING_PIECE_BYTES), 5);
+        peer.end();
+        assert_eq!(budget.used_bytes(), 0);
+    }
+}

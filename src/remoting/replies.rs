@@ -97,18 +97,21 @@ impl Replies {
     /// serve every next answer, whatever its size. `added`: so many pieces are new.
     pub(super) fn fit(&mut self, added: usize, is_tight: bool) {
         let known = self.pieces.len().saturating_sub(added);
-        if known == 0 {
-            self.taken_bytes = 0;
-        }
         for piece in self.pieces.split_off(known) {
-            if piece.len() <= COPIED_BODY_BYTES_MAX || is_tight {
-                self.pieces.extend(piece.chunks(WAITING_PIECE_BYTES).map(Bytes::copy_from_slice));
-            } else {
+            if piece.len() > COPIED_BODY_BYTES_MAX && !is_tight {
                 self.pieces.push_back(piece);
+                continue;
             }
+            if self.pieces.is_empty() {
+                self.taken_bytes = 0;
+            }
+            self.pieces.extend(piece.chunks(WAITING_PIECE_BYTES).map(Bytes::copy_from_slice));
         }
         if self.open.capacity() > 2 * self.open.len() + READ_BYTES_MIN {
             self.open = BytesMut::from(&self.open[..]);
+            if self.pieces.is_empty() {
+                self.taken_bytes = 0;
+            }
         }
     }
 
