@@ -308,6 +308,40 @@ async fn a_power_cut_repeats_a_delivery_rather_than_losing_it() {
     }
 }
 
+/// As long as the disk does not take the delivered message, no file says that it was delivered.
+#[tokio::test]
+async fn offsets_wait_for_a_disk_that_does_not_take_the_delivery() {
+    let clock = ManualClock::at_millis(1_795_219_808_010);
+    let fs = MemoryFs::new();
+    let broker = open(&fs, &clock);
+    put_delayed(&broker, &clock);
+    broker.store.flush_log();
+    fs.hang_syncs("commitlog");
+    clock.advance(Duration::from_secs(5));
+    until("it is delivered", || broker.store.max_offset("orders", 0) == 1).await;
+    let interval = Duration::from_millis(BrokerConfig::default().flush_delay_offset_interval as u64);
+    for _ in 0..3 {
+        clock.advance(interval);
+        let looked = broker.schedule.rounds();
+        until("the thread has looked", || {
+            broker.schedule.arriving(1, i64::MIN);
+            broker.schedule.rounds() > looked + 1
+        })
+        .await;
+    }
+    assert!(broker.store.flushed_offset() < broker.store.max_phy_offset());
+    assert!(!fs.shared().exists(Path::new("/store/config/delayOffset.json")), "it would speak of what a power cut takes");
+    fs.heal();
+    until("the offsets follow the log", || {
+        clock.advance(Duration::from_millis(100));
+        broker.schedule.arriving(1, i64::MIN);
+        fs.shared().exists(Path::new("/store/config/delayOffset.json"))
+    })
+    .await;
+    broker.runtime.stop(PATIENCE).await;
+    broker.stop().unwrap();
+}
+
 /// Nothing is known of a queue that cannot be loaded: least of all that the delay offset lies outside it.
 #[tokio::test]
 async fn a_waiting_queue_that_cannot_be_loaded_moves_no_offset() {

@@ -203,6 +203,34 @@ async fn sends_to_a_queue_that_is_being_loaded_keep_their_order() {
     broker.stop().await;
 }
 
+/// Also when it was loaded meanwhile by somebody else, while the send waits for others of its line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_to_a_queue_that_was_loaded_meanwhile_waits_behind_those_that_came_before() {
+    // So many that some wait in the line of the one that is stalled.
+    let topics: Vec<String> = (0..20).map(|number| format!("T{number}")).collect();
+    let (broker, fs) = restarted(&[&topics[..], &["Slow".to_owned()]].concat()).await;
+    let (mut client, mut other) = (broker.connect().await, broker.connect().await);
+    let stall = fs.stall("/consumequeue/Slow");
+    let slow = client.begin(send_request("Slow", 0, "A", "x")).await;
+    is_waited_for(&stall).await;
+    let send_all = || topics.iter().map(|topic| send_request(topic, 0, "A", "x"));
+    let first = client.begin_all(send_all()).await;
+    assert!(!client.is_answered(slow).await);
+    for topic in &topics {
+        assert_eq!(other.call(row(code::GET_MAX_OFFSET, QUEUE, true).request(topic)).await.code, response_code::SUCCESS);
+    }
+    let second = client.begin_all(send_all()).await;
+    assert!(!client.is_answered(slow).await);
+    drop(stall);
+    for (opaques, queue_offset) in [(first, 2), (second, 3)] {
+        for opaque in opaques {
+            let header: SendMessageResponseHeader = client.response(opaque).await.header().unwrap();
+            assert_eq!(header.queue_offset, queue_offset);
+        }
+    }
+    broker.stop().await;
+}
+
 /// After a restart with many queues: one that loads slowly holds up neither the loading of others nor sends to those that are loaded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_is_being_loaded_holds_up_no_other_queue() {

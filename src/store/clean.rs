@@ -9,6 +9,7 @@ use chrono::Timelike;
 use tracing::{error, info, warn};
 
 use super::base::Base;
+use super::config::StoreConfig;
 use crate::runtime::local_time;
 
 /// Ticks that a manual deletion stays in force, as in Java.
@@ -101,21 +102,55 @@ fn remove_expired(base: &Base, flushed: i64, now: i64, reserved_millis: i64, at_
 
 fn judge_disk(base: &Base) -> DiskState {
     let config = base.config.load();
-    let warning = f64::from(config.disk_space_warning_level_ratio.clamp(35, 90)) / 100.0;
-    let forcibly = f64::from(config.disk_space_clean_forcibly_ratio.clamp(30, 85)) / 100.0;
-    let max_used = f64::from(config.disk_max_used_space_ratio.clamp(10, 95)) / 100.0;
     let dirs = base.log.files.dirs();
     let ratios: Vec<f64> = dirs.iter().map(|dir| base.used_ratio(dir)).collect();
+    let forcibly = forcible_ratio(&config);
     let full_dirs = dirs.iter().zip(&ratios).filter(|(_, ratio)| **ratio > forcibly).map(|(dir, _)| dir.clone()).collect();
     base.log.files.set_full_dirs(full_dirs);
-    // Several paths: as long as one has room there is room.
-    let log = ratios.iter().copied().fold(f64::MAX, f64::min);
-    let queues = base.used_ratio(base.queues.files.root());
+    judge(&config, &ratios, base.used_ratio(base.queues.files.root()))
+}
+
+/// By the used parts of the disks that the log's directories are on, and of the ConsumeQueues'.
+fn judge(config: &StoreConfig, log: &[f64], queues: f64) -> DiskState {
+    let warning = f64::from(config.disk_space_warning_level_ratio.clamp(35, 90)) / 100.0;
+    let forcibly = forcible_ratio(config);
+    let max_used = f64::from(config.disk_max_used_space_ratio.clamp(10, 95)) / 100.0;
     let mut state = DiskState::default();
-    for ratio in [log, queues] {
+    for ratio in [emptiest(log.iter().copied()), queues] {
         state.full |= ratio > warning;
         state.clean_at_once |= ratio > forcibly;
         state.over_used |= !(0.0..=max_used).contains(&ratio) || ratio > forcibly;
     }
     state
+}
+
+fn forcible_ratio(config: &StoreConfig) -> f64 {
+    f64::from(config.disk_space_clean_forcibly_ratio.clamp(30, 85)) / 100.0
+}
+
+/// Of the log's paths: as long as one has room there is room.
+pub(super) fn emptiest(ratios: impl Iterator<Item = f64>) -> f64 {
+    ratios.fold(f64::MAX, f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DefaultMessageStore.java#isSpaceToDelete: the smallest of the log's ratios, then that of the ConsumeQueues.
+    #[test]
+    fn the_emptiest_of_several_paths_says_whether_the_disk_is_full() {
+        let config = StoreConfig::at("/store");
+        let is = |log: &[f64], queues| {
+            let DiskState { over_used, clean_at_once, full } = judge(&config, log, queues);
+            (over_used, clean_at_once, full)
+        };
+        assert_eq!(is(&[0.95, 0.5], 0.5), (false, false, false));
+        assert_eq!(is(&[0.5, 0.95, 0.99], 0.5), (false, false, false));
+        assert_eq!(is(&[0.95, 0.8], 0.5), (true, false, false), "over diskMaxUsedSpaceRatio");
+        assert_eq!(is(&[0.86, 0.95], 0.5), (true, true, false), "over diskSpaceCleanForciblyRatio");
+        assert_eq!(is(&[0.99, 0.91], 0.5), (true, true, true), "over diskSpaceWarningLevelRatio");
+        assert_eq!(is(&[0.5], 0.91), (true, true, true), "the ConsumeQueues have one path");
+        assert_eq!(is(&[-1.0], 0.5), (true, false, false), "of one that cannot be told expired files go");
+    }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::appender::Appender;
 use super::base::Base;
-use super::clean::Retention;
+use super::clean::{Retention, emptiest};
 use super::figures::StoreFigures;
 use super::flush::Flusher;
 use super::fs::{DiskUsage, FsLock};
@@ -101,7 +101,7 @@ impl MessageStore {
 
     /// Messages of a topic by key, stored within the times, oldest first. Keys are compared by hash only, as in Java: the
     /// client looks closer.
-    pub fn query_message(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64, kind: IndexType) -> QueryResult {
+    pub fn query_message(&self, topic: &str, key: &str, max: begin: i64, end: i64, kind: IndexType) -> QueryResult {
         self.indexer.query(&self.base, topic, key, max, begin..=end, kind)
     }
 
@@ -154,7 +154,7 @@ impl MessageStore {
     pub fn disk_use(&self) -> DiskUse {
         let dirs = self.base.log.files.dirs();
         DiskUse {
-            commit_log: dirs.iter().map(|dir| self.base.used_ratio(dir)).fold(f64::MAX, f64::min),
+            commit_log: emptiest(dirs.iter().map(|dir| self.base.used_ratio(dir))),
             consume_queue: self.base.used_ratio(self.base.queues.files.root()),
             index: self.base.used_ratio(&self.base.root),
         }
