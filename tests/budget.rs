@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use ferrocket::remoting::{Budget, Limits};
 use ferrocket_protocol::header::PullMessageRequestHeader;
-use ferrocket_protocol::{RemotingCommand, Str, response_code};
+use ferrocket_protocol::header::query::QueryMessageRequestHeader;
+use ferrocket_protocol::message::decode;
+use ferrocket_protocol::{RemotingCommand, Str, request_code, response_code};
 use support::process::Server;
-use support::{Client, Setup, TestBroker, pull_header, pull_request, pulled, send_request};
+use support::{Client, Setup, TestBroker, pull_header, pull_request, pulled, send_header, send_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -117,6 +119,34 @@ async fn senders_go_on_beside_readers_that_never_read() {
     tokio::time::timeout(support::PATIENCE, empty).await.expect("what they held is given back");
     senders[0].send(TOPIC, 1, "", "and on").await;
     broker.stop().await;
+}
+
+/// Whatever a pull or a query asks for, its answer takes no more than one connection's share of what is free, but one message.
+#[tokio::test]
+async fn what_is_read_for_an_answer_has_room_in_the_budget() {
+    let _one = ONE_AT_A_TIME.lock().await;
+    let query = QueryMessageRequestHeader {
+        topic: Str::from(TOPIC),
+        key: Str::from("k"),
+        max_num: 32,
+        end_timestamp: i64::MAX,
+        ..Default::default()
+    };
+    for (budget_bytes, count) in [(16 * MIB, 5), (MIB / 2, 2), (MIB / 8, 1)] {
+        let mut setup = Setup::new();
+        setup.limits = Limits { budget: Budget::new(budget_bytes), ..Limits::default() };
+        let broker = setup.start().await;
+        let mut client = broker.connect().await;
+        let header = send_header(TOPIC, 0, &[("KEYS", "k")]);
+        for _ in 0..5 {
+            let request = RemotingCommand::request_with(request_code::SEND_MESSAGE, &header).with_body(vec![b'x'; 40 * 1024]);
+            assert_eq!(client.call(request).await.code, response_code::SUCCESS);
+        }
+        assert_eq!(pulled(&client.call(pull_from(0)).await).2.len(), count, "pulled of {budget_bytes}");
+        let found = client.call_with(request_code::QUERY_MESSAGE, &query).await;
+        assert_eq!(decode::records(&found.body).count(), count, "found of {budget_bytes}");
+        broker.stop().await;
+    }
 }
 
 /// A frame is announced with 16 MiB; a few hundred KiB come, and then nothing.

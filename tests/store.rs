@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ferrocket::runtime::{BoxFuture, Clock, ManualClock, Parker, Runtime, SystemClock};
 use ferrocket::store::{
     AllMessages, AppendBy, ArrivalListener, Boundary, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, IndexType,
-    MappedFile, MemoryFs, MessageFilter, MessageStore, Operation, PutMessageStatus, RealFs, StoreConfig, StoreError,
+    MappedFile, MemoryFs, MessageFilter, MessageStore, Operation, PutMessageStatus, QueryMax, RealFs, StoreConfig, StoreError,
 };
 use ferrocket_protocol::message::{MessageInner, MessageView, batch, decode, tags_code};
 use parking_lot::Mutex;
@@ -319,7 +319,7 @@ fn a_query_finds_no_more_messages_than_is_set() {
     for _ in 0..20 {
         store.put_message(&message("T", 0, "x"));
     }
-    let found = |max| store.query_message("T", "k1", max, 0, i64::MAX, IndexType::Key).records.len();
+    let found = |max| store.query_message("T", "k1", QueryMax { count: max, bytes: usize::MAX }, 0, i64::MAX, IndexType::Key).records.len();
     assert_eq!((found(3), found(1_000), found(usize::MAX)), (3, 5, 5));
 }
 

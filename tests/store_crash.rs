@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{
     AllMessages, ArrivalListener, Crash, FlushDiskType, GetMessage, GetMessageStatus, IndexType, MemoryFs, MessageStore, Operation,
-    PutMessageStatus, StoreConfig,
+    PutMessageStatus, QueryMax, StoreConfig,
 };
 use ferrocket_protocol::message::{MessageInner, decode, tags_code};
 use proptest::prelude::*;
@@ -160,7 +160,14 @@ fn restart_and_check(fs: &MemoryFs, clock: &ManualClock, config: &StoreConfig, l
     let store = open(&fs, clock, config).unwrap_or_else(|| panic!("{story}: does not open after an orderly stop"));
     assert_holds_first(&store, count + 30, count + 30, story);
     for number in [0, count / 2, count + 29] {
-        let found = store.query_message(&format!("T{}", number % 3), &format!("key{number}"), 32, 0, i64::MAX, IndexType::Key);
+        let found = store.query_message(
+            &format!("T{}", number % 3),
+            &format!("key{number}"),
+            QueryMax { count: 32, bytes: usize::MAX },
+            0,
+            i64::MAX,
+            IndexType::Key,
+        );
         assert_eq!(found.records.len(), 1, "{story}: key{number}");
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{
-    AllMessages, ArrivalListener, Crash, Fs, GetMessage, GetMessageStatus, IndexType, MemoryFs, MessageStore, PutMessageStatus, RealFs,
-    StoreConfig,
+    AllMessages, ArrivalListener, Crash, Fs, GetMessage, GetMessageStatus, IndexType, MemoryFs, MessageStore, PutMessageStatus, QueryMax,
+    RealFs, StoreConfig,
 };
 use ferrocket_protocol::message::{MessageInner, decode};
 
@@ -299,7 +299,10 @@ fn damage_at_the_end_of_a_file_expires_no_message_before_it() {
 fn a_damaged_index_file_is_built_again_with_all_later_ones() {
     const COUNT: usize = 200;
     let finds = |store: &MessageStore, number: usize| {
-        !store.query_message("T", &format!("key{number}"), 32, 0, i64::MAX, IndexType::Key).records.is_empty()
+        !store
+            .query_message("T", &format!("key{number}"), QueryMax { count: 32, bytes: usize::MAX }, 0, i64::MAX, IndexType::Key)
+            .records
+            .is_empty()
     };
     for damage in 0..4 {
         let [fs, _] = left_behind(COUNT);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{
     AllMessages, ArrivalListener, Crash, FlushDiskType, Fs, GetMessage, GetMessageStatus, IndexType, MemoryFs, MessageStore, Operation,
-    PutMessageStatus, StoreConfig,
+    PutMessageStatus, QueryMax, StoreConfig,
 };
 use ferrocket_protocol::message::{MessageInner, decode};
 
@@ -125,7 +125,10 @@ fn numbers(store: &MessageStore) -> Vec<usize> {
 }
 
 fn finds_key(store: &MessageStore, number: usize) -> bool {
-    !store.query_message("T", &format!("key{number}"), 32, 0, i64::MAX, IndexType::Key).records.is_empty()
+    !store
+        .query_message("T", &format!("key{number}"), QueryMax { count: 32, bytes: usize::MAX }, 0, i64::MAX, IndexType::Key)
+        .records
+        .is_empty()
 }
 
 /// EMFILE at the opening of a file or a directory that is to be synced has lost nothing.

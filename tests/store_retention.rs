@@ -13,7 +13,7 @@ use chrono::Timelike;
 use ferrocket::runtime::{ManualClock, Runtime, local_time};
 use ferrocket::store::{
     AllMessages, ArrivalListener, Crash, FlushDiskType, Fs, GetMessage, GetMessageResult, GetMessageStatus, IndexType, MemoryFs,
-    MessageStore, PutMessageStatus, RealFs, StoreConfig, StoreError,
+    MessageStore, PutMessageStatus, QueryMax, RealFs, StoreConfig, StoreError,
 };
 use ferrocket_protocol::message::{MessageInner, decode, layout, tags_code};
 
@@ -131,7 +131,14 @@ impl Broker {
     }
 
     fn finds_key(&self, number: usize) -> bool {
-        let found = self.store().query_message("T", &format!("key{number}"), 32, 0, i64::MAX, IndexType::Key);
+        let found = self.store().query_message(
+            "T",
+            &format!("key{number}"),
+            QueryMax { count: 32, bytes: usize::MAX },
+            0,
+            i64::MAX,
+            IndexType::Key,
+        );
         !found.records.is_empty()
     }
 }

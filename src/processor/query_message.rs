@@ -14,7 +14,7 @@ use ferrocket_protocol::{RemotingCommand, response_code};
 use super::reply::{Refusal, Reply};
 use crate::broker::Broker;
 use crate::remoting::Peer;
-use crate::store::IndexType;
+use crate::store::{IndexType, QueryMax};
 
 pub(super) fn query(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let mut header: QueryMessageRequestHeader = request.header()?;
@@ -28,7 +28,8 @@ pub(super) fn query(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> 
             _ => IndexType::Key,
         }
     };
-    let max = usize::try_from(header.max_num).map_err(|_| Refusal::system_error(format!("Illegal Capacity: {}", header.max_num)))?;
+    let count = usize::try_from(header.max_num).map_err(|_| Refusal::system_error(format!("Illegal Capacity: {}", header.max_num)))?;
+    let max = QueryMax { count, bytes: peer.room_bytes() };
     let found = broker.store.query_message(&header.topic, &header.key, max, header.begin_timestamp, header.end_timestamp, index_type);
     let fields = QueryMessageResponseHeader {
         index_last_update_timestamp: found.index_last_update_timestamp,

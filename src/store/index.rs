@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::Bytes;
 use chrono::{NaiveDateTime, TimeDelta};
 use ferrocket_protocol::java_hash::string_hash;
-use ferrocket_protocol::message::MessageView;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
@@ -47,6 +46,25 @@ pub struct QueryResult {
     pub records: Vec<Bytes>,
     pub index_last_update_timestamp: i64,
     pub index_last_update_phyoffset: i64,
+}
+
+/// What a query may find at most. One message comes in any case.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryMax {
+    pub count: usize,
+    pub bytes: usize,
+}
+
+impl QueryResult {
+    /// False when it would be too much.
+    fn take(&mut self, record: &[u8], bytes_max: usize) -> bool {
+        let taken: usize = self.records.iter().map(Bytes::len).sum();
+        let fits = self.records.is_empty() || taken + record.len() <= bytes_max;
+        if fits {
+            self.records.push(Bytes::copy_from_slice(record));
+        }
+        fits
+    }
 }
 
 pub(super) struct Indexer {
@@ -376,7 +394,7 @@ impl Indexer {
         base: &Base,
         topic: &str,
         key: &str,
-        max: usize,
+        max: QueryMax,
         times: RangeInclusive<i64>,
         kind: IndexType,
     ) -> QueryResult {
@@ -395,12 +413,11 @@ impl Indexer {
         };
         let hash = key_hash(string_hash(&text));
         let config = base.config.load();
-        let copy = |record: &MessageView<'_>| Bytes::copy_from_slice(record.record);
         let mut result = QueryResult::default();
         let mut until = end;
         // Messages that the index still names may have expired: then Java looks for older ones, in three rounds at most.
         for _ in 0..3 {
-            let mut found = match self.find(&config, hash, max, begin, until) {
+            let mut found = match self.find(&config, hash, max.count, begin, until) {
                 Ok(found) => found,
                 Err(error) => {
                     error!(%error, "reading the index failed");
@@ -419,8 +436,9 @@ impl Indexer {
                 Err(error) => error!(%error, "reading the log failed"),
             }
             for offset in &found.offsets {
-                match base.log.with_record(*offset, copy) {
-                    Ok(record) => result.records.extend(record),
+                match base.log.with_record(*offset, |record| result.take(record.record, max.bytes)) {
+                    Ok(Some(false)) => break,
+                    Ok(_) => {}
                     // The others may be all that is asked for.
                     Err(error) => error!(offset, %error, "reading a message that the index names failed"),
                 }

@@ -16,7 +16,7 @@ use super::fs::{DiskUsage, FsLock};
 use super::index::Indexer;
 use super::keep::LogKeeper;
 use super::queue_writes::QueueWriter;
-use super::{IndexType, QueryResult, StoreConfig, StoreError};
+use super::{IndexType, QueryMax, QueryResult, StoreConfig, StoreError};
 
 /// Each part owns its locks; `ARCHITECTURE.md` has their order.
 pub struct MessageStore {
@@ -101,7 +101,7 @@ impl MessageStore {
 
     /// Messages of a topic by key, stored within the times, oldest first. Keys are compared by hash only, as in Java: the
     /// client looks closer.
-    pub fn query_message(&self, topic: &str, key: &str, max: begin: i64, end: i64, kind: IndexType) -> QueryResult {
+    pub fn query_message(&self, topic: &str, key: &str, max: QueryMax, begin: i64, end: i64, kind: IndexType) -> QueryResult {
         self.indexer.query(&self.base, topic, key, max, begin..=end, kind)
     }
 

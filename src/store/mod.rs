@@ -55,7 +55,7 @@ pub use consume_queue::ColdPut;
 pub use figures::{PUT_TIME_ENDS_MILLIS, Rates, StoreFigures};
 pub use fs::{DirEntry, DiskUsage, Fs, FsFile, FsLock, Metadata, RealFs, is_failed_sync, with_suffix};
 pub use get::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus, MessagePosition};
-pub use index::{IndexType, QueryResult};
+pub use index::{IndexType, QueryMax, QueryResult};
 pub use mapped_file::{AppendBy, MappedFile};
 pub use mapping::Mapping;
 pub use mark::Mark;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferrocket::runtime::ManualClock;
-use ferrocket::store::{ArrivalListener, FlushDiskType, Fs, IndexType, MemoryFs, MessageStore, PutMessageStatus, StoreConfig};
+use ferrocket::store::{ArrivalListener, FlushDiskType, Fs, IndexType, MemoryFs, MessageStore, PutMessageStatus, QueryMax, StoreConfig};
 use ferrocket_protocol::message::{MessageInner, batch, sys_flag, tags_code_of};
 use parking_lot::Mutex;
 
@@ -137,7 +137,8 @@ pub fn assert_same_stores(master: &MessageStore, slave: &MessageStore, story: &s
             ("T1", "all".to_owned(), IndexType::Key),
         ])
     {
-        let query = |store: &MessageStore| store.query_message(topic, &key, 300, 0, i64::MAX, kind).records;
+        let query =
+            |store: &MessageStore| store.query_message(topic, &key, QueryMax { count: 300, bytes: usize::MAX }, 0, i64::MAX, kind).records;
         let records = query(master);
         found += records.len();
         assert_eq!(query(slave), records, "{story}: {topic} {key}");
