@@ -8,7 +8,7 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use ferrocket_protocol::message::{MessageView, decode, properties};
 use ferrocket_protocol::{ExtFields, LanguageCode, Str, version};
 use support::{Setup, TestBroker, subscription};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// What the client was told or asked.
 #[derive(Debug, PartialEq)]
@@ -148,6 +149,85 @@ async fn a_client_of_another_protocol_is_a_member_like_any_other() {
     support::hears_of(&mut peer, "G").await;
     assert_eq!(broker.broker.consumers.client_ids("G"), ["tcp"]);
     broker.stop().await;
+}
+
+/// However many start together: who joins costs nothing by the number of those who are there, and the news go once to each of them and
+/// once more in a moment.
+#[tokio::test]
+async fn three_hundred_that_join_at_once_are_told_twice_at_most() {
+    const COUNT: usize = 300;
+    let (setup, clock) = Setup::new().manual_clock();
+    let broker = setup.start().await;
+    let (channels, mut hears): (Vec<_>, Vec<_>) = (0..COUNT).map(|_| TestChannel::new()).unzip();
+    for (at, channel) in channels.iter().enumerate() {
+        join(&broker, "G", channel, &format!("c{at}"), vec![subscription("T", "*")]);
+    }
+    let count = |hears: &mut [UnboundedReceiver<Heard>]| {
+        let counts = hears.iter_mut().map(|hears| std::iter::from_fn(|| hears.try_recv().ok()).count());
+        counts.collect::<Vec<_>>()
+    };
+    assert_eq!(count(&mut hears).iter().sum::<usize>(), 1, "the first one, before the others came");
+    broker.advance(&clock, Duration::from_millis(100)).await;
+    for hears in &mut hears {
+        assert_eq!(next(hears).await, Heard::IdsChanged("G".to_owned()));
+    }
+    assert_eq!(count(&mut hears).iter().sum::<usize>(), 0, "once for all who came");
+    // As long as they come and go the moments become longer.
+    let mut moments = 0;
+    for _ in 0..32 {
+        membership::left(&broker.broker, &*channels[0]);
+        join(&broker, "G", &channels[0], "c0", vec![subscription("T", "*")]);
+        broker.advance(&clock, Duration::from_millis(100)).await;
+        moments += count(&mut hears)[1];
+    }
+    assert!((1..=6).contains(&moments), "{moments} times in 3.2 s");
+    broker.stop().await;
+}
+
+/// Each pull reads the table of members: a line of the log must not be written while it is locked.
+#[tokio::test]
+async fn no_line_is_written_while_the_members_are_locked() {
+    let broker = TestBroker::start().await;
+    let (channel, _hears) = TestChannel::new();
+    let lines = Arc::new(AtomicUsize::new(0));
+    let tables = LooksAtTables { broker: Arc::clone(&broker.broker), lines: Arc::clone(&lines) };
+    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(tables));
+    // Other tests of this process, who have no such log, may be the first to come to a line: then it is looked at again who wants it.
+    for _ in 0..2 {
+        join(&broker, "G", &channel, "c", vec![subscription("T", "*")]);
+        broker.broker.consumers.unregister("G", &*channel);
+        join(&broker, "G", &channel, "c", vec![subscription("T", "*")]);
+        broker.broker.producers.register("P", &client(&channel, "c"));
+        membership::left(&broker.broker, &*channel);
+        broker.broker.producers.register("P", &client(&channel, "c"));
+        broker.broker.producers.unregister("P", &*channel);
+        tracing::callsite::rebuild_interest_cache();
+    }
+    assert!(lines.load(Ordering::SeqCst) > 0, "who joined and who left is told");
+    broker.stop().await;
+}
+
+/// A log that looks at the tables with each line about members.
+struct LooksAtTables {
+    broker: Arc<Broker>,
+    lines: Arc<AtomicUsize>,
+}
+
+impl<S: tracing::Subscriber> Layer<S> for LooksAtTables {
+    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        if !["ferrocket::broker::consumers", "ferrocket::broker::producers"].contains(&event.metadata().target()) {
+            return;
+        }
+        let (broker, (looked, looks)) = (Arc::clone(&self.broker), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            broker.consumers.client_ids("G");
+            broker.producers.members("P");
+            // Nobody waits for it any more when it took too long.
+            let _ = looked.send(());
+        });
+        looks.recv_timeout(support::PATIENCE).expect("the tables are not locked");
+        self.lines.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who consumes: per group its members (one per connection) and what the group subscribes.
 //!
-//! Lives in memory, from heartbeats; a closed connection leaves at once. Whoever changes a group is told which members must
-//! hear of it; this room sends nothing.
+//! Lives in memory, from heartbeats; a closed connection leaves at once. Whoever changes a group is told whether its members must
+//! hear of it; this room sends nothing. Each pull reads the table: what a change costs beside it (a line of the log, the members who
+//! hear of it) is done when the lock is left, and once for many changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -37,11 +38,11 @@ pub struct ConsumeMode {
     pub consume_from_where: ConsumeFromWhere,
 }
 
-/// What a change means for the group: whether it was one, and who must hear of it (nobody in a broadcasting group).
+/// What a change means for the group: whether it was one, and whether `Consumers::who_hears` must hear of it.
 #[derive(Debug, Default)]
 pub struct GroupChange {
     pub changed: bool,
-    pub tell: Channels,
+    pub is_news: bool,
     /// The group's subscriptions are not those that the heartbeat's fingerprint speaks for: the client must state them again.
     pub wants_subscriptions: bool,
 }
@@ -100,12 +101,9 @@ struct Member {
 }
 
 impl Group {
-    fn channels(&self) -> Channels {
-        self.members.values().map(|member| Arc::clone(&member.client.channel)).collect()
-    }
-
-    fn is_broadcasting(&self) -> bool {
-        self.mode.message_model == MessageModel::Broadcasting
+    /// Nobody in a broadcasting group: each has all queues.
+    fn hears_news(&self) -> bool {
+        self.mode.message_model != MessageModel::Broadcasting && !self.members.is_empty()
     }
 }
 
@@ -124,8 +122,9 @@ impl Consumers {
         subscriptions: Option<Vec<SubscriptionData>>,
     ) -> GroupChange {
         let now = self.clock.now_millis();
-        let mut table = self.table.write();
-        let table = &mut *table;
+        let (client_id, peer) = (Arc::clone(&client.client_id), client.channel.remote_addr());
+        let mut locked = self.table.write();
+        let table = &mut *locked;
         let name = table.groups.get_key_value(group).map_or_else(|| Arc::from(group), |(name, _)| Arc::clone(name));
         let entry = table.groups.entry(Arc::clone(&name)).or_insert_with(|| Group {
             mode,
@@ -143,7 +142,6 @@ impl Consumers {
         let channel_id = client.channel.id();
         let is_new = match entry.members.get_mut(&channel_id) {
             None => {
-                tracing::info!(group, client_id = %client.client_id, peer = %client.channel.remote_addr(), "a consumer joined");
                 entry.members.insert(channel_id, Member { client, heard_millis: now, stated: SubscriptionsByTopic::default() });
                 table.groups_of_channel.entry(channel_id).or_default().insert(Arc::clone(&name));
                 true
@@ -174,38 +172,49 @@ impl Consumers {
         };
         let entry = &table.groups[&name];
         let changed = is_new || subscription_changed;
-        let tell = if changed && !entry.is_broadcasting() { entry.channels() } else { Vec::new() };
-        GroupChange { changed, tell, wants_subscriptions }
+        let is_news = changed && entry.hears_news();
+        drop(locked);
+        if is_new {
+            tracing::info!(group, %client_id, %peer, "a consumer joined");
+        }
+        GroupChange { changed, is_news, wants_subscriptions }
+    }
+
+    /// Who must hear that the group has changed.
+    pub fn who_hears(&self, group: &str) -> Channels {
+        let table = self.table.read();
+        let group = table.groups.get(group).filter(|group| group.hears_news());
+        group.map_or_else(Vec::new, |group| group.members.values().map(|member| Arc::clone(&member.client.channel)).collect())
     }
 
     /// A client says goodbye. The rest is told even when it was not there, as in the original. With its client id, unless the same client
     /// is still a member on another connection.
     pub fn unregister(&self, group: &str, channel: &dyn ClientChannel) -> (GroupChange, Option<Arc<str>>) {
         let mut table = self.table.write();
-        let client_id =
-            table.groups.get(group).and_then(|group| group.members.get(&channel.id())).map(|member| Arc::clone(&member.client.client_id));
-        let change = table.leave(group, channel.id());
+        let (change, left) = table.leave(group, channel.id());
         let is_elsewhere = |id: &Arc<str>| {
             table.groups.get(group).is_some_and(|group| group.members.values().any(|member| member.client.client_id == *id))
         };
-        let gone = client_id.filter(|id| !is_elsewhere(id));
+        let gone = left.clone().filter(|id| !is_elsewhere(id));
+        drop(table);
+        log_left(group, left);
         (change, gone)
     }
 
-    /// The connection is gone, and with it its place in every group. Groups with those who must hear of it.
-    pub fn close(&self, channel: &dyn ClientChannel) -> Vec<(Arc<str>, Channels)> {
+    /// The connection is gone, and with it its place in every group. Groups whose members must hear of it.
+    pub fn close(&self, channel: &dyn ClientChannel) -> Vec<Arc<str>> {
         if !self.table.read().groups_of_channel.contains_key(&channel.id()) {
             return Vec::new();
         }
         let mut table = self.table.write();
         let groups = table.groups_of_channel.remove(&channel.id()).unwrap_or_default();
-        groups
-            .into_iter()
-            .filter_map(|group| {
-                let change = table.leave(&group, channel.id());
-                (change.changed && !change.tell.is_empty()).then_some((group, change.tell))
-            })
-            .collect()
+        let left: Vec<_> = groups.into_iter().map(|group| (table.leave(&group, channel.id()), group)).collect();
+        drop(table);
+        let told = left.into_iter().filter_map(|((change, left), group)| {
+            log_left(&group, left);
+            (change.changed && change.is_news).then_some(group)
+        });
+        told.collect()
     }
 
     /// Members that have been silent for too long. The caller closes their connections, which unregisters them.
@@ -323,13 +332,12 @@ impl TopicsChange {
 }
 
 impl Table {
-    /// `changed` says whether the member was there.
-    fn leave(&mut self, group_name: &str, channel_id: u64) -> GroupChange {
-        let Some(group) = self.groups.get_mut(group_name) else { return GroupChange::default() };
+    /// `changed` says whether the member was there; beside it its client id.
+    fn leave(&mut self, group_name: &str, channel_id: u64) -> (GroupChange, Option<Arc<str>>) {
+        let Some(group) = self.groups.get_mut(group_name) else { return (GroupChange::default(), None) };
         let left = group.members.remove(&channel_id);
         let mut topics = TopicsChange::default();
         if let Some(member) = &left {
-            tracing::info!(group = group_name, client_id = %member.client.client_id, "a consumer left");
             topics = group.withdraw(&member.stated);
         }
         if let Some(groups) = self.groups_of_channel.get_mut(&channel_id) {
@@ -338,13 +346,14 @@ impl Table {
                 self.groups_of_channel.remove(&channel_id);
             }
         }
-        let tell = if group.is_broadcasting() { Vec::new() } else { group.channels() };
+        let is_news = group.hears_news();
         if group.members.is_empty() {
             topics.removed.extend(group.subscriptions.keys().cloned());
             self.groups.remove(group_name);
         }
         topics.removed.iter().for_each(|topic| forget_topic_of(&mut self.groups_of_topic, topic, group_name));
-        GroupChange { changed: left.is_some(), tell, wants_subscriptions: false }
+        let change = GroupChange { changed: left.is_some(), is_news, wants_subscriptions: false };
+        (change, left.map(|member| member.client.client_id))
     }
 
     fn note_topics(&mut self, group: &Arc<str>, change: &TopicsChange) {
@@ -417,6 +426,12 @@ impl Group {
             }
         }
         change
+    }
+}
+
+fn log_left(group: &str, client_id: Option<Arc<str>>) {
+    if let Some(client_id) = client_id {
+        tracing::info!(group, %client_id, "a consumer left");
     }
 }
 

@@ -22,15 +22,15 @@ const NEWS: Duration = Duration::from_secs(15);
 /// A connection ended: its client leaves all its groups at once, and the others share the queues anew.
 pub fn left(broker: &Broker, channel: &dyn ClientChannel) {
     broker.producers.close(channel);
-    for (group, members) in broker.consumers.close(channel) {
-        broker.group_news.tell(&broker.config.load(), &group, &members);
+    for group in broker.consumers.close(channel) {
+        broker.group_news.tell(&broker.config.load(), &group);
     }
 }
 
 /// A member came or went: the others hear of it, unless the group does not want that.
 pub fn tell(broker: &Broker, group_name: &str, group: Option<&SubscriptionGroupConfig>, change: &GroupChange) {
-    if group.is_none_or(|group| group.notify_consumer_ids_changed_enable) {
-        broker.group_news.tell(&broker.config.load(), group_name, &change.tell);
+    if change.is_news && group.is_none_or(|group| group.notify_consumer_ids_changed_enable) {
+        broker.group_news.tell(&broker.config.load(), group_name);
     }
 }
 

@@ -103,7 +103,7 @@ pub struct Broker {
     pub topics: Arc<Topics>,
     pub groups: Groups,
     pub consumer_offsets: ConsumerOffsets,
-    pub consumers: Consumers,
+    pub consumers: Arc<Consumers>,
     pub producers: Producers,
     pub group_news: GroupNews,
     pub hold: Arc<Hold>,
@@ -205,14 +205,15 @@ impl Broker {
         };
         let standing = RoleState::new(Role::of(&config));
         let transactions = Transactions::open(transaction_parts, &consumer_offsets)?;
+        let consumers = Arc::new(Consumers::new(Arc::clone(&clock)));
         Ok(Arc::new(Self {
             started_millis: clock.now_millis(),
             started_with: Arc::clone(&config),
             groups: Groups::load(file("subscriptionGroup.json"), Arc::clone(&cell), Arc::clone(&clock))?,
             consumer_offsets,
-            consumers: Consumers::new(Arc::clone(&clock)),
+            group_news: GroupNews::new(runtime.clone(), Arc::clone(&consumers)),
+            consumers,
             producers: Producers::new(Arc::clone(&clock)),
-            group_news: GroupNews::new(runtime.clone()),
             hold,
             rebalance_locks: RebalanceLocks::new(Arc::clone(&clock)),
             config: cell,

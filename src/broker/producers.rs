@@ -42,21 +42,23 @@ impl Producers {
     /// One heartbeat.
     pub fn register(&self, group: &str, client: &Client) {
         let now = self.clock.now_millis();
-        let mut table = self.table.write();
-        let table = &mut *table;
+        let mut locked = self.table.write();
+        let table = &mut *locked;
         if let Some(known) = table.groups.get_mut(group).and_then(|members| members.get_mut(&client.channel.id())) {
             known.heard_millis = now;
             return;
         }
-        tracing::info!(group, client_id = %client.client_id, peer = %client.channel.remote_addr(), "a producer joined");
-        let group: Arc<str> = Arc::from(group);
+        let name: Arc<str> = Arc::from(group);
         let producer = Producer { client: client.clone(), heard_millis: now };
-        table.groups.entry(Arc::clone(&group)).or_default().insert(client.channel.id(), producer);
-        table.groups_of_channel.entry(client.channel.id()).or_default().insert(group);
+        table.groups.entry(Arc::clone(&name)).or_default().insert(client.channel.id(), producer);
+        table.groups_of_channel.entry(client.channel.id()).or_default().insert(name);
+        drop(locked);
+        tracing::info!(group, client_id = %client.client_id, peer = %client.channel.remote_addr(), "a producer joined");
     }
 
     pub fn unregister(&self, group: &str, channel: &dyn ClientChannel) {
-        self.table.write().leave(group, channel.id());
+        let left = self.table.write().leave(group, channel.id());
+        log_left(group, left);
     }
 
     /// The connection is gone, and with it its place in every group.
@@ -65,9 +67,10 @@ impl Producers {
             return;
         }
         let mut table = self.table.write();
-        for group in table.groups_of_channel.remove(&channel.id()).unwrap_or_default() {
-            table.leave(&group, channel.id());
-        }
+        let groups = table.groups_of_channel.remove(&channel.id()).unwrap_or_default();
+        let left: Vec<_> = groups.into_iter().map(|group| (table.leave(&group, channel.id()), group)).collect();
+        drop(table);
+        left.into_iter().for_each(|(left, group)| log_left(&group, left));
     }
 
     /// Producers that have been silent for too long. The caller closes their connections, which unregisters them.
@@ -102,19 +105,25 @@ impl Producers {
 }
 
 impl Table {
-    fn leave(&mut self, group_name: &str, channel_id: u64) {
+    /// Who it was, if it was there.
+    fn leave(&mut self, group_name: &str, channel_id: u64) -> Option<Producer> {
         if let Some(groups) = self.groups_of_channel.get_mut(&channel_id) {
             groups.remove(group_name);
             if groups.is_empty() {
                 self.groups_of_channel.remove(&channel_id);
             }
         }
-        let Some(members) = self.groups.get_mut(group_name) else { return };
-        if let Some(producer) = members.remove(&channel_id) {
-            tracing::info!(group = group_name, client_id = %producer.client.client_id, "a producer left");
-        }
+        let members = self.groups.get_mut(group_name)?;
+        let left = members.remove(&channel_id);
         if members.is_empty() {
             self.groups.remove(group_name);
         }
+        left
+    }
+}
+
+fn log_left(group: &str, left: Option<Producer>) {
+    if let Some(producer) = left {
+        tracing::info!(group, client_id = %producer.client.client_id, "a producer left");
     }
 }
