@@ -127,9 +127,9 @@ pub(super) fn check_config(peer: &Peer, request: &RemotingCommand) -> Result<Rep
 }
 
 /// LOCK_BATCH_MQ.
-pub(super) fn lock_queues(broker: &Broker, request: &RemotingCommand) -> Result<Reply, Refusal> {
+pub(super) fn lock_queues(broker: &Broker, peer: &Peer, request: &RemotingCommand) -> Result<Reply, Refusal> {
     let body: LockBatchRequestBody = body_of(request)?;
-    let locked = broker.rebalance_locks.lock_batch(&body.consumer_group, &body.mq_set, &body.client_id);
+    let locked = broker.rebalance_locks.lock_batch(&body.consumer_group, &body.mq_set, &body.client_id, peer.id());
     Ok(Reply::body(fastjson::to_vec(&LockBatchResponseBody { lock_ok_mq_set: locked })))
 }
 

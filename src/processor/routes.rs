@@ -190,7 +190,7 @@ routes! {
     CHECK_CLIENT_CONFIG: Connection, Endless, checks (), [], CONSUMERS
         => client_manage::check_config(peer, request);
     LOCK_BATCH_MQ: Connection, AdminBroker, checks LockBatchMqRequestHeader, [Sub on Group & Topic], CONSUMERS
-        => client_manage::lock_queues(broker, request);
+        => client_manage::lock_queues(broker, peer, request);
     UNLOCK_BATCH_MQ: Connection, AdminBroker, checks UnlockBatchMqRequestHeader, [Sub on Group & Topic], CONSUMERS
         => client_manage::unlock_queues(broker, request);
 
