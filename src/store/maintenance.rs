@@ -120,7 +120,7 @@ impl MessageStore {
 
     /// Forgets a topic's queues and removes their files. Its messages stay in the log until they expire.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
-        self.queue_writer.delete_topic(&self.base, topic)?;
+        self.queue_writer.delete_topic(&self.base, topic, || self.preallocate())?;
         // A recovery that met the topic's old messages would take them for those of a topic of the same name made since.
         self.write_queues_while(|| true);
         let failed = || at_path("checkpoint", &self.base.root);

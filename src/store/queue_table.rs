@@ -114,9 +114,12 @@ impl QueueTable {
     }
 
     pub(super) fn remove_queue(&self, queue: &ConsumeQueue) {
-        if let Some(mut queues) = self.topics.get_mut(&*queue.topic) {
+        if let Some(mut queues) = self.topics.get_mut(&*queue.topic)
+            && let Ok(at) = queues.place(queue.queue_id)
             // That very queue: another put may have replaced it already.
-            queues.0.retain(|other| !std::ptr::eq(&**other, queue));
+            && std::ptr::eq(&*queues.0[at], queue)
+        {
+            queues.0.remove(at);
         }
         self.topics.remove_if(&*queue.topic, |_, queues| queues.0.is_empty());
     }

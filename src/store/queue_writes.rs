@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{error, warn};
 
 use super::appender::Appender;
@@ -192,16 +192,14 @@ impl QueueWriter {
         Ok(())
     }
 
-    /// Removes a topic's queues and their files.
-    pub(super) fn delete_topic(&self, base: &Base, topic: &str) -> Result<(), StoreError> {
+    /// Removes a topic's queues and their files. `between` runs now and then.
+    pub(super) fn delete_topic(&self, base: &Base, topic: &str, between: impl Fn()) -> Result<(), StoreError> {
+        let removed = self.remove_queues(base, topic, between);
         // No queue's file may be written back while its directory goes.
         let mut writes = self.writes.lock();
         // The next mark is made anew, even when the log did not grow.
         writes.written = Indexed::default();
-        for queue in base.queues.of_topic(topic) {
-            queue.destroy(&base.queues.files).map_err(at_path("remove", queue.dir()))?;
-            base.queues.remove_queue(&queue);
-        }
+        removed?;
         // A name that may have no directory has none.
         let Some(dir) = base.queues.files.topic_dir(topic) else { return Ok(()) };
         if base.fs.exists(&dir) {
@@ -211,6 +209,20 @@ impl QueueWriter {
                 other => other.map_err(at_path("remove", &dir))?,
             }
             base.fs.sync_dir(base.queues.files.root()).map_err(at_path("sync", base.queues.files.root()))?;
+        }
+        Ok(())
+    }
+
+    /// Some at a time, from the last on: a topic may have very many, and whoever writes queues has his turn after each step.
+    fn remove_queues(&self, base: &Base, topic: &str, between: impl Fn()) -> Result<(), StoreError> {
+        for queues in base.queues.of_topic(topic).rchunks(QUEUES_PER_PASS) {
+            let writes = self.writes.lock();
+            for queue in queues.iter().rev() {
+                queue.destroy(&base.queues.files).map_err(at_path("remove", queue.dir()))?;
+                base.queues.remove_queue(queue);
+            }
+            MutexGuard::unlock_fair(writes);
+            between();
         }
         Ok(())
     }
@@ -306,10 +318,40 @@ impl Writes {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::path::PathBuf;
 
     use super::super::queue_files::QueueDir;
+    use super::super::{ArrivalListener, MemoryFs, MessageStore, StoreConfig};
     use super::*;
+    use crate::runtime::ManualClock;
+
+    struct Nobody;
+
+    impl ArrivalListener for Nobody {
+        fn arriving(&self, _topic: &str, _queue_id: i32, _max_offset: i64, _tags_code: i64, _store_time: i64) {}
+    }
+
+    /// Whoever deletes a topic of many queues keeps neither the keeper from writing others' nor senders from space in the log.
+    #[test]
+    fn a_topic_goes_in_steps_between_which_queues_can_be_written() {
+        let fs = MemoryFs::new();
+        let config =
+            StoreConfig { mapped_file_size_commit_log: 1 << 20, max_hash_slot_num: 50, max_index_num: 120, ..StoreConfig::at("/store") };
+        let store = MessageStore::open(config, fs.shared(), Arc::new(ManualClock::at_millis(1)), Arc::new(Nobody)).unwrap();
+        let queues = &store.base.queues;
+        for queue_id in 0..3 * QUEUES_PER_PASS as i32 + 1 {
+            queues.get_or_create("T", queue_id, true).unwrap();
+        }
+        let left = RefCell::new(Vec::new());
+        let between = || {
+            assert!(store.queue_writer.writes.try_lock().is_some());
+            left.borrow_mut().push(queues.of_topic("T").len());
+        };
+        store.queue_writer.delete_topic(&store.base, "T", between).unwrap();
+        assert_eq!(left.into_inner(), [2 * QUEUES_PER_PASS + 1, QUEUES_PER_PASS + 1, 1, 0]);
+        store.shutdown().unwrap();
+    }
 
     #[test]
     fn a_round_is_as_far_as_its_time_or_its_log_or_its_messages() {
