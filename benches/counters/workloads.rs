@@ -12,8 +12,10 @@ use ferrocket::store::{AllMessages, ArrivalListener, GetMessage, MessageStore, R
 use ferrocket_protocol::ext_fields::Spare;
 use ferrocket_protocol::header::pull::pull_flag;
 use ferrocket_protocol::header::{
-    GetMaxOffsetRequestHeader, PullMessageRequestHeader, SendFields, SendMessageRequestHeader, SendMessageRequestHeaderV2,
+    EndTransactionRequestHeader, GetMaxOffsetRequestHeader, PullMessageRequestHeader, SendFields, SendMessageRequestHeader,
+    SendMessageRequestHeaderV2, SendMessageResponseHeader,
 };
+use ferrocket_protocol::message::id::parse_offset_id;
 use ferrocket_protocol::message::{MessageInner, tags_code};
 use ferrocket_protocol::{RemotingCommand, SerializeType, fastjson, request_code, split_frame};
 
@@ -47,6 +49,7 @@ pub(crate) const ALL: &[Workload] = &[
     Workload { name: "send_request", messages: 2_048, asks_system: true, run: send_requests },
     Workload { name: "pull_request", messages: 2_048, asks_system: true, run: pull_requests },
     Workload { name: "tail_request", messages: 2_048, asks_system: true, run: tail_requests },
+    Workload { name: "transaction", messages: 2_048, asks_system: true, run: transactions },
 ];
 
 pub(crate) fn run(name: &str, messages: u64) {
@@ -62,6 +65,8 @@ const OFFSET_MARK: i64 = 111_111_111;
 const OFFSET_DIGITS: usize = 9;
 /// Requests in one write of the client, and messages in one pull.
 const BATCH: u64 = 16;
+/// MessageSysFlag.TRANSACTION_COMMIT_TYPE.
+const COMMIT: i32 = 8;
 
 fn header(queue_id: i32) -> SendMessageRequestHeader {
     let pairs = [("TAGS", "TagA"), ("KEYS", "key-1"), ("WAIT", "true"), ("UNIQ_KEY", "7F0000010B4A18B4AAC2157F3D5C0000")];
@@ -213,6 +218,24 @@ fn tail_requests(messages: u64) {
     });
 }
 
+/// A half message and its commit, one after the other. The client reads each answer, which costs about a tenth of it all.
+fn transactions(messages: u64) {
+    with_broker(move |mut pipe| {
+        let pairs = [("TAGS", "TagA"), ("UNIQ_KEY", "7F0000010B4A18B4AAC2157F3D5C0000"), ("TRAN_MSG", "true"), ("PGROUP", "P")];
+        let mut half = send_header(TOPIC, 3, &pairs);
+        half.sys_flag = 4;
+        let half = encoded(RemotingCommand::request_with(request_code::SEND_MESSAGE, &half).with_body(Bytes::from_static(&BODY)));
+        let mut end = EndTransactionRequestHeader { producer_group: "P".into(), commit_or_rollback: COMMIT, ..Default::default() };
+        for _ in 0..messages {
+            let sent: SendMessageResponseHeader = pipe.answer_to(&half).header().unwrap();
+            end.tran_state_table_offset = sent.queue_offset;
+            end.commit_log_offset = parse_offset_id(&sent.msg_id).unwrap().1;
+            let ended = pipe.answer_to(&encoded(RemotingCommand::request_with(request_code::END_TRANSACTION, &end)));
+            assert_eq!(ended.code, 0, "{:?}", ended.remark);
+        }
+    });
+}
+
 /// Pulls that are encoded once: to encode each would cost as much as the server's work on it.
 struct Pulls {
     frames: BytesMut,
@@ -269,6 +292,13 @@ impl Pipe {
     fn ask(&mut self, frames: &[u8], answers: u64) {
         self.stream.write_all(frames).unwrap();
         self.take(answers);
+    }
+
+    fn answer_to(&mut self, frame: &[u8]) -> RemotingCommand {
+        self.stream.write_all(frame).unwrap();
+        let count = self.stream.read(&mut self.input).unwrap();
+        let mut input = BytesMut::from(&self.input[..count]);
+        RemotingCommand::decode(split_frame(&mut input).unwrap().expect("a short answer comes in one piece")).unwrap()
     }
 
     /// Each answer begins with "code":0.

@@ -211,7 +211,8 @@ impl<'a> SendFields<'a> {
 }
 
 fn letter_for(name: FieldName<'_>) -> Option<u8> {
-    LETTERS.iter().find(|(known, _)| name.bytes() == known.as_bytes()).map(|(_, letter)| *letter)
+    let name = name.bytes();
+    LETTERS.iter().find(|(known, _)| name == known.as_bytes()).map(|(_, letter)| *letter)
 }
 
 impl From<SendMessageRequestHeaderV2> for SendMessageRequestHeader {
