@@ -15,7 +15,7 @@ use ferrocket::config::{AdvertiseRules, BrokerConfig, BrokerRole, NamesrvConfig,
 use ferrocket::namesrv::{KvConfig, NameServer};
 use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime};
-use ferrocket::store::MemoryFs;
+use ferrocket::store::{FlushDiskType, MemoryFs};
 use ferrocket_protocol::body::KvTable;
 use ferrocket_protocol::body::route::TopicRouteData;
 use ferrocket_protocol::body::topic::TopicConfigSerializeWrapper;
@@ -24,9 +24,10 @@ use ferrocket_protocol::header::{
     ResetOffsetRequestHeader,
 };
 use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
-use support::log::log_bytes_at;
+use support::log::{fill, log_bytes, log_bytes_at, node};
 use support::plain_master::{PlainMaster, SlaveLink, as_slave_of, end_of, frames};
 use support::{Client, PATIENCE, Setup, TestBroker, send_request};
+use tokio::io::AsyncWriteExt;
 
 /// A master that serves its tables, and the port on which its log is sent by hand; both brokers go by one clock.
 struct Pair {
@@ -163,6 +164,33 @@ async fn how_far_delayed_messages_are_waits_for_the_log() {
     pair.stop().await;
 }
 
+/// A master that has lost its log, or is another one, would overwrite what only the slave has.
+#[tokio::test]
+async fn a_slave_whose_log_is_longer_takes_nothing_of_its_master() {
+    let pair = Pair::start(|_| ()).await;
+    let mut link = pair.port.accept().await;
+    link.report().await;
+    let fuller = node(MemoryFs::new(), FlushDiskType::Async);
+    fill(&fuller.store);
+    let bytes = log_bytes(&fuller);
+    link.write_all(&frames(0, &bytes[..20_000], &[1_000])).await;
+    while link.report().await < 18_000 {}
+    pair.slave.create_topic("Kept", 1);
+    pair.slave.broker.slave.learn_master(Some(pair.master.addr.to_string()), None);
+    // Its log has nothing.
+    pair.comes_to(|slave| slave.slave.behind_bytes(-1) == Some(1)).await;
+    pair.slave.advance(&pair.clock, Duration::from_secs(10)).await;
+    let end = end_of(&pair.slave);
+    let rest = &bytes[20_000..];
+    let SlaveLink { read, mut write } = link;
+    // The piece that was begun, and the next: it may be closed before all of it is written.
+    let _ = write.write_all(&frames(20_000, rest, &[1_000])).await;
+    SlaveLink { read, write }.closed("a slave ahead").await;
+    assert_eq!(end_of(&pair.slave), end);
+    assert!(pair.slave.broker.topics.contains("Kept"));
+    pair.stop().await;
+}
+
 /// What a slave leaves to its master, with the original's codes and texts, and where it sends consumers.
 #[tokio::test]
 async fn a_slave_reads_and_leaves_the_rest_to_its_master() {
@@ -248,24 +276,32 @@ async fn halves_of_a_masters_log_are_open_where_it_is_carried_on() {
     let mut link = pair.port.accept().await;
     link.report().await;
     pair.master.create_topic("T", 1);
-    let mut producer = pair.master.connect().await;
-    for key in ["a", "b"] {
-        let mut half = support::send_header("T", 0, &[("UNIQ_KEY", key), ("TRAN_MSG", "true"), ("PGROUP", "P")]);
-        half.sys_flag = 4;
-        let half = RemotingCommand::request_with(request_code::SEND_MESSAGE, &half).with_body(key);
-        assert_eq!(producer.call(half).await.code, response_code::SUCCESS);
-    }
     pair.introduce().await;
-    pair.send_missing(&mut link).await;
-    assert_eq!(pair.slave.broker.transactions.open_count(), 0);
+    let Pair { master, master_fs, mut slave, port, clock } = pair;
+    let mut producer = master.connect().await;
+    for (life, keys) in [["a", "b"], ["c", "d"]].into_iter().enumerate() {
+        for key in keys {
+            let mut half = support::send_header("T", 0, &[("UNIQ_KEY", key), ("TRAN_MSG", "true"), ("PGROUP", "P")]);
+            half.sys_flag = 4;
+            let half = RemotingCommand::request_with(request_code::SEND_MESSAGE, &half).with_body(key);
+            assert_eq!(producer.call(half).await.code, response_code::SUCCESS);
+        }
+        let start = end_of(&slave);
+        let bytes = log_bytes_at(&master_fs, master.folder(), &master.broker.store);
+        link.write_all(&frames(start, &bytes[start as usize..], &[500])).await;
+        link.reports_up_to(bytes.len() as i64).await;
+        assert_eq!(slave.broker.transactions.open_count(), 2 * life, "those of the start");
+        // A slave that stops leaves no word about halves that it does not know.
+        slave = slave.stop().await.with_small_files().with_clock(&clock).config(as_slave_of(port.addr)).start().await;
+        assert_eq!(slave.broker.transactions.open_count(), 2 * (life + 1));
+        link = port.accept_again(&clock).await;
+        link.report().await;
+    }
     drop((producer, link));
-    let Pair { master, slave, clock, port, .. } = pair;
-    // A slave that stops leaves no word about halves that it does not know.
-    let slave = slave.stop().await.with_small_files().with_clock(&clock).config(as_slave_of(port.addr)).start().await;
     slave.broker.change_role(Role::Master).unwrap();
-    assert_eq!(slave.broker.transactions.open_count(), 2);
+    assert_eq!(slave.broker.transactions.open_count(), 4);
     let slave = slave.stop().await.with_small_files().with_clock(&clock).start().await;
-    assert_eq!(slave.broker.transactions.open_count(), 2);
+    assert_eq!(slave.broker.transactions.open_count(), 4);
     slave.stop().await;
     master.stop().await;
 }

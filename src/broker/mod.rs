@@ -194,6 +194,8 @@ impl Broker {
         let arrivals = Arc::new(Arrivals { hold: Arc::clone(&hold), schedule: Arc::clone(&schedule) });
         let halves_file = store_config.store_path_root_dir.join("ferrocket.halves");
         let store = MessageStore::open(store_config, Arc::clone(&fs), Arc::clone(&clock), arrivals)?;
+        // The ports are open before the role starts.
+        store.set_copy(Role::of(&config) == Role::Slave);
         let consumer_offsets = ConsumerOffsets::load(file("consumerOffset.json"), Arc::clone(&clock))?;
         let transaction_parts = transaction::Parts {
             store: Arc::clone(&store),

@@ -132,6 +132,8 @@ impl Copier {
         if let Some(log_end) = log_end {
             self.broker.slave.note_master_end(log_end, own_end);
         }
+        // The tables of a master that has less than its slave are not worth those here.
+        let log_end = log_end.filter(|log_end| own_end <= *log_end);
         if let (Some(log_end), Some((delay_offsets, consumer_offsets))) = (log_end, tables) {
             self.copy(master, log_end, delay_offsets, consumer_offsets).await;
             if self.copied_nanos.replace(now).is_none() {
