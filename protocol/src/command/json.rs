@@ -522,6 +522,17 @@ mod tests {
         }
     }
 
+    /// Java's texts have both: a header with one does not end the connection, in the quick pass and in the tolerant one.
+    #[test]
+    fn a_zero_and_half_of_a_pair_are_characters_like_others() {
+        for header in [r#"{"extFields":{"a":"x\u0000y","b":"\ud83d"}}"#, r#"{'extFields':{a:"x\u0000y",b:"\ud83d"}}"#] {
+            let frame = Bytes::from([b"\0\0\0\0", header.as_bytes()].concat());
+            let command = decode(frame, header.len() + 4, &mut Spare::default()).unwrap();
+            let field = |name| command.ext_fields.get(name).map(|value| value.to_string());
+            assert_eq!((field("a").as_deref(), field("b").as_deref()), (Some("x\0y"), Some("?")), "{header}");
+        }
+    }
+
     #[test]
     fn the_quick_pass_takes_what_clients_write() {
         let headers = [

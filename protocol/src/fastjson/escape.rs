@@ -94,6 +94,7 @@ mod tests {
         assert_eq!(read("\\u0001x"), Some((6, "\u{1}".into())));
         assert_eq!(read("\\uD83D\\uDE00"), Some((12, "😀".into())));
         assert_eq!(read("\\uD83Dx"), Some((6, "?".into())));
+        assert_eq!(read("\\u0000x"), Some((6, "\0".into())));
         assert_eq!(read("\\u00e9"), Some((6, "é".into())));
         assert_eq!(read("\\u00zz"), Some((1, "\\".into())));
         assert_eq!(read("\\u00\","), None);
