@@ -1,6 +1,6 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: test check containers fmt lint unit deny release diff travel crash mixed compat quickstart compat-oracle fuzz bench bench-quick counters counters-write torture-races small-memory
-test: check counters torture-races diff travel crash mixed containers
+.PHONY: test check containers fmt lint unit deny release diff travel crash mixed replication compat quickstart compat-oracle fuzz bench bench-quick counters counters-write torture-races small-memory
+test: check counters torture-races diff travel crash mixed replication containers
 check: fmt lint unit deny
 containers: compat quickstart
 fmt:    ; cargo fmt --all --check
@@ -21,6 +21,8 @@ crash:  release ; cargo run -q --locked -p compat-tests --bin crash
 # 200,000 topics start, are routed and listed, in one process with the name server and apart.
 many-topics: ; FERROCKET_TOPICS=200000 cargo test --locked --test routes -- more_topics_than_a_frame_holds
 mixed:  release ; cargo run -q --locked -p compat-tests --bin mixed
+# Masters and slaves of either make. Needs a JDK and Maven.
+replication: release ; cargo run -q --locked -p compat-tests --bin replication
 # 128 MiB for the server, thousands of clients that never read or never end, and 64 senders. Needs root for a control group of its own;
 # says what it used instead.
 small-memory: release ; cargo run -q --locked -p compat-tests --bin small_memory

@@ -294,9 +294,10 @@ impl ConsumerOffsets {
         self.version.lock().clone()
     }
 
-    /// One line, as GET_ALL_CONSUMER_OFFSET answers it.
+    /// One line, as GET_ALL_CONSUMER_OFFSET answers it; without what was pulled: a slave of 5.5.0 does not know that table, cannot pass
+    /// over its bare numbers, and would take over no offset.
     pub fn encode(&self) -> Vec<u8> {
-        fastjson::to_vec(&self.to_file())
+        fastjson::to_vec(&OffsetFile { pull_offset_table: BTreeMap::new(), ..self.to_file() })
     }
 
     fn changed(&self) {
@@ -410,9 +411,11 @@ mod tests {
         assert_eq!(
             String::from_utf8(written.encode()).unwrap(),
             "{\"dataVersion\":{\"counter\":0,\"stateVersion\":0,\"timestamp\":1795219808010},\
-             \"groupTopicMap\":{\"G\":[\"T1\"]},\"offsetTable\":{\"T1@G\":{0:5,1:7},\"T1@G@broadcast\":{0:4}},\"pullOffsetTable\":{\"T2@G\":{0:4}}}"
+             \"groupTopicMap\":{\"G\":[\"T1\"]},\"offsetTable\":{\"T1@G\":{0:5,1:7},\"T1@G@broadcast\":{0:4}},\"pullOffsetTable\":{}}"
         );
         written.persist().unwrap();
+        let kept = std::fs::read_to_string(folder.path().join("config/consumerOffset.json")).unwrap();
+        assert!(kept.contains("\"T2@G\""), "the file has what was pulled, as the original's");
         let read = load(&folder);
         assert_eq!((read.current("G", "T1", 1), read.pulled("G", "T2", 0)), (Some(7), None));
         assert_eq!(read.data_version(), written.data_version());

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use ferrocket_protocol::perm;
 
 use super::Broker;
+use super::replication::master::SlaveFigures;
 use super::schedule::LevelProgress;
 use super::stats::Mornings;
 use crate::store::{StoreError, StoreFigures};
@@ -26,6 +27,8 @@ pub struct BrokerFigures {
     pub delay_levels: Vec<LevelProgress>,
     /// Of a slave: how much of the master's log it lacks, as far as the master has said where that ends.
     pub missing_bytes: Option<i64>,
+    /// Of a master, those that are connected.
+    pub slaves: Vec<SlaveFigures>,
 }
 
 /// Whether a broker does what it is there for.
@@ -52,6 +55,7 @@ impl BrokerFigures {
             sends_in_flight: broker.flow_control.sends_in_flight() as u64,
             delay_levels: broker.schedule.progress(&broker.store),
             missing_bytes: broker.is_slave().then(|| broker.slave.behind_bytes(broker.store.max_phy_offset())).flatten(),
+            slaves: broker.slaves.figures(),
         })
     }
 

@@ -62,6 +62,7 @@ use self::persist::{ConfigFile, PersistError};
 use self::producers::Producers;
 use self::rebalance_lock::RebalanceLocks;
 use self::registration::{Neighbour, Registration};
+use self::replication::master::Slaves;
 use self::replication::slave::Slave;
 use self::role::{Role, RoleState};
 use self::schedule::{Schedule, ScheduleError};
@@ -111,6 +112,7 @@ pub struct Broker {
     pub schedule: Arc<Schedule>,
     pub transactions: Arc<Transactions>,
     pub slave: Arc<Slave>,
+    pub slaves: Arc<Slaves>,
     pub stats: Stats,
     pub flow_control: Arc<FlowControl>,
     /// Sends to queues that are being loaded: counted by themselves, so that a slow disk refuses no send to the others.
@@ -218,6 +220,7 @@ impl Broker {
             producers: Producers::new(Arc::clone(&clock)),
             hold,
             rebalance_locks: RebalanceLocks::new(Arc::clone(&clock)),
+            slaves: Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&cell), runtime.clone())),
             config: cell,
             clock,
             runtime,

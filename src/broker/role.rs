@@ -2,8 +2,8 @@
 //! Master or slave: which services run in which role, and the change from one to the other while the broker runs. In the original
 //! BrokerController#changeSpecialServiceStatus.
 //!
-//! A master delivers delayed messages and asks about open transactions; a slave does neither, and follows its master's log and tables.
-//! Knows in what order they start and end, not how they work.
+//! A master sends slaves its log, delivers delayed messages and asks about open transactions; a slave does none of it, and follows its
+//! master's log and tables. Knows in what order they start and end, not how they work.
 
 use std::io;
 use std::sync::Arc;
@@ -96,7 +96,8 @@ fn start(broker: &Arc<Broker>, role: Role) -> io::Result<()> {
             }
             broker.store.set_copy(false);
             broker.schedule.start(Arc::clone(&broker.store), &broker.runtime)?;
-            transaction::check::start(broker)
+            transaction::check::start(broker)?;
+            listen_to_slaves(broker)
         }
         Role::Slave => {
             metadata::start(broker, slave::start(broker));
@@ -105,9 +106,19 @@ fn start(broker: &Arc<Broker>, role: Role) -> io::Result<()> {
     }
 }
 
+/// Where the machine chose the broker's port it chooses this one, too: that port says nothing of its neighbours.
+fn listen_to_slaves(broker: &Arc<Broker>) -> io::Result<()> {
+    let is_any = broker.started_with.listen_port == 0 && broker.started_with.ha_listen_port <= 0;
+    let wanted = if is_any { 0 } else { broker.config.load().ha_listen_port };
+    let port = broker.slaves.start(u16::try_from(wanted).unwrap_or(0))?;
+    broker.config.assume(|config| config.ha_listen_port = i32::from(port));
+    Ok(())
+}
+
 fn stop(broker: &Broker, role: Role) {
     match role {
         Role::Master => {
+            broker.slaves.stop();
             broker.schedule.stop();
             broker.transactions.stop(broker.store_host());
         }

@@ -152,7 +152,8 @@ config! {
         /// Tell name servers of a changed topic alone (217); otherwise the whole table goes, up to 1,000 topics.
         enable_single_topic_register "enableSingleTopicRegister": bool = false => Live;
         enable_skip_long_awaiting_ack "enableSkipLongAwaitingAck": bool = false => Inert(why::POP);
-        enable_slave_acting_master "enableSlaveActingMaster": bool = false => Inert(why::REPLICATION);
+        /// SYNC_MASTER: refuse a message before it is written where too few slaves are in sync to have it soon. What else the original means by it, that slaves act for their master, is not there yet.
+        enable_slave_acting_master "enableSlaveActingMaster": bool = false => Live;
         /// Answer the tables of topics and groups in parts, to askers that can read parts.
         enable_split_metadata "enableSplitMetadata": bool = true => Live;
         /// Register in parts of splitRegistrationSize topics. A table that no frame holds goes in parts anyway.
@@ -414,7 +415,7 @@ config! {
         batch_dispatch_request_thread_pool_nums "batchDispatchRequestThreadPoolNums": i32 = 16 => Inert(why::POOLS);
         bit_map_length_consume_queue_ext "bitMapLengthConsumeQueueExt": i32 = 64 => Inert(why::SQL_BITMAP);
         bottom_most_compression_type_for_consume_queue_store "bottomMostCompressionTypeForConsumeQueueStore": String = text("zstd") => Inert(why::ROCKSDB);
-        /// ASYNC_MASTER, or SLAVE: a copy of the log and the tables of the master with the same brokerName. SYNC_MASTER is served where the original would not wait for a slave either (inSyncReplicas=1).
+        /// ASYNC_MASTER; SYNC_MASTER, whose sends wait for slaves as inSyncReplicas says; or SLAVE: a copy of the log and the tables of the master with the same brokerName.
         broker_role "brokerRole": BrokerRole = BrokerRole::AsyncMaster => Restart;
         check_commit_log_offset_on_recover "checkCommitLogOffsetOnRecover": bool = false => Inert(why::RECOVERY);
         /// Check the CRC of each message while recovering the CommitLog.
@@ -475,7 +476,8 @@ config! {
         duplication_enable "duplicationEnable": bool = false => Inert(why::TUNING);
         enable_accelerated_recovery "enableAcceleratedRecovery": bool = false => Inert(why::RECOVERY);
         enable_async_reput "enableAsyncReput": bool = true => Inert(why::TUNING);
-        enable_auto_in_sync_replicas "enableAutoInSyncReplicas": bool = false => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster: where fewer slaves are in sync than inSyncReplicas wants these will do, down to minInSyncReplicas.
+        enable_auto_in_sync_replicas "enableAutoInSyncReplicas": bool = false => Live;
         enable_batch_push "enableBatchPush": bool = false => Inert(why::TUNING);
         enable_build_consume_queue_concurrently "enableBuildConsumeQueueConcurrently": bool = false => Inert(why::RECOVERY);
         enable_clean_expired_offset "enableCleanExpiredOffset": bool = false => Inert(why::TUNING);
@@ -512,23 +514,27 @@ config! {
         flush_interval_consume_queue "flushIntervalConsumeQueue": i32 = 1000 => Inert(why::QUEUE_SYNC);
         flush_least_pages_when_warm_maped_file "flushLeastPagesWhenWarmMapedFile": i32 = 4096 => Inert(why::TUNING);
         force_verify_prop_crc "forceVerifyPropCRC": bool = false => Inert(why::RECOVERY);
-        ha_flow_control_enable "haFlowControlEnable": bool = false => Inert(why::REPLICATION);
+        /// Send a slave no more than maxHaTransferByteInSecond.
+        ha_flow_control_enable "haFlowControlEnable": bool = false => Live;
         /// A replication connection on which nothing comes for so long is closed, in milliseconds.
         ha_housekeeping_interval "haHousekeepingInterval": i32 = 20_000 => Live;
-        /// The port of brokerIP2 that slaves are told; nothing listens there yet. 0 is the one above listenPort.
+        /// Where a master listens to slaves, on bindAddress (the original: on every address), and the port of brokerIP2 that they are told. 0 is the one above listenPort; with listenPort=0 one that the machine chooses. A change by command changes the port that is told, and the one that the next start listens on.
         ha_listen_port "haListenPort": i32 = 0 => Live;
         /// The replication port of this slave's master, as in 192.168.0.1:10912; unset: name servers say where it is.
         ha_master_address "haMasterAddress": String = unset() => Live;
-        ha_max_gap_not_in_sync "haMaxGapNotInSync": i32 = 268_435_456 => Inert(why::REPLICATION);
+        /// A slave that lacks fewer bytes of the log is in sync.
+        ha_max_gap_not_in_sync "haMaxGapNotInSync": i32 = 268_435_456 => Live;
         ha_max_time_slave_not_catchup "haMaxTimeSlaveNotCatchup": i64 = 15_000 => Inert(why::REPLICATION);
         /// Over a replication connection something is said at least so often, in milliseconds.
         ha_send_heartbeat_interval "haSendHeartbeatInterval": i32 = 5000 => Live;
         ha_slave_fallbehind_max "haSlaveFallbehindMax": i32 = 268_435_456 => Inert(why::REPLICATION);
-        ha_transfer_batch_size "haTransferBatchSize": i32 = 32_768 => Inert(why::REPLICATION);
+        /// Bytes of the log that a slave is sent at once, at most.
+        ha_transfer_batch_size "haTransferBatchSize": i32 = 32_768 => Live;
         index_file_read_enable "indexFileReadEnable": bool = true => Inert(why::INDEX);
         index_file_write_enable "indexFileWriteEnable": bool = true => Inert(why::INDEX);
         index_rocksdb_enable "indexRocksDBEnable": bool = false => Inert(why::ROCKSDB);
-        in_sync_replicas "inSyncReplicas": i32 = 1 => Guarded("with SYNC_MASTER only 1 is served, because there is no replication yet");
+        /// SYNC_MASTER: logs that must have a message, this one among them, before its producer hears that it is stored. 1, the default as in the original, waits for no slave.
+        in_sync_replicas "inSyncReplicas": i32 = 1 => Live;
         is_enable_batch_push "isEnableBatchPush": bool = false => Inert(why::NO_SETTER);
         iterator_when_use_rocksdb_consume_queue "iteratorWhenUseRocksdbConsumeQueue": bool = true => Inert(why::ROCKSDB);
         logical_disk_space_clean_forcibly_threshold "logicalDiskSpaceCleanForciblyThreshold": f64 = 0.8 => Inert(why::TUNING);
@@ -554,7 +560,8 @@ config! {
         max_filter_message_size "maxFilterMessageSize": i32 = 16_000 => Live;
         /// Hash slots of one index file.
         max_hash_slot_num "maxHashSlotNum": i32 = 5_000_000 => Restart;
-        max_ha_transfer_byte_in_second "maxHaTransferByteInSecond": i64 = 104_857_600 => Inert(why::REPLICATION);
+        /// With haFlowControlEnable: bytes that one slave is sent in a second, headers and log (the original counts headers alone).
+        max_ha_transfer_byte_in_second "maxHaTransferByteInSecond": i64 = 104_857_600 => Live;
         /// Entries of one index file.
         max_index_num "maxIndexNum": i32 = 20_000_000 => Restart;
         max_lmq_consume_queue_num "maxLmqConsumeQueueNum": i32 = 20_000 => Inert(why::LITE);
@@ -581,7 +588,8 @@ config! {
         /// Index messages by key.
         message_index_enable "messageIndexEnable": bool = true => Live;
         message_index_safe "messageIndexSafe": bool = false => Inert(why::RECOVERY);
-        min_in_sync_replicas "minInSyncReplicas": i32 = 1 => Inert(why::REPLICATION);
+        /// With enableAutoInSyncReplicas: logs that must have a message whatever is in sync.
+        min_in_sync_replicas "minInSyncReplicas": i32 = 1 => Live;
         /// Let a slave correct the offset of a consumer that asks for one that it does not have; otherwise the master does.
         offset_check_in_slave "offsetCheckInSlave": bool = false => Live;
         /// Milliseconds of one append after which sends are refused as busy.
@@ -612,7 +620,8 @@ config! {
         schedule_async_deliver_max_resend_num2_blocked "scheduleAsyncDeliverMaxResendNum2Blocked": i32 = 3 => Inert(why::SCHEDULE);
         search_bcq_by_cache_enable "searchBcqByCacheEnable": bool = true => Inert(why::TUNING);
         shared_byte_buffer_num "sharedByteBufferNum": i32 = 16 => Inert(why::TUNING);
-        slave_timeout "slaveTimeout": i32 = 3000 => Inert(why::REPLICATION);
+        /// SYNC_MASTER: milliseconds that a send waits for slaves, and is then answered FLUSH_SLAVE_TIMEOUT.
+        slave_timeout "slaveTimeout": i32 = 3000 => Live;
         spin_lock_collision_retreat_optimal_degree "spinLockCollisionRetreatOptimalDegree": i32 = 1000 => Inert(why::TUNING);
         stat_rocksdb_cq_interval_sec "statRocksDBCQIntervalSec": i64 = 10 => Inert(why::ROCKSDB);
         store_path_broker_identity "storePathBrokerIdentity": String = unset() => Inert(why::REPLICATION);

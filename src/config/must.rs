@@ -78,10 +78,14 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         | "flushConsumeQueueThoroughInterval"
         | "flushConsumerOffsetInterval"
         | "flushIntervalCommitLog"
+        | "haHousekeepingInterval"
+        | "haMaxGapNotInSync"
+        | "haSendHeartbeatInterval"
         | "inSyncReplicas"
         | "maxFilterMessageSize"
         | "maxHashSlotNum"
         | "maxMsgsNumBatch"
+        | "minInSyncReplicas"
         | "maxTransferBytesOnMessageInDisk"
         | "maxTransferBytesOnMessageInMemory"
         | "maxTransferCountOnMessageInDisk"
@@ -97,6 +101,7 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         | "flushCommitLogLeastPages"
         | "flushCommitLogThoroughInterval"
         | "registerNameServerPeriod"
+        | "slaveTimeout"
         | "transactionCheckMax"
         | "transactionOpBatchInterval"
         | "waitSecondsForService" => range!(0 to 2147483647),
@@ -105,7 +110,11 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
             range!(1 to 3153600000000)
         }
         "shortPollingTimeMills" | "transactionTimeOut" => range!(0 to 3153600000000),
-        "consumerOffsetUpdateVersionStep" | "delayOffsetUpdateVersionStep" => range!(1 to 9223372036854775807),
+        // A slave of the original reads into 4 MiB, the header of 12 bytes too, and waits for ever for what does not fit.
+        "haTransferBatchSize" => range!(bytes 1 to 4194292),
+        "maxHaTransferByteInSecond" | "consumerOffsetUpdateVersionStep" | "delayOffsetUpdateVersionStep" => {
+            range!(1 to 9223372036854775807)
+        }
         "osPageCacheBusyTimeOutMills"
         | "startAcceptSendRequestTimeStamp"
         | "waitTimeMillsInAdminBrokerQueue"
@@ -195,12 +204,17 @@ mod tests {
         ("flushConsumerOffsetInterval", 1, INT_MAX),
         ("flushDelayOffsetInterval", 1, CENTURY_MILLIS),
         ("flushIntervalCommitLog", 1, INT_MAX),
+        ("haHousekeepingInterval", 1, INT_MAX),
         ("haListenPort", 0, 65_535),
+        ("haMaxGapNotInSync", 1, INT_MAX),
+        ("haSendHeartbeatInterval", 1, INT_MAX),
+        ("haTransferBatchSize", 1, 4_194_292),
         ("inSyncReplicas", 1, INT_MAX),
         ("listenPort", 0, 65_535),
         ("mappedFileSizeCommitLog", 1_024, INT_MAX),
         ("mappedFileSizeConsumeQueue", 200, 2_147_483_640),
         ("maxFilterMessageSize", 1, INT_MAX),
+        ("maxHaTransferByteInSecond", 1, i64::MAX),
         ("maxHashSlotNum", 1, INT_MAX),
         ("maxIndexNum", 2, INT_MAX),
         ("maxMessageSize", 64, INT_MAX),
@@ -210,6 +224,7 @@ mod tests {
         ("maxTransferCountOnMessageInDisk", 1, INT_MAX),
         ("maxTransferCountOnMessageInMemory", 1, INT_MAX),
         ("memoryBudgetBytes", 16_777_216, i64::MAX),
+        ("minInSyncReplicas", 1, INT_MAX),
         ("osPageCacheBusyTimeOutMills", 0, i64::MAX),
         ("registerBrokerTimeoutMills", 1, INT_MAX),
         ("registerNameServerPeriod", 0, INT_MAX),
@@ -218,6 +233,7 @@ mod tests {
         // 0 or less: no connection is closed for idleness, as in the original.
         ("serverChannelMaxIdleTimeSeconds", -INT_MAX - 1, INT_MAX),
         ("shortPollingTimeMills", 0, CENTURY_MILLIS),
+        ("slaveTimeout", 0, INT_MAX),
         ("splitMetadataSize", 1, INT_MAX),
         ("splitRegistrationSize", 1, INT_MAX),
         ("startAcceptSendRequestTimeStamp", 0, i64::MAX),

@@ -25,13 +25,6 @@ pub fn refuse_broker(config: &BrokerConfig) -> Option<(&'static str, String)> {
             let why = format!("brokerId={id} cannot be obeyed: a master's is 0; set it so, or brokerRole=SLAVE if this is to be a slave");
             (config.broker_role != BrokerRole::Slave && id != 0).then_some(("brokerId", why))
         })
-        .or_else(|| {
-            let copies = config.in_sync_replicas;
-            let why = format!(
-                "inSyncReplicas={copies} with brokerRole=SYNC_MASTER cannot be obeyed: replication is not served yet, so no slave would ever confirm; use 1, or ASYNC_MASTER"
-            );
-            (config.broker_role == BrokerRole::SyncMaster && copies > 1).then_some(("inSyncReplicas", why))
-        })
         .or_else(|| on("enableControllerMode", config.enable_controller_mode, "the controller mode is not served yet"))
         .or_else(|| on("enableDLegerCommitLog", config.enable_dleger_commit_log, "DLedger keeps messages in another format, which is not served"))
         .or_else(|| {
@@ -71,8 +64,6 @@ pub(super) fn effect_missing(key: &str, value: &str) -> Option<&'static str> {
     match key {
         // Every mode but these two is permissive, the default of the original: it hears both kinds of clients.
         "tls.server.mode" if !value.eq_ignore_ascii_case("disabled") => Some("TLS is not there yet: only clients in the clear are served"),
-        "brokerRole" if value == "SYNC_MASTER" => Some("replication is not there yet: it runs as ASYNC_MASTER"),
-        "inSyncReplicas" if value != "1" => Some("replication is not there yet"),
         _ => None,
     }
 }

@@ -60,8 +60,6 @@ pub const UNSERVED: &[(i32, Unserved)] = &[
     (code::GET_BROKER_CLUSTER_ACL_INFO, OnPurpose(OLD_ACL)),
     (code::UPDATE_GLOBAL_WHITE_ADDRS_CONFIG, OnPurpose(OLD_ACL)),
     (code::GET_BROKER_CLUSTER_ACL_CONFIG, OnPurpose(OLD_ACL)),
-    (code::GET_TIMER_CHECK_POINT, NotYet(TIMED)),
-    (code::GET_TIMER_METRICS, NotYet(TIMED)),
     (code::SUSPEND_CONSUMER, OnPurpose(NOBODY)),
     (code::RESUME_CONSUMER, OnPurpose(NOBODY)),
     (code::RESET_CONSUMER_OFFSET_IN_CONSUMER, OnPurpose(NOBODY)),
@@ -93,13 +91,11 @@ pub const UNSERVED: &[(i32, Unserved)] = &[
     (code::RECALL_MESSAGE, NotYet(TIMED)),
     (code::QUERY_ASSIGNMENT, NotYet(POP)),
     (code::SET_MESSAGE_REQUEST_MODE, NotYet(POP)),
-    (code::GET_ALL_MESSAGE_REQUEST_MODE, NotYet(POP)),
     (code::UPDATE_AND_CREATE_STATIC_TOPIC, NotYet(STATIC_TOPICS)),
     (code::ADD_BROKER, NotYet(REPLICATION)),
     (code::REMOVE_BROKER, NotYet(REPLICATION)),
     (code::NOTIFY_MIN_BROKER_ID_CHANGE, NotYet(REPLICATION)),
     (code::EXCHANGE_BROKER_HA_INFO, NotYet(REPLICATION)),
-    (code::GET_BROKER_HA_STATUS, NotYet(REPLICATION)),
     (code::RESET_MASTER_FLUSH_OFFSET, NotYet(REPLICATION)),
     (code::CONTROLLER_ALTER_SYNC_STATE_SET, NotYet(REPLICATION)),
     (code::CONTROLLER_ELECT_MASTER, NotYet(REPLICATION)),
@@ -194,10 +190,12 @@ pub const FEATURES: &[Feature] = &[
     Feature { name: "Access control", shown_by: ShownBy::Codes(&[3001, 3006]) },
     Feature { name: "Static topics", shown_by: ShownBy::Codes(&[513]) },
     Feature { name: "Lite topics", shown_by: ShownBy::Codes(&[200_070]) },
-    Feature { name: "Slaves and the controller", shown_by: ShownBy::Codes(&[903, 906, 1001]) },
+    Feature { name: MASTER, shown_by: ShownBy::Codes(&[907]) },
+    Feature { name: "Slaves that act for their master, and the controller", shown_by: ShownBy::Codes(&[903, 906, 1001]) },
 ];
 
 pub const RARE_COMMANDS: &str = "Rarer commands of mqadmin: `brokerConsumeStats`, `queryCq`, `cleanExpiredCQ`, `cleanUnusedTopic`, `deleteExpiredCommitLog`, `setCommitLogReadAheadMode`, the figures of `statsAll`, and a message given to one consumer (`queryMsgById -g -d`)";
+pub const MASTER: &str = "Masters and slaves: `ASYNC_MASTER`, `SYNC_MASTER` with `inSyncReplicas`, `SLAVE`";
 pub const DELAYED: &str = "Delayed messages (the 18 levels)";
 pub const TIMED_AND_RECALL: &str = "Timed messages at any moment, and their recall";
 pub const FILTERS: &str = "SQL92 filters";

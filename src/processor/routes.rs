@@ -23,6 +23,7 @@ const QUERY: &str = "tests/query_message.rs";
 const TOPIC: &str = "tests/admin_topic.rs";
 const TRANSACTION: &str = "tests/transaction.rs";
 const BROKER: &str = "tests/admin_broker.rs";
+const REPLICATION: &str = "tests/replication.rs";
 
 /// What is known of a request by its code.
 #[derive(Debug)]
@@ -158,6 +159,14 @@ routes! {
         => admin::broker::runtime_info(broker);
     GET_ALL_DELAY_OFFSET: Tables, AdminBroker, checks (), [], BROKER
         => admin::broker::delay_offsets(broker);
+    GET_TIMER_CHECK_POINT: Connection, AdminBroker, checks (), [], REPLICATION
+        => admin::broker::timer_check_point();
+    GET_TIMER_METRICS: Connection, AdminBroker, checks (), [], REPLICATION
+        => admin::broker::timer_metrics();
+    GET_ALL_MESSAGE_REQUEST_MODE: Connection, AdminBroker, checks (), [], REPLICATION
+        => admin::broker::message_request_modes();
+    GET_BROKER_HA_STATUS: Tables, AdminBroker, checks (), [], REPLICATION
+        => admin::broker::ha_status(broker);
 
     PULL_MESSAGE: Connection, Pull, reads PullMessageRequestHeader, [Sub on Topic & Group], PULL
         => pull_message::process(broker, peer, request);

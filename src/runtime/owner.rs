@@ -159,6 +159,12 @@ impl Runtime {
         Seat { runtime: self.clone(), reactor }
     }
 
+    /// What is registered inside `register` (a socket) is looked after by the runtime's own threads.
+    pub fn register<T>(&self, register: impl FnOnce() -> T) -> T {
+        let _entered = self.0.handle.enter();
+        register()
+    }
+
     /// Starts a task. A panic in it is logged with its name and ends only the task: what it served asks again.
     pub fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
     where

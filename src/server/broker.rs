@@ -13,6 +13,7 @@ use super::plan::BrokerPlan;
 use super::stop::Stop;
 use super::{Door, StartError, check_bind, listen};
 use crate::broker::registration::Neighbour;
+use crate::broker::replication::master::copies;
 use crate::broker::schedule::parse_levels;
 use crate::broker::{Broker as Services, Location, OpenError, Parts, WriteError, unserved};
 use crate::config::{AdvertiseRules, BrokerConfig, BrokerRole, ConfigCell, FlushDiskType, Report};
@@ -39,9 +40,9 @@ impl Broker {
     pub(super) fn open(plan: BrokerPlan, fs: &Fs, machine: &Machine, runtime: &Runtime) -> Result<Self, StartError> {
         let (location, store_config) = read_plan(&plan, machine)?;
         let config = plan.config;
-        if config.broker_role == BrokerRole::SyncMaster {
+        if config.broker_role == BrokerRole::SyncMaster && config.in_sync_replicas <= 1 {
             warn!(
-                "brokerRole=SYNC_MASTER runs without slaves: replication is not served yet, and with inSyncReplicas=1 the original would not wait for one either"
+                "brokerRole=SYNC_MASTER with inSyncReplicas=1 answers a send before any slave has its message, as the original does: set inSyncReplicas=2 to have it wait for a slave"
             );
         }
         let root = PathBuf::from(&config.store_path_root_dir);
@@ -284,6 +285,7 @@ fn store_config(config: &BrokerConfig) -> Result<StoreConfig, StartError> {
         access_message_in_memory_max_ratio: count(config.access_message_in_memory_max_ratio),
         max_filter_message_size: positive(config.max_filter_message_size),
         max_msgs_num_batch: positive(config.max_msgs_num_batch),
+        copies: copies(config),
         os_page_cache_busy_timeout_millis: config.os_page_cache_busy_time_out_mills.max(0) as u64,
         delay_level_millis: parse_levels(&config.message_delay_level)
             .map_err(|error| StartError::Sentence(format!("messageDelayLevel={} is wrong: {error}", config.message_delay_level)))?,

@@ -440,7 +440,6 @@ mod tests {
             "enableDLegerCommitLog=true",
             "storeType=defaultRocksDB",
             "configManagerVersion=v2",
-            "brokerRole=SYNC_MASTER\ninSyncReplicas=2",
         ] {
             let line = text.lines().count();
             let why = refused(text);
@@ -453,7 +452,7 @@ mod tests {
         // These are said, and run.
         for text in [
             "brokerRole=SLAVE\nbrokerId=2",
-            "brokerRole=SYNC_MASTER",
+            "brokerRole=SYNC_MASTER\ninSyncReplicas=2",
             "inSyncReplicas=2",
             "tls.server.mode=permissive",
             "aclEnable=false",

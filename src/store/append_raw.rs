@@ -159,6 +159,7 @@ impl MessageStore {
         // Also when the file could not be ended: its records are in the log.
         arrivals.iter().for_each(|arrival: &Arrival| arrival.publish(&*self.base.arrivals));
         self.keeper.grown_to(end);
+        self.followers.ring();
         if self.base.sync_flush {
             self.flusher.ring();
         }

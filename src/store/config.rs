@@ -11,6 +11,45 @@ pub enum FlushDiskType {
     Sync,
 }
 
+/// How many logs must have a message before its producer hears that it is stored; this one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopiesWanted {
+    pub in_sync_replicas: usize,
+    /// enableSlaveActingMaster: a message that so few slaves could soon have is refused before it is written.
+    pub refused_without: bool,
+    /// enableAutoInSyncReplicas: those that are in sync will do, as long as they are so many. Only where messages are refused.
+    pub min_in_sync_replicas: Option<usize>,
+    /// Slaves that lack less of the log are in sync; in bytes.
+    pub max_gap_not_in_sync: i64,
+    pub slave_timeout_millis: u64,
+}
+
+impl CopiesWanted {
+    /// Java's defaults: nobody waits for a slave.
+    pub const DEFAULT: Self = Self {
+        in_sync_replicas: 1,
+        refused_without: false,
+        min_in_sync_replicas: None,
+        max_gap_not_in_sync: 268_435_456,
+        slave_timeout_millis: 3_000,
+    };
+
+    /// Whether there can be a put that needs slaves.
+    pub(super) fn may_need_slaves(&self) -> bool {
+        self.in_sync_replicas > 1 || self.refused_without && self.min_in_sync_replicas.is_some_and(|count| count > 1)
+    }
+
+    /// Of so many logs that are in sync, this one among them, how many must have a message; `None`: it is not to be written. Java's
+    /// calcNeedAckNums.
+    pub(super) fn needed(&self, in_sync: usize) -> Option<usize> {
+        if !self.refused_without {
+            return Some(self.in_sync_replicas);
+        }
+        let needed = self.min_in_sync_replicas.map_or(self.in_sync_replicas, |least| self.in_sync_replicas.min(in_sync).max(least));
+        Some(needed).filter(|needed| *needed <= in_sync)
+    }
+}
+
 /// Times are in milliseconds, sizes in bytes, ratios in percent, unless a field says otherwise. Everything above the line is fixed when the store opens; what is below may change while it runs (`MessageStore::reconfigure`).
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -52,6 +91,7 @@ pub struct StoreConfig {
     pub max_filter_message_size: usize,
     pub max_msgs_num_batch: usize,
     pub os_page_cache_busy_timeout_millis: u64,
+    pub copies: CopiesWanted,
 }
 
 impl StoreConfig {
@@ -91,6 +131,7 @@ impl StoreConfig {
             max_filter_message_size: 16_000,
             max_msgs_num_batch: 64,
             os_page_cache_busy_timeout_millis: 1_000,
+            copies: CopiesWanted::DEFAULT,
             delay_level_millis: [1, 5, 10, 30]
                 .map(|seconds| seconds * 1_000)
                 .into_iter()

@@ -15,7 +15,8 @@ use parking_lot::{Mutex, MutexGuard};
 use super::ArrivalListener;
 use super::base::Base;
 use super::consume_queue::ConsumeQueue;
-use super::progress::{Needs, Progress};
+use super::progress::Progress;
+use super::put::Needs;
 use crate::runtime::{Parker, Shutdown, or_abort};
 
 const PAGE_BYTES: i64 = 4096;

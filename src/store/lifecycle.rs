@@ -21,7 +21,7 @@ use super::keep::LogKeeper;
 use super::mapped_file::AppendBy;
 use super::mapped_file_queue::MappedFileQueue;
 use super::message_store::MessageStore;
-use super::progress::Needs;
+use super::put::Needs;
 use super::queue_table::QueueTable;
 use super::queue_writes::QueueWriter;
 use super::recover::{Recovered, recover};
@@ -94,6 +94,7 @@ impl MessageStore {
         base.stats.begin(base.clock.now_millis());
         // Recovered bytes may still be only in the page cache: the first flush covers their file.
         let flusher = Flusher::new(synced.mark.position.clamp(0, end), Needs { disk: sync_flush, replicas: 0 });
+        flusher.progress.set_wants_replicas(base.config.load().copies.may_need_slaves());
         let queue_writer = QueueWriter::new(!orderly || rebuilt);
         let store = Self::join(base, appender, flusher, queue_writer, LogKeeper::new(end), indexer, locks);
         // From here on the directory counts as not stopped in order.

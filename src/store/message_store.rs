@@ -12,6 +12,7 @@ use super::base::Base;
 use super::clean::{Retention, emptiest};
 use super::figures::StoreFigures;
 use super::flush::Flusher;
+use super::followers::Followers;
 use super::fs::{DiskUsage, FsLock};
 use super::index::Indexer;
 use super::keep::LogKeeper;
@@ -27,6 +28,7 @@ pub struct MessageStore {
     pub(super) keeper: LogKeeper,
     pub(super) retention: Retention,
     pub(super) indexer: Indexer,
+    pub(super) followers: Followers,
     /// Of the root and of the directories of the log, while the store is open.
     directories: Mutex<Vec<Box<dyn FsLock>>>,
 }
@@ -41,8 +43,8 @@ impl MessageStore {
         indexer: Indexer,
         directories: Vec<Box<dyn FsLock>>,
     ) -> Arc<Self> {
-        let (retention, directories) = (Retention::default(), Mutex::new(directories));
-        Arc::new(Self { base, appender, flusher, queue_writer, keeper, retention, indexer, directories })
+        let (retention, followers, directories) = (Retention::default(), Followers::default(), Mutex::new(directories));
+        Arc::new(Self { base, appender, flusher, queue_writer, keeper, retention, indexer, followers, directories })
     }
 
     /// Another process may open them.
@@ -52,6 +54,7 @@ impl MessageStore {
 
     /// Takes over the live part of a changed configuration.
     pub fn reconfigure(&self, config: StoreConfig) {
+        self.flusher.progress.set_wants_replicas(config.copies.may_need_slaves());
         self.base.config.store(Arc::new(config));
         self.keeper.ring();
     }

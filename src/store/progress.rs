@@ -6,11 +6,12 @@
 //! for the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::put::Needs;
 use super::{ArrivalListener, PutMessageStatus};
 use crate::runtime::{Parker, SharedClock, Shutdown};
 
@@ -22,19 +23,6 @@ const DEADLINE_CHECK_NANOS_MAX: u64 = 3_600_000_000_000;
 
 pub(super) type Done = Box<dyn FnOnce(PutMessageStatus) + Send>;
 
-/// Where a message must be before its producer is answered, or before consumers may read it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Needs {
-    /// On the disk of this machine.
-    pub disk: bool,
-    /// In the logs of this many slaves; of their disks nothing is said.
-    pub replicas: usize,
-}
-
-impl Needs {
-    pub const DISK: Self = Self { disk: true, replicas: 0 };
-}
-
 /// The watermarks that follow the log's end, and who waits for them.
 pub(super) struct Progress {
     flushed: AtomicI64,
@@ -44,13 +32,16 @@ pub(super) struct Progress {
     visible: Needs,
     /// It has it as soon as it is in the log; asked by every put.
     is_visible_at_once: bool,
+    /// There may be puts that need slaves; asked by every put.
+    wants_replicas: AtomicBool,
     waiters: Waiters,
 }
 
 impl Progress {
     pub(super) fn new(flushed: i64, visible: Needs) -> Self {
         let is_visible_at_once = visible == Needs::default();
-        Self { flushed: AtomicI64::new(flushed), replicas: Mutex::default(), visible, is_visible_at_once, waiters: Waiters::default() }
+        let (replicas, wants_replicas, waiters) = (Mutex::default(), AtomicBool::new(false), Waiters::default());
+        Self { flushed: AtomicI64::new(flushed), replicas, visible, is_visible_at_once, wants_replicas, waiters }
     }
 
     /// The log is durable up to here.
@@ -74,6 +65,19 @@ impl Progress {
 
     pub(super) fn forget_replica(&self, replica: &str) {
         self.replicas.lock().remove(replica);
+    }
+
+    pub(super) fn wants_replicas(&self) -> bool {
+        self.wants_replicas.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_wants_replicas(&self, wants: bool) {
+        self.wants_replicas.store(wants, Ordering::Relaxed);
+    }
+
+    /// Slaves whose logs end behind this place.
+    pub(super) fn in_sync_replicas(&self, place: i64) -> usize {
+        self.replicas.lock().values().filter(|end| **end > place).count()
     }
 
     /// This many slaves have the log up to here; nothing of it while there are fewer.
@@ -110,8 +114,10 @@ impl Progress {
         })
     }
 
-    pub(super) fn wait(&self, end: i64, needs: Needs, deadline_nanos: u64, done: Done) {
-        self.waiters.push(end, needs, deadline_nanos, done);
+    /// Until `deadline_nanos` for slaves; for the disk until `disk_deadline_nanos`, and as long as slaves are waited for.
+    pub(super) fn wait(&self, end: i64, needs: Needs, deadline_nanos: u64, disk_deadline_nanos: u64, done: Done) {
+        let deadline_nanos = if needs.replicas > 0 { deadline_nanos } else { disk_deadline_nanos };
+        self.waiters.push(end, needs, WaitingPut { deadline_nanos, disk_deadline_nanos, done });
     }
 
     /// Answers those who wait for what has been reached, or can never be known to be.
@@ -124,14 +130,31 @@ impl Progress {
         answer(listener, settled);
     }
 
-    /// Answers those whose time is over: with what was still missing, of which the slaves' part is said first, as in Java.
+    /// Answers those whose time is over: with what was still missing, of which the slaves' part is said first, as in Java. Who has waited
+    /// for the slaves alone goes on waiting for the disk.
     pub(super) fn expire(&self, clock: &SharedClock, listener: &dyn ArrivalListener) {
-        let overdue = self.waiters.take_overdue(clock.nanos());
-        let answers = overdue.into_iter().map(|(needs, end, done)| {
-            let is_replicated = self.reached(Needs { disk: false, ..needs }) >= end;
-            (done, if is_replicated { PutMessageStatus::FlushDiskTimeout } else { PutMessageStatus::FlushSlaveTimeout })
-        });
-        answer(listener, answers.collect());
+        let now = clock.nanos();
+        let (mut answers, mut wait_on) = (Vec::new(), false);
+        for (needs, end, waiter) in self.waiters.take_overdue(now) {
+            let disk_deadline_nanos = waiter.disk_deadline_nanos;
+            let status = if self.reached(needs) >= end {
+                PutMessageStatus::PutOk
+            } else if self.reached(Needs { disk: false, ..needs }) < end {
+                PutMessageStatus::FlushSlaveTimeout
+            } else if disk_deadline_nanos > now {
+                self.waiters.push(end, Needs::DISK, WaitingPut { deadline_nanos: disk_deadline_nanos, ..waiter });
+                wait_on = true;
+                continue;
+            } else {
+                PutMessageStatus::FlushDiskTimeout
+            };
+            answers.push((waiter.done, status));
+        }
+        answer(listener, answers);
+        if wait_on {
+            // The disk may have come so far since the look above.
+            self.settle(false, listener);
+        }
     }
 
     /// The timer's work. Until the process ends, also while the store is being closed: that waits for the disk.
@@ -156,8 +179,15 @@ fn answer(listener: &dyn ArrivalListener, answers: Vec<(Done, PutMessageStatus)>
     }
 }
 
-/// By the end of the record, then by ticket; with the deadline.
-type ByEnd = BTreeMap<(i64, u64), (u64, Done)>;
+/// A put that waits.
+struct WaitingPut {
+    deadline_nanos: u64,
+    disk_deadline_nanos: u64,
+    done: Done,
+}
+
+/// By the end of the record, then by ticket.
+type ByEnd = BTreeMap<(i64, u64), WaitingPut>;
 
 /// Puts that wait.
 #[derive(Default)]
@@ -177,12 +207,13 @@ struct Waiting {
 }
 
 impl Waiters {
-    fn push(&self, end: i64, needs: Needs, deadline_nanos: u64, done: Done) {
+    fn push(&self, end: i64, needs: Needs, waiter: WaitingPut) {
+        let deadline_nanos = waiter.deadline_nanos;
         {
             let mut waiting = self.waiting.lock();
             let ticket = waiting.next_ticket;
             waiting.next_ticket += 1;
-            waiting.by_end.entry(needs).or_default().insert((end, ticket), (deadline_nanos, done));
+            waiting.by_end.entry(needs).or_default().insert((end, ticket), waiter);
             waiting.by_deadline.insert((deadline_nanos, needs, end, ticket));
         }
         // Mostly it looks earlier than that: whoever waits now has a later deadline than those before.
@@ -198,22 +229,22 @@ impl Waiters {
         for (needs, by_end) in &mut waiting.by_end {
             let (to, status) = reached(*needs);
             while let Some(first) = by_end.first_entry().filter(|first| first.key().0 <= to) {
-                let ((end, ticket), (deadline, done)) = first.remove_entry();
-                waiting.by_deadline.remove(&(deadline, *needs, end, ticket));
-                taken.push((done, status));
+                let ((end, ticket), waiter) = first.remove_entry();
+                waiting.by_deadline.remove(&(waiter.deadline_nanos, *needs, end, ticket));
+                taken.push((waiter.done, status));
             }
         }
         taken
     }
 
     /// Those whose time is over, the earliest first.
-    fn take_overdue(&self, now_nanos: u64) -> Vec<(Needs, i64, Done)> {
+    fn take_overdue(&self, now_nanos: u64) -> Vec<(Needs, i64, WaitingPut)> {
         let waiting = &mut *self.waiting.lock();
         let mut taken = Vec::new();
         while let Some(&(deadline, needs, end, ticket)) = waiting.by_deadline.first().filter(|(deadline, ..)| *deadline <= now_nanos) {
             waiting.by_deadline.remove(&(deadline, needs, end, ticket));
             let waiter = waiting.by_end.get_mut(&needs).and_then(|by_end| by_end.remove(&(end, ticket)));
-            taken.extend(waiter.map(|(_, done)| (needs, end, done)));
+            taken.extend(waiter.map(|waiter| (needs, end, waiter)));
         }
         taken
     }
@@ -240,7 +271,8 @@ mod tests {
         let answered = Arc::new(Mutex::new(Vec::new()));
         for (name, end, deadline) in [("a", 30, 5), ("b", 10, 9), ("c", 20, 7), ("d", 10, 3)] {
             let answered = Arc::clone(&answered);
-            waiters.push(end, Needs::DISK, deadline, Box::new(move |_| answered.lock().push(name)));
+            let done: Done = Box::new(move |_| answered.lock().push(name));
+            waiters.push(end, Needs::DISK, WaitingPut { deadline_nanos: deadline, disk_deadline_nanos: deadline, done });
         }
         let settle = |taken: Vec<Done>| {
             taken.into_iter().for_each(|done| done(PutMessageStatus::PutOk));
@@ -248,7 +280,7 @@ mod tests {
         };
         let take_to = |end| waiters.take(|_| (end, PutMessageStatus::PutOk)).into_iter().map(|(done, _)| done).collect();
         assert_eq!(waiters.next_deadline_check(), 3);
-        assert_eq!(settle(waiters.take_overdue(5).into_iter().map(|(.., done)| done).collect()), ["d", "a"]);
+        assert_eq!(settle(waiters.take_overdue(5).into_iter().map(|(.., waiter)| waiter.done).collect()), ["d", "a"]);
         assert_eq!(waiters.next_deadline_check(), 7);
         assert_eq!(settle(take_to(19)), ["b"]);
         assert_eq!(settle(take_to(20)), ["c"]);

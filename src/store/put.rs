@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a put answers.
+//! What a put answers, and what it waits for.
 
 /// Java's PutMessageStatus, in its order. Which response code each becomes is the processor's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,19 @@ impl PutMessageStatus {
     }
 }
 
+/// Where a message must be before its producer is answered, or before consumers may read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Needs {
+    /// On the disk of this machine.
+    pub disk: bool,
+    /// In the logs of this many slaves; of their disks nothing is said.
+    pub replicas: usize,
+}
+
+impl Needs {
+    pub const DISK: Self = Self { disk: true, replicas: 0 };
+}
+
 /// Where a message went, or why it did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutResult {
@@ -44,7 +57,8 @@ pub struct PutResult {
     pub record_bytes: i32,
     /// Of each record of a batch; empty for a single message.
     pub physical_offsets: Vec<i64>,
-    pub(super) waits_for_flush: bool,
+    /// What its producer waits for.
+    pub(super) needs: Needs,
 }
 
 impl PutResult {
@@ -57,13 +71,13 @@ impl PutResult {
             message_count: 0,
             record_bytes: 0,
             physical_offsets: Vec::new(),
-            waits_for_flush: false,
+            needs: Needs::default(),
         }
     }
 
-    /// Whether the answer has to wait for `MessageStore::when_durable`. Never with ASYNC_FLUSH.
+    /// Whether the answer has to wait for `MessageStore::when_durable`. Never with ASYNC_FLUSH and without slaves to wait for.
     pub fn needs_wait(&self) -> bool {
-        self.waits_for_flush
+        self.needs != Needs::default()
     }
 
     pub fn end_offset(&self) -> i64 {

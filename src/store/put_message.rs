@@ -20,7 +20,8 @@ use super::consume_queue::{ColdPut, ConsumeQueue};
 use super::dispatch::{UnitTags, is_dispatched};
 use super::flush::{Arrival, Unseen};
 use super::message_store::MessageStore;
-use super::progress::Needs;
+use super::progress::Done;
+use super::put::Needs;
 use super::stats::PUTS_PER_TIMING;
 use super::unit::Unit;
 use super::{PutMessageStatus, PutResult};
@@ -68,13 +69,14 @@ impl MessageStore {
 
     fn put_one(&self, message: &MessageInner, waiting: bool) -> Result<PutResult, NotPut> {
         self.check(message, message.body.len())?;
+        let needs = self.needs_of(message)?;
         let queue = self.queue_for(message, waiting)?;
         let tags = UnitTags::of(&message.topic, &message.properties, || message.tags_code);
         ENCODE_BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             encode_record(message, buffer);
             let unit = PendingUnit { start: 0, len: buffer.len(), tags };
-            let result = self.append(message, queue, buffer, &[unit]);
+            let result = self.append(message, queue, buffer, &[unit], needs);
             if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
                 *buffer = Vec::new();
             }
@@ -94,6 +96,7 @@ impl MessageStore {
         if delayed || !is_dispatched(message.sys_flag) {
             return Err(PutMessageStatus::MessageIllegal.into());
         }
+        let needs = self.needs_of(message)?;
         ENCODE_BUFFER.with_borrow_mut(|buffer| {
             buffer.clear();
             let mut units = Vec::new();
@@ -114,7 +117,7 @@ impl MessageStore {
                 return Err(PutMessageStatus::MessageIllegal.into());
             }
             let queue = self.queue_for(message, waiting)?;
-            let result = self.append(message, queue, buffer, &units);
+            let result = self.append(message, queue, buffer, &units, needs);
             if buffer.capacity() > ENCODE_BUFFER_KEPT_BYTES {
                 *buffer = Vec::new();
             }
@@ -146,6 +149,26 @@ impl MessageStore {
         Ok(())
     }
 
+    /// What the message's producer waits for, unless it says that it does not (Java's isWaitStoreMsgOK); an error when slaves must have
+    /// it and too few are there.
+    fn needs_of(&self, message: &MessageInner) -> Result<Needs, PutMessageStatus> {
+        let progress = &self.flusher.progress;
+        if !self.base.sync_flush && !progress.wants_replicas() {
+            return Ok(Needs::default());
+        }
+        let waits = properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
+        if !waits {
+            return Ok(Needs::default());
+        }
+        let mut needs = Needs { disk: self.base.sync_flush, replicas: 0 };
+        if progress.wants_replicas() {
+            let copies = self.base.config.load().copies;
+            let in_sync = 1 + progress.in_sync_replicas(self.max_phy_offset() - copies.max_gap_not_in_sync);
+            needs.replicas = copies.needed(in_sync).ok_or(PutMessageStatus::InSyncReplicasNotEnough)?.saturating_sub(1);
+        }
+        Ok(needs)
+    }
+
     fn queue_for(&self, message: &MessageInner, waiting: bool) -> Result<Arc<ConsumeQueue>, NotPut> {
         let (topic, queue_id) = (&*message.topic, message.queue_id);
         if queue_id < 0 {
@@ -164,10 +187,15 @@ impl MessageStore {
         Ok(queue)
     }
 
-    fn append(&self, message: &MessageInner, mut queue: Arc<ConsumeQueue>, records: &mut [u8], units: &[PendingUnit]) -> PutResult {
+    fn append(
+        &self,
+        message: &MessageInner,
+        mut queue: Arc<ConsumeQueue>,
+        records: &mut [u8],
+        units: &[PendingUnit],
+        needs: Needs,
+    ) -> PutResult {
         let dispatched = is_dispatched(message.sys_flag);
-        let waits = self.base.sync_flush
-            && properties::find(&message.properties, property::WAIT).is_none_or(|wait| wait.eq_ignore_ascii_case(b"true"));
         let visible_at_once = self.flusher.progress.is_visible_at_once();
         let timed = self.base.stats.put_times.load(Ordering::Relaxed).is_multiple_of(PUTS_PER_TIMING);
         let began = if timed { self.base.clock.nanos() } else { 0 };
@@ -236,7 +264,7 @@ impl MessageStore {
                 message_count: units.len() as i32,
                 record_bytes: records.len() as i32,
                 physical_offsets,
-                waits_for_flush: waits,
+                needs,
             })
         });
         self.appender.set_began_millis(0);
@@ -257,7 +285,8 @@ impl MessageStore {
         self.base.stats.put_times.fetch_add(units.len() as u64, Ordering::Relaxed);
         self.base.stats.put_bytes.fetch_add(put.record_bytes as u64, Ordering::Relaxed);
         self.keeper.grown_to(put.end_offset());
-        if self.base.sync_flush && !put.waits_for_flush {
+        self.followers.ring();
+        if self.base.sync_flush && !put.needs.disk {
             self.flusher.ring();
         }
         if dispatched && self.flusher.progress.is_visible_at_once() {
@@ -302,17 +331,22 @@ impl MessageStore {
         }
     }
 
-    /// Calls `done` when the put is durable, or with FLUSH_DISK_TIMEOUT when it does not get so in `syncFlushTimeout`.
+    /// Calls `done` when the put has what its producer waits for; with FLUSH_SLAVE_TIMEOUT when the slaves do not have it in
+    /// `slaveTimeout`, else with FLUSH_DISK_TIMEOUT when the disk does not in `syncFlushTimeout`.
     pub fn when_durable(&self, put: &PutResult, done: Box<dyn FnOnce(PutMessageStatus) + Send>) {
-        if !put.needs_wait() {
-            return done(put.status);
-        }
-        self.when_settled(put, Needs::DISK, Duration::from_millis(self.base.config.load().sync_flush_timeout), done);
+        let (slaves, disk) = {
+            let config = self.base.config.load();
+            (config.copies.slave_timeout_millis, config.sync_flush_timeout)
+        };
+        self.settle(put, put.needs, Duration::from_millis(slaves), Duration::from_millis(disk), done);
     }
 
-    /// Calls `done` when the put has what it needs; or, after `timeout`, with FLUSH_SLAVE_TIMEOUT or else FLUSH_DISK_TIMEOUT, by what is
-    /// missing.
+    /// As `when_durable`, whatever the configuration wants.
     pub fn when_settled(&self, put: &PutResult, needs: Needs, timeout: Duration, done: Box<dyn FnOnce(PutMessageStatus) + Send>) {
+        self.settle(put, needs, timeout, timeout, done);
+    }
+
+    fn settle(&self, put: &PutResult, needs: Needs, slaves_within: Duration, disk_within: Duration, done: Done) {
         let progress = &self.flusher.progress;
         if !put.status.is_stored() || progress.reached(needs) >= put.end_offset() {
             return done(put.status);
@@ -320,7 +354,8 @@ impl MessageStore {
         if needs.disk && self.base.is_poisoned() {
             return done(PutMessageStatus::FlushDiskTimeout);
         }
-        progress.wait(put.end_offset(), needs, self.base.clock.nanos() + timeout.as_nanos() as u64, done);
+        let at = |within: Duration| self.base.clock.nanos() + within.as_nanos() as u64;
+        progress.wait(put.end_offset(), needs, at(slaves_within), at(disk_within), done);
         if needs.disk {
             self.flusher.ring();
         }
@@ -342,7 +377,7 @@ impl MessageStore {
 
     /// For a put that nobody waits for: consumers wait for its message, which with SYNC_FLUSH they see when it is on the disk.
     pub fn flush_soon(&self, put: &PutResult) {
-        if put.needs_wait() {
+        if put.needs.disk {
             self.flusher.ring();
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferrocket::broker::schedule::parse_levels;
-use ferrocket::broker::{Broker, Location, Parts};
+use ferrocket::broker::{Broker, Location, Parts, replication};
 use ferrocket::config::{AdvertiseRules, BrokerConfig, ConfigCell};
 use ferrocket::processor::BrokerHandler;
 use ferrocket::remoting::{Limits, Listener};
@@ -87,6 +87,8 @@ impl Setup {
         let mut config = BrokerConfig::default();
         config.broker_name = "broker-a".to_owned();
         config.broker_ip1 = "127.0.0.1".to_owned();
+        // Every port is one that the machine chooses, that for slaves too.
+        config.listen_port = 0;
         Self {
             config,
             flush: FlushDiskType::Async,
@@ -153,6 +155,7 @@ impl Setup {
             flush_disk_type: self.flush,
             max_message_size: self.config.max_message_size as usize,
             disk_space_warning_level_ratio: self.config.disk_space_warning_level_ratio as u32,
+            copies: replication::master::copies(&self.config),
             delay_level_millis: parse_levels(&self.config.message_delay_level).unwrap(),
             ..StoreConfig::at(self.folder.path())
         };
@@ -349,6 +352,12 @@ impl Client {
         self.stream.shutdown().await.unwrap();
         let mut rest = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.unwrap();
+    }
+
+    /// One read, of whatever has come.
+    pub async fn read_once(&mut self) {
+        self.buffer.reserve(256 * 1024);
+        self.read_some().await;
     }
 
     async fn read_some(&mut self) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The log of a master on its slaves: the original's DefaultHAService, at either end.
 
+mod feed;
+mod flow;
+pub mod master;
 pub mod metadata;
 pub mod slave;

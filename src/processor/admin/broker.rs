@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The broker itself for administrators: its configuration (25, 26), how it runs (28), how far the delay levels are (45).
+//! The broker itself for administrators and slaves: its configuration (25, 26), how it runs (28), how far the delay levels are (45), its
+//! slaves or its master (907), and the tables of what it has not (60, 61, 402).
 
 use std::sync::Arc;
 
+use ferrocket_protocol::body::assignment::MessageRequestModeSerializeWrapper;
+use ferrocket_protocol::body::ha::{HaClientRuntimeInfo, HaConnectionRuntimeInfo, HaRuntimeInfo};
 use ferrocket_protocol::body::kv::KvTable;
 use ferrocket_protocol::header::admin::broker::GetBrokerConfigResponseHeader;
 use ferrocket_protocol::{RemotingCommand, fastjson, response_code};
@@ -11,6 +14,8 @@ use tracing::{info, warn};
 use super::runtime_info;
 use crate::broker::Broker;
 use crate::broker::figures::BrokerFigures;
+use crate::broker::replication::master::SlaveFigures;
+use crate::broker::role::Role;
 use crate::config::UpdateError;
 use crate::processor::reply::{Refusal, Reply};
 use crate::remoting::Peer;
@@ -65,4 +70,55 @@ pub(in crate::processor) fn delay_offsets(broker: &Broker) -> Result<Reply, Refu
 pub(in crate::processor) fn runtime_info(broker: &Broker) -> Result<Reply, Refusal> {
     let table = runtime_info::table(BrokerFigures::of(broker)?, &broker.config.load());
     Ok(Reply::body(fastjson::to_vec(&KvTable { table })))
+}
+
+pub(in crate::processor) fn ha_status(broker: &Broker) -> Result<Reply, Refusal> {
+    let (slaves, end) = (broker.slaves.figures(), broker.store.max_phy_offset());
+    if broker.role() == Role::Slave {
+        let link = broker.slave.figures(broker.clock.now_millis());
+        let ha_client_runtime_info = HaClientRuntimeInfo {
+            last_read_timestamp: link.last_read_millis,
+            last_write_timestamp: link.last_write_millis,
+            master_addr: broker.slave.ha_addr(&broker.config.load()),
+            // Told to slaves that act for their master alone.
+            master_flush_offset: 0,
+            max_offset: end,
+            transferred_byte_in_second: link.bytes_per_second,
+        };
+        return Ok(Reply::body(fastjson::to_vec(&HaRuntimeInfo { ha_client_runtime_info, ..HaRuntimeInfo::default() })));
+    }
+    let info = HaRuntimeInfo {
+        master: true,
+        master_commit_log_max_offset: end,
+        in_sync_slave_nums: slaves.iter().filter(|slave| slave.is_in_sync).count() as i32,
+        ha_connection_info: slaves.iter().map(connection_info).collect(),
+        ..HaRuntimeInfo::default()
+    };
+    Ok(Reply::body(fastjson::to_vec(&info)))
+}
+
+fn connection_info(slave: &SlaveFigures) -> HaConnectionRuntimeInfo {
+    HaConnectionRuntimeInfo {
+        addr: slave.addr.to_string(),
+        diff: slave.behind_bytes,
+        in_sync: slave.is_in_sync,
+        slave_ack_offset: slave.reported_offset,
+        transfer_from_where: slave.sent_offset,
+        transferred_byte_in_second: slave.sent_bytes_in_second as i64,
+    }
+}
+
+/// Slaves ask every few seconds. A broker of the original without timers answers so.
+pub(in crate::processor) fn timer_check_point() -> Result<Reply, Refusal> {
+    Err(Refusal::system_error("The checkpoint is null"))
+}
+
+/// As `timer_check_point`.
+pub(in crate::processor) fn timer_metrics() -> Result<Reply, Refusal> {
+    Err(Refusal::system_error("The timer message store is null"))
+}
+
+/// Nobody can set one while POP is not served.
+pub(in crate::processor) fn message_request_modes() -> Result<Reply, Refusal> {
+    Ok(Reply::body(fastjson::to_vec(&MessageRequestModeSerializeWrapper::default())))
 }

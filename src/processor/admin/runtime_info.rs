@@ -83,6 +83,8 @@ const UNWRITABLE_KEY: &str = "storeUnwritable";
 
 /// Ours, of a slave: how much of the master's log it lacks.
 const MISSING_KEY: &str = "masterLogMissingBytes";
+/// Ours, one for each slave that is connected, with its address: how far it is behind.
+const SLAVE_KEY: &str = "haSlave_";
 
 /// The table of the answer.
 pub(super) fn table(mut figures: BrokerFigures, config: &BrokerConfig) -> BTreeMap<String, String> {
@@ -128,6 +130,9 @@ pub(super) fn table(mut figures: BrokerFigures, config: &BrokerConfig) -> BTreeM
     }
     if let Some(bytes) = figures.missing_bytes {
         set(MISSING_KEY, bytes.to_string());
+    }
+    for slave in &figures.slaves {
+        set(&format!("{SLAVE_KEY}{}", slave.addr), format!("{} bytes, {} ms behind", slave.behind_bytes, slave.behind_millis));
     }
     if let Some(why) = &store.unwritable_why {
         set(UNWRITABLE_KEY, why.clone().into_owned());
