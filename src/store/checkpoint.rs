@@ -255,6 +255,13 @@ impl Checkpoints {
         state.position_file.write(&state.position)
     }
 
+    /// Queues are about to go, and so many are left: from now on both marks are known by these, on the disk too.
+    pub(super) fn queues_go(&self, log_begins: i64, written: Indexed, left: u32) -> io::Result<()> {
+        self.state.lock().position.synced.queues_left = Some(left);
+        self.write(log_begins, written)?;
+        self.sync_position()
+    }
+
     pub(super) fn sync_position(&self) -> io::Result<()> {
         self.state.lock().position_file.sync()
     }

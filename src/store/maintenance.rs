@@ -120,10 +120,14 @@ impl MessageStore {
 
     /// Forgets a topic's queues and removes their files. Its messages stay in the log until they expire.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let failed = || at_path("checkpoint", &self.base.root);
+        // Marks that need the topic's queues would be worth nothing without them, and a start after a kill would read the whole log. On a
+        // full disk they stay where they are: it must not keep the queues.
+        self.write_queues_while(|| true);
+        self.queue_writer.sync(&self.base, &self.flusher).map_err(failed())?;
         self.queue_writer.delete_topic(&self.base, topic, || self.preallocate())?;
         // A recovery that met the topic's old messages would take them for those of a topic of the same name made since.
         self.write_queues_while(|| true);
-        let failed = || at_path("checkpoint", &self.base.root);
         self.queue_writer.sync(&self.base, &self.flusher).map_err(failed())?;
         self.write_checkpoints().and_then(|()| self.base.checkpoints.sync_position()).map_err(failed())
     }

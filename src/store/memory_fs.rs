@@ -484,7 +484,10 @@ impl Fs for MemoryFs {
         let mut lasting: Vec<(PathBuf, Node)> = path.ancestors().map(|dir| (dir.to_owned(), Node::Dir)).collect();
         lasting
             .extend(state.live.iter().filter(|(child, _)| child.parent() == Some(path)).map(|(child, node)| (child.clone(), node.clone())));
-        state.durable.retain(|child, node| child.parent() != Some(path) || matches!(node, Node::Dir));
+        let State { durable, live, .. } = &mut *state;
+        // A directory that is gone goes with all that is left in it.
+        let gone = |child: &Path| child.ancestors().any(|dir| dir.parent() == Some(path) && !live.contains_key(dir));
+        durable.retain(|child, node| !gone(child) && (child.parent() != Some(path) || matches!(node, Node::Dir)));
         state.durable.extend(lasting);
         Ok(())
     }

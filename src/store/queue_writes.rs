@@ -59,6 +59,8 @@ struct Writes {
     /// The log up to here has its units in the files.
     written: Indexed,
     written_store_timestamp: i64,
+    /// While a topic is deleted: how many queues stay. Such changes of administrators come one after the other.
+    left_by_deletion: Option<u32>,
     /// A stop that was not orderly may have left files unsynced that nobody remembers: the first sync is of everything.
     sync_everything: bool,
     next_sync_nanos: u64,
@@ -194,11 +196,11 @@ impl QueueWriter {
 
     /// Removes a topic's queues and their files. `between` runs now and then.
     pub(super) fn delete_topic(&self, base: &Base, topic: &str, between: impl Fn()) -> Result<(), StoreError> {
-        let removed = self.remove_queues(base, topic, between);
+        let announced = self.announce_deletion(base, topic);
+        let removed = announced.and_then(|()| self.remove_queues(base, topic, between));
         // No queue's file may be written back while its directory goes.
         let mut writes = self.writes.lock();
-        // The next mark is made anew, even when the log did not grow.
-        writes.written = Indexed::default();
+        writes.left_by_deletion = None;
         removed?;
         // A name that may have no directory has none.
         let Some(dir) = base.queues.files.topic_dir(topic) else { return Ok(()) };
@@ -211,6 +213,18 @@ impl QueueWriter {
             base.fs.sync_dir(base.queues.files.root()).map_err(at_path("sync", base.queues.files.root()))?;
         }
         Ok(())
+    }
+
+    /// Until the topic is gone a mark counts the queues that stay, and needs no unit of it: such a one is on the disk before the first goes.
+    fn announce_deletion(&self, base: &Base, topic: &str) -> Result<(), StoreError> {
+        let mut writes = self.writes.lock();
+        let stays =
+            |queue: &Arc<ConsumeQueue>| *queue.topic != *topic && queue.has_files() && !writes.unsynced.contains_key(&queue.cache_id());
+        let left = base.queues.all().iter().filter(|queue| stays(queue)).count() as u32;
+        writes.left_by_deletion = Some(left);
+        writes.written.queues_left = Some(left);
+        let written = if base.is_poisoned() { Indexed::default() } else { writes.written };
+        base.checkpoints.queues_go(base.log.min_offset(), written, left).map_err(at_path("checkpoint", &base.root))
     }
 
     /// Some at a time, from the last on: a topic may have very many, and whoever writes queues has his turn after each step.
@@ -306,7 +320,10 @@ impl Writes {
         }
         if round.position != self.written.mark.position {
             match Indexed::at(&base.log, &base.queues, round.position, round.last_record) {
-                Ok(written) => (self.written, self.written_store_timestamp) = (written, round.store_timestamp),
+                Ok(written) => {
+                    self.written = Indexed { queues_left: self.left_by_deletion.or(written.queues_left), ..written };
+                    self.written_store_timestamp = round.store_timestamp;
+                }
                 // The mark before it is as true.
                 Err(error) => warn!(%error, position = round.position, "cannot read the end of the log"),
             }
