@@ -110,10 +110,10 @@ fn overwrite(fs: &MemoryFs, unit: u64, bytes: &[u8; UNIT_BYTES as usize]) {
     fs.damage(&path, at, bytes).unwrap();
 }
 
-/// The file of the log that holds the record of a unit of T's queue 0, and where.
-fn place_in_log(fs: &MemoryFs, unit: u64) -> (PathBuf, u64) {
+/// The file of the log that holds the record of a unit of queue 0, and where.
+fn place_in_log(fs: &MemoryFs, topic: &str, unit: u64) -> (PathBuf, u64) {
     let (path, at) = place_of(unit);
-    let bytes = fs.read(&path).unwrap();
+    let bytes = fs.read(Path::new(&path.to_str().unwrap().replace("/T/", &format!("/{topic}/")))).unwrap();
     let record = u64::from_be_bytes(bytes[at as usize..at as usize + 8].try_into().unwrap());
     let start = record - record % (16 * 1024);
     (PathBuf::from(format!("/store/commitlog/{start:020}")), record - start)
@@ -347,7 +347,7 @@ fn a_topic_that_was_deleted_and_made_anew_keeps_its_new_messages_when_the_log_is
 fn a_unit_whose_part_of_the_log_cannot_be_read_is_mended_when_it_can() {
     for fs in left_behind(59) {
         // Unit 50 is missed when the queue is loaded, unit 3 by a get.
-        let records = [50, 3].map(|unit| (unit, place_in_log(&fs, unit)));
+        let records = [50, 3].map(|unit| (unit, place_in_log(&fs, "T", unit)));
         records.iter().for_each(|(unit, _)| overwrite(&fs, *unit, &[0; 20]));
         let store = open(&fs);
         for (unit, (log_file, at)) in records {
@@ -370,7 +370,7 @@ fn a_start_that_cannot_read_what_it_mends_fails_and_the_next_one_mends() {
     store.run_maintenance();
     put(&store, 40..59);
     let killed = fs.crashed(Crash::Killed);
-    let (file, at) = place_in_log(&killed, 36);
+    let (file, at) = place_in_log(&killed, "T", 36);
     // The queue ends before what the recovery reads.
     (35..40).for_each(|unit| overwrite(&killed, unit, &[0; 20]));
     killed.break_sector(file.to_str().unwrap(), at + 200);
@@ -389,4 +389,90 @@ fn a_foreign_file_among_those_of_a_queue_is_told_as_broken_files() {
     let store = open(&fs);
     assert_eq!(store.put_message(&message(5)).status, PutMessageStatus::CreateMappedFileFailed);
     assert_eq!(store.unwritable_why(), None, "other queues take messages");
+}
+
+/// The directories beside the log with what lay behind damage.
+fn set_aside(fs: &MemoryFs) -> Vec<PathBuf> {
+    let names = fs.read_dir(Path::new("/store")).unwrap().into_iter().map(|entry| entry.name);
+    names.filter(|name| name.starts_with("commitlog.behind.")).map(|name| Path::new("/store").join(name)).collect()
+}
+
+/// A store that was killed, all of whose log is read by the next start.
+fn read_from_the_start(count: usize) -> MemoryFs {
+    let [_, killed] = left_behind(count);
+    ["ferrocket.position", "checkpoint"].iter().for_each(|mark| killed.remove_file(&Path::new("/store").join(mark)).unwrap());
+    killed
+}
+
+/// Records behind the damage cannot be part of the log any more, but no start makes zeroes of them: also of those in the same file, and
+/// of those in a later one whose first record is damaged as well.
+#[test]
+fn records_behind_damage_are_set_aside_in_the_last_file_too() {
+    for (story, damaged) in [("in the last file", 67), ("in several", 3)] {
+        let fs = read_from_the_start(70);
+        let last = place_in_log(&fs, "U", 69).0;
+        let (file, at) = place_in_log(&fs, "T", damaged);
+        let whole = fs.read(&file).unwrap();
+        fs.damage(&file, at + 150, b"?").unwrap();
+        assert_eq!(file == last, damaged > 50, "{story}");
+        if file != last {
+            fs.damage(&last, 150, b"?").unwrap();
+        }
+        let last_whole = fs.read(&last).unwrap();
+        let damaged = damaged as usize;
+        let store = open(&fs);
+        assert_eq!(numbers(&store), all_but(damaged, &[]), "{story}");
+        let end = store.max_phy_offset();
+        let kept = PathBuf::from(format!("/store/commitlog.behind.{end:020}"));
+        assert_eq!(set_aside(&fs), std::slice::from_ref(&kept), "{story}");
+        let rest = fs.read(&kept.join(format!("{end:020}"))).unwrap();
+        assert!(rest[200..] == whole[at as usize + 200..], "{story}");
+        if last != file {
+            assert!(fs.read(&kept.join(last.file_name().unwrap())).unwrap() == last_whole, "{story}");
+        }
+        put(&store, damaged..80);
+        store.shutdown().unwrap();
+        assert_eq!(numbers(&open(&fs)), all_but(80, &[]), "{story}");
+        assert_eq!(set_aside(&fs), [kept], "{story}");
+    }
+}
+
+/// A record that was not finished when the machine stopped is no damage, and nothing of it is kept.
+#[test]
+fn a_torn_tail_is_not_set_aside() {
+    let fs = read_from_the_start(59);
+    // Behind the last message of T there is one of U.
+    let (path, at) = place_in_log(&fs, "U", 58);
+    fs.damage(&path, at + 150, &[0; 500]).unwrap();
+    let store = open(&fs);
+    assert_eq!((store.max_offset("T", 0), store.max_offset("U", 0)), (59, 58));
+    assert_eq!(set_aside(&fs), [] as [PathBuf; 0]);
+}
+
+/// While a topic's queues go a mark that needs none of them is on the disk: a start after a crash reads nothing that lies before.
+#[test]
+fn a_crash_while_a_topic_is_deleted_does_not_cost_the_whole_log() {
+    let [fs, _] = left_behind(59);
+    let store = open(&fs);
+    assert_eq!(store.put_message(&message(59)).queue_offset, 59, "the last record is the topic's");
+    store.shutdown().unwrap();
+    for at in 0.. {
+        let fs = fs.crashed(Crash::Killed);
+        let store = open(&fs);
+        fs.stop_before(fs.operations() + at);
+        let is_done = store.delete_topic("T").is_ok();
+        for crash in [Crash::Killed, Crash::PowerCut(0)] {
+            let left = fs.crashed(crash);
+            left.break_sector("/commitlog/00000000000000000000", 8 * 1024);
+            let clock = Arc::new(ManualClock::at_millis(START_MILLIS));
+            let store = MessageStore::open(config(), left.shared(), clock, Arc::new(Nobody));
+            let store = store.unwrap_or_else(|error| panic!("{crash:?} before operation {at}: {error}"));
+            assert_eq!(store.max_offset("U", 0), 59);
+            assert!(!is_done || store.max_offset("T", 0) == 0, "{crash:?}");
+        }
+        if is_done {
+            assert!(at > 10, "{at}");
+            return;
+        }
+    }
 }

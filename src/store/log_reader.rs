@@ -7,7 +7,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use ferrocket_protocol::message::MessageView;
+use ferrocket_protocol::message::{MessageView, layout};
 
 use super::commit_log::CommitLog;
 use super::mapped_file::MappedFile;
@@ -60,6 +60,52 @@ impl LogReader {
         self.buffer.resize(len, 0);
         file.read_file(&mut self.buffer, at, true)
     }
+}
+
+/// The next whole record is looked for in pieces of this size: behind each place that is damaged one of them is read for nothing.
+const SEARCH_BYTES: usize = 16 * 1024;
+const MAGIC_BYTES: usize = 4;
+
+/// Where the next whole record of a file begins, at a byte or behind it: found by what each begins with, whatever lies before. Where the
+/// disk cannot read, `unreadable` says whether to look on behind that piece.
+pub(super) fn next_record(
+    reader: &mut LogReader,
+    file: &MappedFile,
+    from: usize,
+    mut unreadable: impl FnMut(io::Error) -> io::Result<()>,
+) -> io::Result<Option<usize>> {
+    let mut at = from;
+    while let Some(magic) = next_magic(file, at + layout::MAGIC_AT, &mut unreadable)? {
+        at = magic - layout::MAGIC_AT;
+        match reader.check(file, file.start_offset() + at as i64, true) {
+            Ok(Found::Record(_)) => return Ok(Some(at)),
+            Ok(_) => {}
+            Err(error) => unreadable(error)?,
+        }
+        at += 1;
+    }
+    Ok(None)
+}
+
+/// Where the next four bytes are that every record has. What the file system knows to be empty is not read.
+fn next_magic(file: &MappedFile, mut at: usize, unreadable: &mut impl FnMut(io::Error) -> io::Result<()>) -> io::Result<Option<usize>> {
+    let mut piece = vec![0; SEARCH_BYTES];
+    while at + MAGIC_BYTES <= file.published() {
+        let Some(data) = file.next_data(at)?.filter(|data| data + MAGIC_BYTES <= file.published()) else { break };
+        at = at.max(data);
+        let piece = &mut piece[..SEARCH_BYTES.min(file.published() - at)];
+        if let Err(error) = file.read_file(piece, at, true) {
+            unreadable(error)?;
+            at += piece.len();
+            continue;
+        }
+        let is_magic = |four: &[u8]| four == layout::MAGIC_V1.to_be_bytes() || four == layout::MAGIC_V2.to_be_bytes();
+        if let Some(found) = piece.windows(MAGIC_BYTES).position(is_magic) {
+            return Ok(Some(at + found));
+        }
+        at += piece.len() + 1 - MAGIC_BYTES;
+    }
+    Ok(None)
 }
 
 /// Every record from `position`, where one starts or a file ends, to `end`, or until `each` breaks or no record follows; where it stopped,

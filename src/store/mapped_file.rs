@@ -129,6 +129,11 @@ impl MappedFile {
         Ok(())
     }
 
+    /// The first byte at `at` or behind it that may be something else than zero; `None` when there is none.
+    pub(super) fn next_data(&self, at: usize) -> io::Result<Option<usize>> {
+        Ok(self.file.next_data(at as u64)?.map(|data| data as usize))
+    }
+
     /// Stores bytes at the published position or above it; they are not readable before `publish`.
     pub fn append(&self, by: AppendBy, at: usize, bytes: &[u8]) -> io::Result<()> {
         assert!(at >= self.published(), "a store below the published position");

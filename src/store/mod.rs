@@ -42,6 +42,7 @@ mod read;
 mod record;
 mod recover;
 mod scan;
+mod set_aside;
 mod stats;
 mod unit;
 

@@ -21,14 +21,13 @@ use super::mapped_file::MappedFile;
 use super::mark::{Indexed, Mark};
 use super::queue_table::QueueTable;
 use super::record::Found;
+use super::set_aside::set_aside;
 use super::unit::Unit;
 use super::{StoreConfig, StoreError, at_path};
 
 /// Units that recovery holds in memory (20 bytes each) before it writes them: what two rounds of queue writes leave to it, so that a
 /// start after a kill does not wait for the files of many queues.
 const PENDING_UNITS_MAX: usize = 1_000_000;
-/// What lies behind damage is copied in pieces of this size.
-const SET_ASIDE_BYTES: usize = 1024 * 1024;
 
 pub(super) struct Recovered {
     pub(super) end: i64,
@@ -264,44 +263,9 @@ fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc
     Ok(scan)
 }
 
-/// Records behind the end say that something before them is damaged, or was not on the disk yet when the power went. They cannot be part
-/// of the log any more, whose offsets go on from its end; they are kept beside it, where nothing reads them.
-fn set_aside(fs: &dyn Fs, log: &CommitLog, files: &[Arc<MappedFile>], end: i64) -> Result<(), StoreError> {
-    let mut reader = LogReader::default();
-    let mut behind = Vec::new();
-    for file in files.iter().filter(|file| file.start_offset() > end && !file.is_read_only()) {
-        let found = reader.check(file, file.start_offset(), false).map_err(at_path("read", file.path()))?;
-        if matches!(found, Found::Record(_)) {
-            behind.push(file);
-        }
-    }
-    let Some(first) = behind.first() else { return Ok(()) };
-    let Some(dir) = first.path().parent().and_then(|dir| dir.parent()).map(|dir| dir.join(format!("commitlog.behind.{end:020}"))) else {
-        return Ok(());
-    };
-    error!(at = end, kept = %dir.display(), files = behind.len(), "the log is damaged here: records lie behind it, and are set aside");
-    let failed = || at_path("set aside into", &dir);
-    fs.create_dir_all(&dir).map_err(failed())?;
-    if let Some(damaged) = files.iter().find(|file| file.start_offset() <= end && file.end_offset() > end) {
-        let rest = fs.create(&dir.join(format!("{end:020}"))).map_err(failed())?;
-        let mut piece = vec![0; SET_ASIDE_BYTES];
-        let from = (end - damaged.start_offset()) as usize;
-        for at in (from..damaged.file_bytes()).step_by(SET_ASIDE_BYTES) {
-            let piece = &mut piece[..SET_ASIDE_BYTES.min(damaged.file_bytes() - at)];
-            damaged.read_file(piece, at, true).map_err(at_path("read", damaged.path()))?;
-            rest.write_at(piece, (at - from) as u64).map_err(failed())?;
-        }
-        rest.sync_data().map_err(failed())?;
-    }
-    for file in behind {
-        log.files.move_to(file, &dir).map_err(failed())?;
-    }
-    Ok(())
-}
-
 /// The log ends here: later files go, and what lies behind in the last one.
 fn cut(fs: &dyn Fs, log: &CommitLog, files: &[Arc<MappedFile>], end: i64, rest_is_zero: bool) -> Result<(), StoreError> {
-    set_aside(fs, log, files, end)?;
+    let rest_is_zero = !set_aside(fs, log, files, end)? && rest_is_zero;
     let files = log.files.files();
     for file in files.iter().rev() {
         let failed = at_path("cut", file.path());
