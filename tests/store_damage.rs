@@ -476,3 +476,182 @@ fn a_crash_while_a_topic_is_deleted_does_not_cost_the_whole_log() {
         }
     }
 }
+
+fn remove_files(fs: &MemoryFs, topic: &str, starts: impl Iterator<Item = u64>) {
+    let dir = PathBuf::from(format!("/store/consumequeue/{topic}/0"));
+    starts.for_each(|start| fs.remove_file(&dir.join(format!("{:020}", start * UNIT_BYTES))).unwrap());
+}
+
+/// What a directory of ConsumeQueues may lose, of a queue of three files with 59 units.
+type Loss = fn(&MemoryFs, &str);
+const LOSSES: [(&str, Loss); 6] = [
+    ("its last file", |fs, topic| remove_files(fs, topic, [40].into_iter())),
+    ("its last two files", |fs, topic| remove_files(fs, topic, [20, 40].into_iter())),
+    ("all its files", |fs, topic| remove_files(fs, topic, [0, 20, 40].into_iter())),
+    ("its directory", |fs, topic| {
+        remove_files(fs, topic, [0, 20, 40].into_iter());
+        fs.remove_dir(Path::new(&format!("/store/consumequeue/{topic}/0"))).unwrap();
+    }),
+    ("its topic's directory", |fs, topic| {
+        LOSSES[3].1(fs, topic);
+        fs.remove_dir(Path::new(&format!("/store/consumequeue/{topic}"))).unwrap();
+    }),
+    ("its last units", |fs, topic| {
+        let (path, at) = place_of(45);
+        fs.damage(Path::new(&path.to_str().unwrap().replace("/T/", &format!("/{topic}/"))), at, &[0; 14 * 20]).unwrap();
+    }),
+];
+
+/// A queue that lost its end looks like one that never had it: its offsets would go to other messages, which consumers then pass over. The
+/// queue U has the last record of the log.
+#[test]
+fn a_queue_that_lost_its_end_after_an_orderly_stop_gives_no_offset_twice() {
+    for (story, lose) in LOSSES {
+        for topics in [&["T"][..], &["U"], &["T", "U"]] {
+            let [fs, _] = left_behind(59);
+            topics.iter().for_each(|topic| lose(&fs, topic));
+            // Also when nobody looked at it before a kill.
+            for fs in [fs.crashed(Crash::Killed), {
+                open(&fs);
+                fs.crashed(Crash::Killed)
+            }] {
+                for _ in 0..2 {
+                    let store = open(&fs);
+                    assert_eq!(store.queue_offsets("U", 0).unwrap(), 0..59, "{story} of {topics:?}");
+                    assert!((0..59).all(|offset| store.consume_queue_unit("U", 0, offset).unwrap().is_some()), "{story} of {topics:?}");
+                    assert_eq!(numbers(&store), all_but(59, &[]), "{story} of {topics:?}");
+                    store.shutdown().unwrap();
+                }
+                let store = open(&fs);
+                put(&store, 59..70);
+                store.shutdown().unwrap();
+                assert_eq!(numbers(&open(&fs)), all_but(70, &[]), "{story} of {topics:?}");
+            }
+        }
+    }
+}
+
+/// Where nothing says how the queues ended, the log's own last records say that a queue has nothing of what came before.
+#[test]
+fn a_queue_that_is_gone_does_not_begin_at_its_last_message() {
+    let [fs, _] = left_behind(59);
+    LOSSES[4].1(&fs, "U");
+    fs.remove_file(Path::new("/store/ferrocket.queues")).unwrap();
+    // Damage in the middle of the log costs its own record.
+    let (file, at) = place_in_log(&fs, "T", 20);
+    fs.damage(&file, at, &[0; 300]).unwrap();
+    for _ in 0..2 {
+        let store = open(&fs);
+        assert_eq!(store.queue_offsets("U", 0).unwrap(), 0..59);
+        assert!((0..59).all(|offset| store.consume_queue_unit("U", 0, offset).unwrap().is_some()));
+        store.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn the_first_files_of_a_queue_are_made_from_the_log() {
+    for (is_known, lost) in [(true, &[0][..]), (false, &[0]), (false, &[0, 20])] {
+        let [fs, _] = left_behind(70);
+        if !is_known {
+            fs.remove_file(Path::new("/store/ferrocket.queues")).unwrap();
+        }
+        remove_files(&fs, "T", lost.iter().copied());
+        for _ in 0..2 {
+            let store = open(&fs);
+            assert_eq!(store.min_offset("T", 0), 0, "{lost:?}");
+            assert_eq!(numbers(&store), all_but(70, &[]), "{lost:?}");
+            store.shutdown().unwrap();
+        }
+    }
+}
+
+/// The log no longer has what the queue lost: no other message gets its offsets.
+#[test]
+fn offsets_of_a_lost_queue_whose_messages_have_expired_are_not_used_again() {
+    for (story, lose) in LOSSES {
+        let [fs, _] = left_behind(59);
+        let store = open(&fs);
+        for number in 59..150 {
+            assert_eq!(store.put_message(&MessageInner { topic: "U".into(), ..message(number) }).status, PutMessageStatus::PutOk);
+        }
+        store.flush_log();
+        store.run_maintenance();
+        fs.set_disk_bytes(fs.used_bytes() * 100 / 88);
+        (0..10).for_each(|_| store.clean());
+        assert!(store.min_phy_offset() > 0);
+        assert_eq!(store.queue_offsets("T", 0).unwrap(), 59..59, "{story}");
+        store.shutdown().unwrap();
+        fs.set_disk_bytes(1 << 40);
+        if fs.read_dir(Path::new("/store/consumequeue/T/0")).unwrap().len() == 3 {
+            lose(&fs, "T");
+        } else {
+            remove_files(&fs, "T", [40].into_iter());
+        }
+        for _ in 0..2 {
+            let store = open(&fs);
+            assert_eq!(store.queue_offsets("T", 0).unwrap(), 59..59, "{story}");
+            store.shutdown().unwrap();
+        }
+        assert_eq!(open(&fs).put_message(&message(59)).queue_offset, 59, "{story}");
+    }
+}
+
+/// DefaultMessageStore.java#start leaves a word in `lock`; what such a broker did to the queues we do not know.
+#[test]
+fn where_the_queues_ended_is_not_believed_after_another_broker() {
+    let [fs, _] = left_behind(59);
+    fs.open(Path::new("/store/lock")).unwrap().write_at(b"lock", 0).unwrap();
+    LOSSES[4].1(&fs, "T");
+    for _ in 0..2 {
+        let store = open(&fs);
+        assert_eq!(store.queues(), [(Arc::from("U"), 0)], "it deleted the topic");
+        store.shutdown().unwrap();
+        assert_eq!(fs.metadata(Path::new("/store/lock")).unwrap().len, 0, "from now on the word is ours");
+    }
+    LOSSES[4].1(&fs, "U");
+    assert_eq!(open(&fs).queue_offsets("U", 0).unwrap(), 0..59);
+}
+
+#[test]
+fn a_topic_that_was_deleted_since_the_last_orderly_stop_is_not_missed() {
+    let [fs, _] = left_behind(59);
+    let store = open(&fs);
+    store.delete_topic("T").unwrap();
+    assert_eq!(open(&fs.crashed(Crash::Killed)).queues(), [(Arc::from("U"), 0)]);
+    store.shutdown().unwrap();
+    assert_eq!(open(&fs).queues(), [(Arc::from("U"), 0)]);
+}
+
+#[test]
+fn a_damaged_word_of_where_the_queues_ended_is_not_believed() {
+    let file = Path::new("/store/ferrocket.queues");
+    let [fs, _] = left_behind(59);
+    for at in (0..fs.metadata(file).unwrap().len).step_by(5) {
+        let fs = fs.crashed(Crash::Killed);
+        let byte = fs.read(file).unwrap()[at as usize];
+        fs.damage(file, at, &[!byte]).unwrap();
+        assert_eq!(numbers(&open(&fs)), all_but(59, &[]), "{at}");
+    }
+}
+
+/// Damage that ends the log early takes messages that consumers may have had: those that follow get other offsets.
+#[test]
+fn offsets_of_messages_that_the_log_has_lost_are_not_used_again() {
+    let [fs, _] = left_behind(59);
+    let killed = {
+        open(&fs);
+        fs.crashed(Crash::Killed)
+    };
+    ["ferrocket.position", "checkpoint"].iter().for_each(|mark| killed.remove_file(&Path::new("/store").join(mark)).unwrap());
+    let (file, at) = place_in_log(&killed, "T", 40);
+    killed.damage(&file, at + 150, b"?").unwrap();
+    for _ in 0..2 {
+        let store = open(&killed);
+        assert_eq!(numbers(&store), all_but(40, &[]));
+        assert_eq!((store.max_offset("T", 0), store.max_offset("U", 0)), (59, 59));
+        store.shutdown().unwrap();
+    }
+    let store = open(&killed);
+    put(&store, 59..60);
+    assert_eq!(numbers(&store), all_but(60, &(40..59).collect::<Vec<_>>()));
+}

@@ -39,6 +39,17 @@ pub(super) struct ConsumeQueue {
     inner: Mutex<Inner>,
 }
 
+/// Where a queue begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct QueueEnd {
+    /// The first offset that its files have room for.
+    pub(super) first: i64,
+    /// The offset of the next message.
+    pub(super) next: i64,
+    /// The end in the log of the last message; 0 when that is not known.
+    pub(super) in_log: i64,
+}
+
 /// The newest units are in memory, from a few that are written to the last one:
 ///
 /// ```text
@@ -63,6 +74,8 @@ struct Inner {
     unsynced: Vec<i64>,
     unsynced_dir: bool,
     destroyed: bool,
+    /// How far the queue reached when the store was last stopped in order: it does not end before.
+    reached: Option<QueueEnd>,
     /// Recovery has begun to write this queue anew.
     redispatched: bool,
 }
@@ -286,6 +299,16 @@ impl ConsumeQueue {
     pub(super) fn max_physical_end(&self) -> i64 {
         let inner = self.inner.lock();
         if inner.max_physical_end == 0 { -1 } else { inner.max_physical_end }
+    }
+
+    /// Where it ends, as far as that is known; of a queue that was not looked at, where it ended at the last orderly stop.
+    pub(super) fn known_end(&self) -> Option<QueueEnd> {
+        let inner = self.inner.lock();
+        if !self.is_loaded() {
+            return inner.reached;
+        }
+        let first = inner.files.first()? / UNIT_BYTES as i64;
+        Some(QueueEnd { first, next: inner.next, in_log: inner.max_physical_end })
     }
 
     /// After the log lost its oldest files: removes files that hold nothing of it any more (never the last) and moves the minimum.

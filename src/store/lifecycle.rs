@@ -22,9 +22,10 @@ use super::mapped_file::AppendBy;
 use super::mapped_file_queue::MappedFileQueue;
 use super::message_store::MessageStore;
 use super::put::Needs;
+use super::queue_ends;
 use super::queue_table::QueueTable;
 use super::queue_writes::QueueWriter;
-use super::recover::{Recovered, recover};
+use super::recover::{Left, Recovered, recover};
 use super::stats::StoreStats;
 use super::{ArrivalListener, FlushDiskType, StoreConfig, StoreError, at_path};
 use crate::runtime::{Runtime, SharedClock};
@@ -34,6 +35,8 @@ use crate::runtime::{Runtime, SharedClock};
 const CLOSE_QUEUES_NANOS: u64 = 2_000_000_000;
 /// And they are synced when there are no more than these: 25 us each, together with all others, when their files are new.
 const CLOSE_SYNCED_MAX: usize = 40_000;
+/// At most this long a stop looks at queues that it knows nothing of.
+const CLOSE_LOOK_NANOS: u64 = 300_000_000;
 /// At most this long a start writes ConsumeQueues that it made from the log; the keeper writes the rest.
 const OPEN_QUEUES_NANOS: u64 = 200_000_000;
 
@@ -48,6 +51,7 @@ impl MessageStore {
         let began = clock.nanos();
         let root = config.store_path_root_dir.clone();
         fs.create_dir_all(&root).map_err(at_path("create directory", &root))?;
+        let ends = queue_ends::read(fs.as_ref(), &root).map_err(at_path("read the ends of the ConsumeQueues in", &root))?;
         let lock_path = root.join(checkpoint::LOCK_FILE);
         let lock = fs.lock(&lock_path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => StoreError::Locked { path: root.clone(), key: "storePathRootDir" },
@@ -66,7 +70,8 @@ impl MessageStore {
             CheckpointFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::CHECKPOINT_FILE)))?;
         let (position_file, position) =
             PositionFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::POSITION_FILE)))?;
-        let recovered = recover(fs.as_ref(), &config, &log, &queues, &values, position.as_ref(), orderly)?;
+        let left = Left { checkpoint: &values, position: position.as_ref(), ends, orderly };
+        let recovered = recover(fs.as_ref(), &config, &log, &queues, left)?;
         let Recovered { end, last_record, last_store_timestamp, redispatched, synced } = recovered;
         info!(end, orderly, redispatched = redispatched.len(), millis = (clock.nanos() - began) / 1_000_000, "store recovered");
         let rebuilt = !redispatched.is_empty();
@@ -144,6 +149,7 @@ impl MessageStore {
         drop(self.appender.lock());
         let failed = at_path("close the store in", &self.base.root);
         self.flush_log();
+        self.look_at_unknown_queues();
         let result = self.close_queues().and_then(|written| self.indexer.close(&self.base).and_then(|()| self.close_files(written)));
         self.leave_directories();
         result.map_err(failed)?;
@@ -156,6 +162,21 @@ impl MessageStore {
     /// Whether the directory counts as not stopped in order.
     pub fn next_start_recovers(&self) -> bool {
         self.base.fs.exists(&self.base.root.join(checkpoint::ABORT_FILE))
+    }
+
+    /// Where the next start must find the ends of queues that nobody used, as far as there is time: they are known from this stop on.
+    fn look_at_unknown_queues(&self) {
+        let until = self.base.clock.nanos() + CLOSE_LOOK_NANOS;
+        for queue in self.base.queues.all() {
+            if self.base.clock.nanos() >= until {
+                break;
+            }
+            if queue.known_end().is_none()
+                && let Err(error) = queue.ensure_loaded(&self.base.queues.files, &self.base.log)
+            {
+                warn!(topic = %queue.topic, queue_id = queue.queue_id, %error, "cannot load a ConsumeQueue");
+            }
+        }
     }
 
     /// Whether every unit is on the disk.
@@ -175,10 +196,15 @@ impl MessageStore {
         base.log.discard_prepared()?;
         base.log.release_ahead()?;
         let in_order = queues_written && !base.is_poisoned();
-        base.checkpoints.close(base.log.min_offset(), self.queue_writer.written(base), in_order)?;
+        let written = self.queue_writer.written(base);
+        if in_order {
+            queue_ends::write(base.fs.as_ref(), &base.root, &written.mark, &base.queues)?;
+        }
+        base.checkpoints.close(base.log.min_offset(), written, in_order)?;
         if in_order {
             base.fs.remove_file(&base.root.join(checkpoint::ABORT_FILE))?;
             base.fs.sync_dir(&base.root)?;
+            queue_ends::empty_lock(base.fs.as_ref(), &base.root)?;
         }
         Ok(())
     }

@@ -108,6 +108,29 @@ fn next_magic(file: &MappedFile, mut at: usize, unreadable: &mut impl FnMut(io::
     Ok(None)
 }
 
+/// As `forward`, over whatever is damaged between `position` and `end`.
+pub(super) fn forward_over_damage(
+    log: &CommitLog,
+    position: i64,
+    end: i64,
+    mut each: impl FnMut(&MessageView<'_>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let mut at = position;
+    let mut is_done = false;
+    while at < end {
+        let (stopped, error) = forward(log, at, end, |record| {
+            let flow = each(record);
+            is_done = flow.is_break();
+            flow
+        });
+        error.map_or(Ok(()), Err)?;
+        let Some(file) = log.files.find(stopped).filter(|_| stopped < end && !is_done) else { break };
+        let next = next_record(&mut LogReader::default(), &file, (stopped - file.start_offset()) as usize, Err)?;
+        at = next.map_or_else(|| file.end_offset(), |next| file.start_offset() + next as i64);
+    }
+    Ok(())
+}
+
 /// Every record from `position`, where one starts or a file ends, to `end`, or until `each` breaks or no record follows; where it stopped,
 /// with the error when the disk cannot read what lies there.
 pub(super) fn forward(

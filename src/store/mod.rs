@@ -34,6 +34,7 @@ mod message_store;
 mod progress;
 mod put;
 mod put_message;
+mod queue_ends;
 mod queue_files;
 mod queue_table;
 mod queue_writes;

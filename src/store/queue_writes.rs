@@ -19,6 +19,7 @@ use super::base::Base;
 use super::consume_queue::ConsumeQueue;
 use super::flush::Flusher;
 use super::mark::Indexed;
+use super::queue_ends;
 use super::{StoreError, at_path};
 use crate::runtime::or_abort;
 
@@ -221,6 +222,8 @@ impl QueueWriter {
         let stays =
             |queue: &Arc<ConsumeQueue>| *queue.topic != *topic && queue.has_files() && !writes.unsynced.contains_key(&queue.cache_id());
         let left = base.queues.all().iter().filter(|queue| stays(queue)).count() as u32;
+        // Nobody must miss the topic's queues at a start.
+        queue_ends::forget(base.fs.as_ref(), &base.root).map_err(at_path("remove the ends of the ConsumeQueues in", &base.root))?;
         writes.left_by_deletion = Some(left);
         writes.written.queues_left = Some(left);
         let written = if base.is_poisoned() { Indexed::default() } else { writes.written };

@@ -4,7 +4,8 @@
 //! Reading starts at our own mark when it still fits the log, else where the original would start. Every record from there on
 //! is checked; each queue that one of them belongs to is cut at the first of them and written anew.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,9 +17,10 @@ use super::commit_log::CommitLog;
 use super::consume_queue::ConsumeQueue;
 use super::dispatch::is_dispatched;
 use super::fs::Fs;
-use super::log_reader::LogReader;
+use super::log_reader::{LogReader, forward_over_damage};
 use super::mapped_file::MappedFile;
 use super::mark::{Indexed, Mark};
+use super::queue_ends::QueueEnds;
 use super::queue_table::QueueTable;
 use super::record::Found;
 use super::set_aside::set_aside;
@@ -47,15 +49,23 @@ struct Start {
     last_record: i64,
 }
 
+/// What the last stop left besides the log and the queues.
+pub(super) struct Left<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) position: Option<&'a Position>,
+    /// Where the queues ended at the last stop that was in order; no topic was deleted since.
+    pub(super) ends: Option<QueueEnds>,
+    pub(super) orderly: bool,
+}
+
 pub(super) fn recover(
     fs: &dyn Fs,
     config: &StoreConfig,
     log: &CommitLog,
     queues: &QueueTable,
-    checkpoint: &Checkpoint,
-    position: Option<&Position>,
-    orderly: bool,
+    left: Left<'_>,
 ) -> Result<Recovered, StoreError> {
+    let Left { checkpoint, position, ends, orderly } = left;
     let files = log.files.files();
     let Some(last_file) = files.last() else {
         say_what_is_gone(position, orderly, 0);
@@ -74,7 +84,17 @@ pub(super) fn recover(
     }
     let boot_id = fs.boot_id();
     let same_boot = |position: &&Position| !boot_id.is_empty() && position.boot == hash_of(&boot_id);
-    let fitting = |indexed: Indexed| Ok::<_, StoreError>(fits(log, queues, &indexed)?.then_some(indexed));
+    let ends = match ends {
+        Some(ends) if is_of_log(log, queues, &ends.mark)? => Some(ends),
+        _ => None,
+    };
+    let ended_at = ends.as_ref().map(|ends| ends.mark);
+    let lost = ends.map(|ends| lost_queues(queues, ends)).unwrap_or_default();
+    let fitting = |indexed: Indexed| {
+        // Of queues whose ends are known no single unit has to speak for all.
+        let fits = ended_at == Some(indexed.mark) || fits(log, queues, &indexed)?;
+        Ok::<_, StoreError>(fits.then_some(indexed))
+    };
     let synced = position.map(|position| fitting(position.synced)).transpose()?.flatten().unwrap_or_default();
     let written = position.filter(|position| same_boot(position) || (position.clean && orderly));
     let written = written.map(|position| fitting(position.written)).transpose()?.flatten();
@@ -85,11 +105,16 @@ pub(super) fn recover(
         None => start_after_crash(config, checkpoint, &files)?,
     };
     info!(offset = start.offset, trusted, orderly, "reading the log");
-    let scan = scan(config, log, queues, &files, &start)?;
+    let mut scan = scan(config, log, queues, &files, &start, lost)?;
+    scan.rebuild_lost(log, queues)?;
     say_what_is_gone(position, orderly, scan.end);
     cut(fs, log, &files, scan.end, trusted && orderly)?;
     for queue in queues.all() {
         queue.cut_behind(&queues.files, scan.end)?;
+        // What damage took from the log leaves its offsets: consumers may have passed them.
+        if queue.is_loaded() && queue.fill_to_its_end(&queues.files, log)? {
+            scan.note(queue);
+        }
     }
     Ok(Recovered {
         end: scan.end,
@@ -120,16 +145,36 @@ fn without_log(log: &CommitLog, queues: &QueueTable) -> Result<Recovered, StoreE
     Ok(Recovered { end: 0, last_record: -1, last_store_timestamp: 0, redispatched: Vec::new(), synced: Indexed::default() })
 }
 
-/// The log and the ConsumeQueues still are what they were when the mark was made.
-fn fits(log: &CommitLog, queues: &QueueTable, indexed: &Indexed) -> Result<bool, StoreError> {
-    let mark = &indexed.mark;
+/// The log still is the one that the mark was made of.
+fn is_of_log(log: &CommitLog, queues: &QueueTable, mark: &Mark) -> Result<bool, StoreError> {
     if mark.position < log.min_offset() || mark.position > log.max_offset() || mark.last_record < log.min_offset() {
         return Ok(false);
     }
-    let failed = || at_path("read the log of", queues.files.root());
-    if Mark::at(log, mark.position, mark.last_record).map_err(failed())? != *mark {
+    Ok(Mark::at(log, mark.position, mark.last_record).map_err(at_path("read the log of", queues.files.root()))? == *mark)
+}
+
+/// Tells the queues how far they reached once; those that have nothing of it, or not its end. One file of each is looked for, but only when
+/// a directory is missing: else a queue that has lost its end is mended by itself when it is loaded.
+fn lost_queues(queues: &QueueTable, ends: QueueEnds) -> HashMap<u32, Arc<ConsumeQueue>> {
+    let mut known = Vec::with_capacity(ends.queues.len());
+    let mut is_missing = false;
+    for (topic, queue_id, end) in ends.queues {
+        is_missing |= queues.get(&topic, queue_id).is_none();
+        let Some(queue) = queues.get_or_create(&topic, queue_id, false) else { continue };
+        queue.has_reached(end);
+        known.push(queue);
+    }
+    known.retain(|queue| is_missing && queue.lacks_its_last_file(&queues.files));
+    known.into_iter().map(|queue| (queue.cache_id(), queue)).collect()
+}
+
+/// The log and the ConsumeQueues still are what they were when the mark was made.
+fn fits(log: &CommitLog, queues: &QueueTable, indexed: &Indexed) -> Result<bool, StoreError> {
+    let mark = &indexed.mark;
+    if !is_of_log(log, queues, mark)? {
         return Ok(false);
     }
+    let failed = || at_path("read the log of", queues.files.root());
     if let Some(count) = indexed.queues_left {
         return Ok(queues.all().len() >= count as usize);
     }
@@ -196,6 +241,10 @@ struct Scan {
     pending_units: usize,
     /// Records whose topic may have no queue.
     passed_over: u64,
+    /// Records before this one are not dispatched.
+    dispatch_from: i64,
+    /// Queues that lack messages from before, by cache id: they are made from all of the log, once its end is known.
+    lost: HashMap<u32, Arc<ConsumeQueue>>,
 }
 
 impl Scan {
@@ -204,16 +253,65 @@ impl Scan {
             self.pass_over(record);
             return Ok(());
         };
-        queue.redispatch(&queues.files, log, record.queue_offset, unit)?;
-        self.pending_units += 1;
-        if self.cache_ids.insert(queue.cache_id()) {
-            queue.is_unwritten.store(true, Ordering::Relaxed);
-            self.redispatched.push(queue);
+        if self.lost.contains_key(&queue.cache_id()) {
+            return Ok(());
         }
+        let may_be_lost = record.queue_offset > 0 && self.dispatch_from > log.min_offset() && !self.cache_ids.contains(&queue.cache_id());
+        if may_be_lost && queue.has_nothing(&queues.files, log, record.queue_offset)? {
+            self.lost.insert(queue.cache_id(), queue);
+            return Ok(());
+        }
+        self.redispatch(log, queues, queue, record.queue_offset, unit)
+    }
+
+    fn redispatch(
+        &mut self,
+        log: &CommitLog,
+        queues: &QueueTable,
+        queue: Arc<ConsumeQueue>,
+        offset: i64,
+        unit: &Unit,
+    ) -> Result<(), StoreError> {
+        queue.redispatch(&queues.files, log, offset, unit)?;
+        self.pending_units += 1;
+        self.note(queue);
         if self.pending_units >= PENDING_UNITS_MAX {
             self.pending_units = 0;
             for queue in &self.redispatched {
                 queue.write_pending(&queues.files).map_err(at_path("write", queue.dir()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// It has units that are not in its files.
+    fn note(&mut self, queue: Arc<ConsumeQueue>) {
+        if self.cache_ids.insert(queue.cache_id()) {
+            queue.is_unwritten.store(true, Ordering::Relaxed);
+            self.redispatched.push(queue);
+        }
+    }
+
+    /// One look at the log for all queues whose files are gone. Where it is damaged what follows is read all the same.
+    fn rebuild_lost(&mut self, log: &CommitLog, queues: &QueueTable) -> Result<(), StoreError> {
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        let lost = std::mem::take(&mut self.lost);
+        warn!(queues = lost.len(), "ConsumeQueues lack messages that the log may have: they are made from it again");
+        let mut failed = None;
+        let read = forward_over_damage(log, log.min_offset(), self.end, |record| {
+            let Some(unit) = queues.files.dispatch.unit_of(record) else { return ControlFlow::Continue(()) };
+            let queue = queues.get(record.topic, record.queue_id).filter(|queue| lost.contains_key(&queue.cache_id()));
+            let done = queue.map(|queue| self.redispatch(log, queues, queue, record.queue_offset, &unit));
+            failed = done.and_then(Result::err);
+            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        failed.map_or(Ok(()), Err)?;
+        read.map_err(at_path("read the log of", queues.files.root()))?;
+        for queue in lost.into_values() {
+            if queue.fill_to_its_end(&queues.files, log)? {
+                self.note(queue);
             }
         }
         Ok(())
@@ -229,8 +327,16 @@ impl Scan {
     }
 }
 
-fn scan(config: &StoreConfig, log: &CommitLog, queues: &QueueTable, files: &[Arc<MappedFile>], start: &Start) -> Result<Scan, StoreError> {
-    let mut scan = Scan { end: start.offset, last_record: start.last_record, ..Scan::default() };
+fn scan(
+    config: &StoreConfig,
+    log: &CommitLog,
+    queues: &QueueTable,
+    files: &[Arc<MappedFile>],
+    start: &Start,
+    lost: HashMap<u32, Arc<ConsumeQueue>>,
+) -> Result<Scan, StoreError> {
+    let (end, last_record) = (start.offset, start.last_record);
+    let mut scan = Scan { end, last_record, dispatch_from: start.dispatch_from, lost, ..Scan::default() };
     if let Some(timestamp) = log.store_timestamp(start.last_record).map_err(at_path("read the log of", queues.files.root()))? {
         scan.last_store_timestamp = timestamp;
     }

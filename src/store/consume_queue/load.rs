@@ -15,7 +15,7 @@ use super::super::queue_files::QueueFiles;
 use super::super::unit::{UNIT_BYTES, Unit};
 use super::super::{StoreError, at_path};
 use super::mend::Files;
-use super::{ConsumeQueue, Inner};
+use super::{ConsumeQueue, Inner, QueueEnd};
 
 /// Units of a file that are read at once when its queue is loaded: not quite a page.
 const HEAD_UNITS: usize = 200;
@@ -81,13 +81,19 @@ impl ConsumeQueue {
             files.forget(&self.dir, start);
             files.fs.remove_file(&self.path_of(start)).map_err(at_path("remove", &self.path_of(start)))?;
         }
-        let Some((_, end)) = on_disk else { return Ok(()) };
+        // Units from `limit` on are made anew by whoever says so.
+        let reached = inner.reached.map(|reached| QueueEnd { next: reached.next.min(limit), ..reached });
+        let end = match on_disk {
+            Some((_, end)) => end,
+            None if reached.is_none_or(|reached| reached.next <= 0) => return Ok(()),
+            None => 0,
+        };
         self.mend_missing_files(inner, files, log)?;
         if let Some(damaged) = damaged {
             self.mend_file(inner, files, log, damaged)?;
             head = Head::default();
         }
-        let floor = inner.files[0] / UNIT_BYTES as i64;
+        let floor = inner.files.first().map_or(0, |start| start / UNIT_BYTES as i64);
         let unit = |offset| head.unit(offset).map_or_else(|| self.unit_on_disk(files, offset), Ok);
         let mut next = end;
         let mut inside_log = false;
@@ -107,6 +113,14 @@ impl ConsumeQueue {
                 head = Head::default();
             }
         }
+        let failed = at_path("mend", self.dir());
+        if let Some(reached) = reached.filter(|reached| next < reached.next) {
+            self.reach(inner, files, log, next, reached).map_err(&failed)?;
+            next = reached.next;
+            head = Head::default();
+        }
+        self.mend_beginning(inner, files, log).map_err(&failed)?;
+        let floor = inner.files[0] / UNIT_BYTES as i64;
         let unit = |offset| head.unit(offset).map_or_else(|| self.unit_on_disk(files, offset), Ok);
         inner.next = next;
         inner.written = next;
@@ -304,6 +318,36 @@ impl ConsumeQueue {
         }
         inner.push(unit);
         true
+    }
+
+    /// Before the queue is loaded: how far it reached once.
+    pub(in crate::store) fn has_reached(&self, end: QueueEnd) {
+        self.inner.lock().reached = Some(end);
+    }
+
+    /// Whether a start has to look for its end in the log.
+    pub(in crate::store) fn lacks_its_last_file(&self, files: &QueueFiles) -> bool {
+        let reached = self.inner.lock().reached;
+        reached.is_some_and(|end| !files.fs.exists(&self.path_of(self.file_start(files, end.next - 1))))
+    }
+
+    /// Whether it has no units, before those from `limit` on are written.
+    pub(in crate::store) fn has_nothing(&self, files: &QueueFiles, log: &CommitLog, limit: i64) -> Result<bool, StoreError> {
+        self.ensure_loaded_up_to(files, log, limit)?;
+        Ok(self.inner.lock().has_nothing())
+    }
+
+    /// Recovery has made the queue from the log; what is missing to where it ended once stays blank. Whether anything was.
+    pub(in crate::store) fn fill_to_its_end(&self, files: &QueueFiles, log: &CommitLog) -> Result<bool, StoreError> {
+        // Nothing of it was in the log, or it is as its files have it.
+        self.ensure_loaded(files, log)?;
+        let mut inner = self.inner.lock();
+        let Some(reached) = inner.reached.filter(|reached| inner.next < reached.next) else { return Ok(false) };
+        while inner.next < reached.next {
+            inner.push(&Unit::BLANK);
+        }
+        self.visible.store(inner.next, Ordering::Release);
+        Ok(true)
     }
 
     /// One unit as the files have it, of a queue that may not be loaded yet.

@@ -10,17 +10,16 @@ use std::io;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use ferrocket_protocol::message::MessageView;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::super::commit_log::CommitLog;
 use super::super::fs::FsFile;
-use super::super::log_reader::forward;
+use super::super::log_reader::forward_over_damage;
 use super::super::queue_files::QueueFiles;
 use super::super::unit::{UNIT_BYTES, Unit};
 use super::super::{StoreError, at_path};
 use super::load::MISSING_UNITS_MAX;
-use super::{ConsumeQueue, Inner};
+use super::{ConsumeQueue, Inner, QueueEnd};
 
 /// A look behind a queue's end first reads so far that only whole blocks of the file system follow, which mostly have nothing in them.
 const BLOCK_BYTES: u64 = 4096;
@@ -116,8 +115,9 @@ impl ConsumeQueue {
         Ok(log.max_offset())
     }
 
-    /// The units of this queue's messages with these offsets, from a part of the log. Of two with one offset the first. What the log has no
-    /// more is missing among them; what the disk cannot read is an error, since it may be read tomorrow.
+    /// The units of this queue's messages with these offsets, from a part of the log; `MISSING_UNITS_MAX` of them at most. Of two with one
+    /// offset the first. What the log has no more is missing among them; what the disk cannot read is an error, since it may be read
+    /// tomorrow.
     pub(super) fn units_in_log(
         &self,
         files: &QueueFiles,
@@ -126,7 +126,7 @@ impl ConsumeQueue {
         within: Range<i64>,
     ) -> io::Result<BTreeMap<i64, Unit>> {
         let mut found = BTreeMap::new();
-        let mut each = |message: &MessageView<'_>| {
+        forward_over_damage(log, within.start.max(log.min_offset()), within.end, |message| {
             if message.topic != &*self.topic || message.queue_id != self.queue_id {
                 return ControlFlow::Continue(());
             }
@@ -138,21 +138,8 @@ impl ConsumeQueue {
             if offsets.contains(&message.queue_offset) {
                 found.entry(message.queue_offset).or_insert(unit);
             }
-            ControlFlow::Continue(())
-        };
-        let mut at = within.start.max(log.min_offset());
-        while at < within.end {
-            let (stopped, error) = forward(log, at, within.end, &mut each);
-            if let Some(error) = error {
-                return Err(error);
-            }
-            if stopped >= within.end {
-                break;
-            }
-            // The log is damaged too, or ends here. Its next file begins with a record.
-            let Some(file) = log.files.find(stopped) else { break };
-            at = file.end_offset();
-        }
+            if found.len() as i64 >= MISSING_UNITS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
         Ok(found)
     }
 
@@ -226,22 +213,77 @@ impl ConsumeQueue {
         let after = self.end_before(&Files { starts: inner.files.clone(), end }, files, log, end)?;
         let found = self.units_in_log(files, log, end..end + MISSING_UNITS_MAX, after..log.max_offset())?;
         let Some((&last, _)) = found.last_key_value() else { return Ok(end) };
-        for offset in end..=last {
-            let file_start = self.file_start(files, offset);
+        self.write_units(inner, files, end..last + 1, &found)?;
+        let (to, made) = (last + 1, found.len());
+        error!(topic = %self.topic, queue_id = self.queue_id, from = end, to, made, "the end of a ConsumeQueue was damaged: its units are made from the log");
+        Ok(to)
+    }
+
+    /// The queue ends before an offset that it reached once: the units between, as far as the log has them. What it has no more stays
+    /// blank, so that no other message gets its offset.
+    pub(super) fn reach(&self, inner: &mut Inner, files: &QueueFiles, log: &CommitLog, end: i64, to: QueueEnd) -> io::Result<()> {
+        let mut after = self.end_before(&Files { starts: inner.files.clone(), end }, files, log, end)?;
+        let log_end = if to.in_log > 0 { to.in_log } else { log.max_offset() };
+        let (mut next, mut made) = (end, 0);
+        while next < to.next {
+            let found = self.units_in_log(files, log, next..to.next, after..log_end)?;
+            if inner.files.is_empty() {
+                // Blanks from the start of the first file, as Java writes them.
+                let first = found.first_key_value().map_or(to.next - 1, |(first, _)| *first);
+                next = self.file_start(files, first) / UNIT_BYTES as i64;
+            }
+            let last = found.last_key_value().filter(|_| found.len() as i64 >= MISSING_UNITS_MAX);
+            let until = last.map_or(to.next, |(last, _)| last + 1);
+            self.write_units(inner, files, next..until, &found)?;
+            made += found.len();
+            after = last.map_or(log_end, |(_, unit)| unit.end_offset());
+            next = until;
+        }
+        let to = to.next;
+        warn!(topic = %self.topic, queue_id = self.queue_id, from = end, to, made, "the end of a ConsumeQueue was lost: its units are made from the log; what it has no more stays blank");
+        Ok(())
+    }
+
+    /// The first files of a queue are there as long as the log has their last message. When they are not, their units are made from it.
+    pub(super) fn mend_beginning(&self, inner: &mut Inner, files: &QueueFiles, log: &CommitLog) -> io::Result<()> {
+        while let Some(first) = inner.files.first().map(|start| start / UNIT_BYTES as i64).filter(|first| *first > 0) {
+            // Where it began so it is still so; and a queue that begins late begins with blanks, or in a new file with an expired message.
+            let unit = self.unit_on_disk(files, first)?;
+            let is_so = inner.reached.is_some_and(|reached| reached.first >= first);
+            if is_so || !unit.is_message() || unit.physical_offset <= log.min_offset() || !self.log_agrees(log, first, &unit)? {
+                break;
+            }
+            let within = log.min_offset()..unit.physical_offset;
+            let found = self.units_in_log(files, log, (first - MISSING_UNITS_MAX).max(0)..first, within)?;
+            let Some((&oldest, _)) = found.first_key_value() else { break };
+            self.write_units(inner, files, self.file_start(files, oldest) / UNIT_BYTES as i64..first, &found)?;
+            let made = found.len();
+            warn!(topic = %self.topic, queue_id = self.queue_id, from = oldest, to = first, made, "the beginning of a ConsumeQueue was lost: its units are made from the log");
+        }
+        Ok(())
+    }
+
+    /// Writes units to their files, which are made where they are missing; those that were not found are blank.
+    fn write_units(&self, inner: &mut Inner, files: &QueueFiles, range: Range<i64>, found: &BTreeMap<i64, Unit>) -> io::Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            let file_start = self.file_start(files, at);
+            let until = range.end.min((file_start + files.file_bytes as i64) / UNIT_BYTES as i64);
             if !inner.files.contains(&file_start) {
                 files.create(&self.dir, file_start)?;
                 inner.files.push(file_start);
+                inner.files.sort_unstable();
                 inner.unsynced_dir = true;
             }
             if !inner.unsynced.contains(&file_start) {
                 inner.unsynced.push(file_start);
             }
-            let unit = found.get(&offset).unwrap_or(&Unit::BLANK);
-            files.open(&self.dir, file_start, true)?.write_at(&unit.encode(), (offset * UNIT_BYTES as i64 - file_start) as u64)?;
+            let units = (at..until).flat_map(|offset| found.get(&offset).unwrap_or(&Unit::BLANK).encode());
+            let place = (at * UNIT_BYTES as i64 - file_start) as u64;
+            files.open(&self.dir, file_start, true)?.write_at(&units.collect::<Vec<u8>>(), place)?;
+            at = until;
         }
-        let (to, made) = (last + 1, found.len());
-        error!(topic = %self.topic, queue_id = self.queue_id, from = end, to, made, "the end of a ConsumeQueue was damaged: its units are made from the log");
-        Ok(to)
+        Ok(())
     }
 
     /// As `mend`, while the queue is loaded.
