@@ -17,6 +17,7 @@ use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime};
 use ferrocket::store::{FlushDiskType, MemoryFs};
 use ferrocket_protocol::body::KvTable;
+use ferrocket_protocol::body::ha::HaRuntimeInfo;
 use ferrocket_protocol::body::route::TopicRouteData;
 use ferrocket_protocol::body::topic::TopicConfigSerializeWrapper;
 use ferrocket_protocol::header::{
@@ -24,7 +25,7 @@ use ferrocket_protocol::header::{
     ResetOffsetRequestHeader,
 };
 use ferrocket_protocol::{RemotingCommand, fastjson, request_code, response_code};
-use support::log::{fill, log_bytes, log_bytes_at, node};
+use support::log::{FILE_BYTES, fill, log_bytes, log_bytes_at, node};
 use support::plain_master::{PlainMaster, SlaveLink, as_slave_of, end_of, frames};
 use support::{Client, PATIENCE, Setup, TestBroker, send_request};
 use tokio::io::AsyncWriteExt;
@@ -304,6 +305,61 @@ async fn halves_of_a_masters_log_are_open_where_it_is_carried_on() {
     assert_eq!(slave.broker.transactions.open_count(), 4);
     slave.stop().await;
     master.stop().await;
+}
+
+/// A slave that was there from the start, one that comes late, and what a send under SYNC_MASTER waits for.
+#[tokio::test]
+async fn slaves_of_ours_follow_a_master_of_ours_and_one_carries_on() {
+    let (master_fs, slave_fs, late_fs) = (MemoryFs::new(), MemoryFs::new(), MemoryFs::new());
+    let (setup, clock) = Setup::new().on(&master_fs).with_small_files().manual_clock();
+    let synchronous = |config: &mut BrokerConfig| {
+        config.broker_role = BrokerRole::SyncMaster;
+        config.in_sync_replicas = 2;
+    };
+    let master = setup.config(synchronous).start().await;
+    let port = SocketAddr::from((Ipv4Addr::LOCALHOST, master.broker.config.load().ha_listen_port as u16));
+    let slave_on = |fs: &MemoryFs| Setup::new().on(fs).with_small_files().with_clock(&clock).config(as_slave_of(port));
+    let slave = slave_on(&slave_fs).start().await;
+    slave.broker.slave.learn_master(Some(master.addr.to_string()), None);
+    master.create_topic("T", 2);
+    let mut client = master.connect().await;
+    for number in 0..300 {
+        let sent = client.send("T", number % 2, "A", &format!("message {number} {}", "x".repeat(100))).await;
+        assert_eq!(sent.queue_offset, i64::from(number / 2));
+        assert_eq!(end_of(&slave), end_of(&master), "an answered message is on both");
+    }
+    client.consume("G", "c@1", &[("T", "*")]).await;
+    client.commit("G", "T", 1, 40).await;
+    let log = |fs: &MemoryFs, broker: &TestBroker| log_bytes_at(fs, broker.folder(), &broker.broker.store);
+    assert_eq!(log(&slave_fs, &slave), log(&master_fs, &master));
+
+    let late = slave_on(&late_fs).start().await;
+    late.wait_until(|late| late.store.max_phy_offset() == master.broker.store.max_phy_offset()).await;
+    let start = late.broker.store.min_phy_offset();
+    assert!(start > 0 && start % FILE_BYTES as i64 == 0, "the master's last file: {start}");
+    assert_eq!(log(&late_fs, &late), log(&master_fs, &master)[start as usize..]);
+    let status: HaRuntimeInfo = support::body(&client.call(RemotingCommand::request(request_code::GET_BROKER_HA_STATUS)).await);
+    assert_eq!(status.ha_connection_info.len(), 2);
+    let mut asking = slave.connect().await;
+    let status: HaRuntimeInfo = support::body(&asking.call(RemotingCommand::request(request_code::GET_BROKER_HA_STATUS)).await);
+    let of_link = (status.master, status.ha_client_runtime_info.master_addr, status.ha_client_runtime_info.max_offset);
+    assert_eq!(of_link, (false, Some(port.to_string()), end_of(&slave)));
+    let began = std::time::Instant::now();
+    while slave.broker.consumer_offsets.committed("G", "T", 1) != Some(40) || !slave.broker.topics.contains("T") {
+        assert!(began.elapsed() < PATIENCE, "the slave never copied the tables");
+        clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop((client, asking));
+    late.stop().await;
+    master.stop().await;
+
+    let promoted = slave.stop().await.with_small_files().with_clock(&clock).start().await;
+    let mut client = promoted.connect().await;
+    assert_eq!(client.send("T", 1, "A", "the next").await.queue_offset, 150);
+    assert_eq!(promoted.broker.consumer_offsets.committed("G", "T", 1), Some(40));
+    drop(client);
+    promoted.stop().await;
 }
 
 /// The registration of a slave: it learns its master, and clients learn of both.

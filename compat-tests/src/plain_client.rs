@@ -155,6 +155,8 @@ impl PlainClient {
             let next = answer.ext_i64("nextBeginOffset").with_context(|| format!("pull {topic} {queue_id} at {offset}"));
             match answer.code {
                 SUCCESS => records.extend(record::decode_all(&answer.body)?),
+                // A slave sends whoever finds nothing back to its master.
+                PULL_RETRY_IMMEDIATELY if next.as_ref().is_ok_and(|next| *next == offset) => return Ok(records),
                 PULL_RETRY_IMMEDIATELY => {}
                 PULL_NOT_FOUND => return Ok(records),
                 code => bail!("pull {topic} {queue_id} at {offset} was answered {code}: {:?}", answer.remark),

@@ -5,6 +5,8 @@
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 #![allow(clippy::disallowed_methods, reason = "a test driver: real time, its own threads, plain files")]
 
+mod java_master;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -32,9 +34,13 @@ type Trial = fn(&Path) -> Result<()>;
 fn main() -> ExitCode {
     let started = Instant::now();
     let wanted = std::env::args().nth(1).unwrap_or_default();
-    let trials: [(&str, Trial); 2] = [
+    let trials: [(&str, Trial); 6] = [
         ("a Ferrocket master and a 5.5.0 slave, asynchronous", |home| async_pair(home, &Make::Ferrocket, &Make::Java("5.5.0"))),
         ("a Ferrocket master and a 5.5.0 slave, double write", |home| sync_pair(home, &Make::Ferrocket, &Make::Java("5.5.0"))),
+        ("a 5.5.0 master and a Ferrocket slave, asynchronous", |home| async_pair(home, &Make::Java("5.5.0"), &Make::Ferrocket)),
+        ("a 5.5.0 master and a Ferrocket slave, double write", |home| sync_pair(home, &Make::Java("5.5.0"), &Make::Ferrocket)),
+        ("a 5.5.0 master that is killed, carried on by its Ferrocket slave", java_master::carried_on),
+        ("two of Ferrocket, asynchronous", |home| async_pair(home, &Make::Ferrocket, &Make::Ferrocket)),
     ];
     let mut good = true;
     for (name, trial) in trials.into_iter().filter(|(name, _)| name.contains(&wanted)) {
