@@ -165,5 +165,8 @@ fn a_signal_ends_a_recovery_and_the_next_start_begins_it_anew() {
         response.header::<GetMaxOffsetResponseHeader>().unwrap().offset
     });
     assert_eq!(max_offset, MESSAGES);
-    assert_eq!(server.stop("-TERM"), Some(0));
+    // Its directory was taken away.
+    let (code, warnings) = server.stop_and_hear("-TERM");
+    assert_eq!(code, Some(0));
+    assert!(warnings.contains("ConsumeQueues lack messages") && warnings.lines().count() == 1, "{warnings}");
 }

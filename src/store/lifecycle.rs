@@ -25,7 +25,7 @@ use super::put::Needs;
 use super::queue_ends;
 use super::queue_table::QueueTable;
 use super::queue_writes::QueueWriter;
-use super::recover::{Left, Recovered, recover};
+use super::recover::{Recovered, RecoveryInput, recover};
 use super::stats::StoreStats;
 use super::{ArrivalListener, FlushDiskType, StoreConfig, StoreError, at_path};
 use crate::runtime::{Runtime, SharedClock};
@@ -70,7 +70,7 @@ impl MessageStore {
             CheckpointFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::CHECKPOINT_FILE)))?;
         let (position_file, position) =
             PositionFile::open(fs.as_ref(), &root).map_err(at_path("open", &root.join(checkpoint::POSITION_FILE)))?;
-        let left = Left { checkpoint: &values, position: position.as_ref(), ends, orderly };
+        let left = RecoveryInput { checkpoint: &values, position: position.as_ref(), ends, orderly };
         let recovered = recover(fs.as_ref(), &config, &log, &queues, left)?;
         let Recovered { end, last_record, last_store_timestamp, redispatched, synced } = recovered;
         info!(end, orderly, redispatched = redispatched.len(), millis = (clock.nanos() - began) / 1_000_000, "store recovered");

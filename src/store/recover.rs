@@ -50,7 +50,7 @@ struct Start {
 }
 
 /// What the last stop left besides the log and the queues.
-pub(super) struct Left<'a> {
+pub(super) struct RecoveryInput<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) position: Option<&'a Position>,
     /// Where the queues ended at the last stop that was in order; no topic was deleted since.
@@ -63,9 +63,9 @@ pub(super) fn recover(
     config: &StoreConfig,
     log: &CommitLog,
     queues: &QueueTable,
-    left: Left<'_>,
+    left: RecoveryInput<'_>,
 ) -> Result<Recovered, StoreError> {
-    let Left { checkpoint, position, ends, orderly } = left;
+    let RecoveryInput { checkpoint, position, ends, orderly } = left;
     let files = log.files.files();
     let Some(last_file) = files.last() else {
         say_what_is_gone(position, orderly, 0);

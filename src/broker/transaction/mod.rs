@@ -432,7 +432,7 @@ impl Tables {
         let now = clock.now_millis();
         let committed = |topic| consumer_offsets.committed(topic_names::SYSTEM_TRANS_GROUP, topic, 0);
         let committed_half = committed(topic_names::TRANS_HALF);
-        let left = rebuild::Left { snapshot, committed_half, transaction_timeout_millis: config.transaction_time_out };
+        let left = rebuild::RebuildInput { snapshot, committed_half, transaction_timeout_millis: config.transaction_time_out };
         let (mut open, copied) = rebuild::open_halves(store, &left, clock)?;
         // As in the original nobody is asked before one interval has passed: producers come back first.
         open.postpone_all(now + config.transaction_check_interval.max(1));

@@ -20,7 +20,7 @@ use crate::runtime::SharedClock;
 use crate::store::{MessageStore, StoreError};
 
 /// What the files say.
-pub(super) struct Left<'a> {
+pub(super) struct RebuildInput<'a> {
     pub(super) snapshot: Option<&'a [u8]>,
     /// The original's mark in the half queue: what lies before it has ended, was given up or was stored again behind it, if it is right.
     pub(super) committed_half: Option<i64>,
@@ -28,7 +28,11 @@ pub(super) struct Left<'a> {
 }
 
 /// The open halves, and the offsets of halves that live on in a copy: an op message should say so to a broker of the original.
-pub(super) fn open_halves(store: &MessageStore, left: &Left<'_>, clock: &SharedClock) -> Result<(OpenHalves, Vec<i64>), StoreError> {
+pub(super) fn open_halves(
+    store: &MessageStore,
+    left: &RebuildInput<'_>,
+    clock: &SharedClock,
+) -> Result<(OpenHalves, Vec<i64>), StoreError> {
     let queue = store.queue_offsets(topic_names::TRANS_HALF, 0)?;
     let first = left.committed_half.unwrap_or(0).clamp(queue.start, queue.end.max(queue.start));
     // What the snapshot has as open is so, whatever the mark says: there the log tells what the original has made of it.
