@@ -582,3 +582,18 @@ async fn half_messages_can_be_refused() {
     prepare(&mut client, "k").await;
     story.end();
 }
+
+/// Whoever waits for a slave must not hear of success because of a command that has no effect yet.
+#[tokio::test]
+async fn a_role_by_command_frees_no_send_before_the_next_start() {
+    let story = with(&["brokerRole=SYNC_MASTER", "inSyncReplicas=2", "slaveTimeout=50"]);
+    let mut client = story.client().await;
+    let send = || send_request("T", 0, "", "x");
+    assert_eq!(client.call(send()).await.code, response_code::FLUSH_SLAVE_TIMEOUT);
+    assert_eq!(client.call_with_body(request_code::UPDATE_BROKER_CONFIG, "brokerRole=ASYNC_MASTER").await.code, 0);
+    assert_eq!(client.call(send()).await.code, response_code::FLUSH_SLAVE_TIMEOUT);
+    assert_eq!(client.call_with_body(request_code::UPDATE_BROKER_CONFIG, "inSyncReplicas=1").await.code, 0);
+    assert_eq!(client.call(send()).await.code, response_code::SUCCESS, "that key is obeyed at once");
+    let (code, warnings) = story.server.stop_and_hear("-TERM");
+    assert!(code == Some(0) && warnings.contains("brokerRole"), "{warnings}");
+}

@@ -510,7 +510,7 @@ async fn a_deleted_topic_is_told_at_once_as_far_as_the_protocol_goes() {
     let (name_server, listener) = setting.name_server(NameServer::default()).await;
     let registration = setting.register(&[&listener]);
     until(|| name_server.tables().len() == 1).await;
-    setting.broker.topics.delete("A");
+    drop(setting.broker.topics.delete("A"));
     setting.create("B");
     registration.announce().await;
     let tables = name_server.tables();

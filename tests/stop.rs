@@ -170,3 +170,22 @@ fn a_signal_ends_a_recovery_and_the_next_start_begins_it_anew() {
     assert_eq!(code, Some(0));
     assert!(warnings.contains("ConsumeQueues lack messages") && warnings.lines().count() == 1, "{warnings}");
 }
+
+#[test]
+fn a_send_that_waits_for_a_slave_is_answered_at_the_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["brokerName=s", "brokerRole=SYNC_MASTER", "inSyncReplicas=2", "slaveTimeout=60000"].map(|set| ["--set", set]);
+    let mut server = Server::start(folder.path(), &with_any_ports(settings.as_flattened()));
+    server.namesrv();
+    let broker = server.broker("s");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (mut client, send) = runtime.block_on(async {
+        let mut client = Client::connect(broker).await;
+        let send = client.begin(send_request("T", 0, "", "x")).await;
+        assert!(!client.is_answered(send).await);
+        (client, send)
+    });
+    let answer = runtime.spawn(async move { client.response(send).await.code });
+    assert_eq!(server.stop("-TERM"), Some(0));
+    assert_eq!(runtime.block_on(answer).unwrap(), response_code::FLUSH_SLAVE_TIMEOUT);
+}

@@ -308,7 +308,7 @@ impl Broker {
     }
 
     fn delete_one_topic(&self, name: &str) -> Result<(), WriteError> {
-        self.topics.delete(name);
+        let _leaving = self.topics.delete(name);
         self.consumer_offsets.remove_topic(name);
         self.hold.forget_topic(name);
         // Before the queues go: an offset that came back after a kill would pass over the messages of a new topic of this name. A full

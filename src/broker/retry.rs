@@ -17,8 +17,8 @@ use super::topics::{FoundTopic, QUEUES_MAX};
 /// Added to the number of tries so far when the consumer names no delay level: the first retry waits 10 s.
 pub const FIRST_RETRY_LEVEL: i32 = 3;
 
-/// A topic of a group's own; the name servers hear of it when it had to be made or changed.
-pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> FoundTopic {
+/// A topic of a group's own; the name servers hear of it when it had to be made or changed. `None` while one of that name is being deleted.
+pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32, order: bool) -> Option<FoundTopic> {
     // A group that a file brings may ask for more.
     let queue_count = queue_count.min(QUEUES_MAX);
     let found = broker.topics.find_or_create_own(TopicConfig {
@@ -29,11 +29,11 @@ pub fn own_topic(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag:
         topic_sys_flag: sys_flag,
         order,
         ..TopicConfig::default()
-    });
+    })?;
     if found.is_created() {
         broker.announce();
     }
-    found
+    Some(found)
 }
 
 /// The next try of `record`: the same message, one more try counted, with the names that lead back to where it came from.

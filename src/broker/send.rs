@@ -237,7 +237,7 @@ impl Sending<'_> {
         let topics = &self.broker.topics;
         match topics.find_or_create(name, like, queue_nums, sys_flag, self.config.auto_create_topic_enable) {
             Some(found) => Ok(found),
-            None if is_retry => Ok(topics.find_or_create_own(own_topic(name, 1, sys_flag))),
+            None if is_retry => topics.find_or_create_own(own_topic(name, 1, sys_flag)).ok_or(SendError::NoTopic),
             None => Err(SendError::NoTopic),
         }
     }
@@ -437,7 +437,7 @@ impl Sending<'_> {
             return Ok(None);
         }
         let name = topic_names::dlq_topic(group);
-        Ok(Some(self.broker.topics.find_or_create_own(own_topic(&name, DLQ_QUEUES, 0))))
+        self.broker.topics.find_or_create_own(own_topic(&name, DLQ_QUEUES, 0)).ok_or(SendError::NoTopic).map(Some)
     }
 
     /// The store's answer becomes ours: at once, or when the disk or the name servers have what the answer promises. `counted` is where the

@@ -5,7 +5,7 @@
 //! and telling the name servers is the caller's errand (`Broker::announce`), off the request's path.
 //! Knows neither requests nor queues' contents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +94,19 @@ impl FoundTopic {
     }
 }
 
+/// A topic whose queues are being removed.
+#[must_use]
+pub struct Leaving<'a> {
+    topics: &'a Topics,
+    name: String,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.topics.leaving.lock().remove(&self.name);
+    }
+}
+
 #[derive(Debug)]
 pub struct Topics {
     table: SharedNameMap<Arc<Topic>>,
@@ -104,6 +117,8 @@ pub struct Topics {
     /// Counts changes, for `persist` to know whether the file is behind.
     changes: AtomicU64,
     written: Mutex<u64>,
+    /// Topics whose queues are being removed. Locked while `version` is.
+    leaving: Mutex<BTreeSet<String>>,
     /// What `in_order` gave last. Locked before `version`.
     in_order: Mutex<(DataVersion, Arc<[Arc<Topic>]>)>,
     /// Names that belong to this cluster and broker beside the fixed system topics.
@@ -135,6 +150,7 @@ impl Topics {
             deleted_puts: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             written: Mutex::new(0),
+            leaving: Mutex::default(),
             in_order: Mutex::new((DataVersion::default(), Arc::default())),
             own_system_names,
             file,
@@ -221,13 +237,14 @@ impl Topics {
         names
     }
 
-    /// Automatic creation after `template`, when that topic exists and passes its permission on.
+    /// Automatic creation after `template`, when that topic exists and passes its permission on. Not while queues of that name are being
+    /// removed: what was put into them would go, too.
     pub fn find_or_create(&self, name: &str, template: &str, queue_count: i32, sys_flag: i32, auto_create: bool) -> Option<FoundTopic> {
         self.change(|table| {
             if let Some(existing) = table.get(name) {
                 return (Some(FoundTopic::Existing(existing)), false);
             }
-            let Some(template) = table.get(template) else { return (None, false) };
+            let Some(template) = table.get(template).filter(|_| !table.is_leaving(name)) else { return (None, false) };
             let inherits = perm::is_inherited(template.perm) && (auto_create || template.topic_name != topic_names::AUTO_CREATE);
             if !inherits {
                 return (None, false);
@@ -247,23 +264,25 @@ impl Topics {
     }
 
     /// A retry, DLQ or other topic that the broker itself needs. `Created` also when only its order flag had to change, or it had to
-    /// get more queues: the original stores retries into queues that a topic does not have when `retryQueueNums` was raised.
-    pub fn find_or_create_own(&self, config: TopicConfig) -> FoundTopic {
+    /// get more queues: the original stores retries into queues that a topic does not have when `retryQueueNums` was raised. `None` while
+    /// queues of that name are being removed.
+    pub fn find_or_create_own(&self, config: TopicConfig) -> Option<FoundTopic> {
         let (order, queues) = (config.order, config.read_queue_nums.max(config.write_queue_nums));
         let up_to_date =
             |existing: &Arc<Topic>| existing.order == order && existing.read_queue_nums.min(existing.write_queue_nums) >= queues;
         if let Some(existing) = self.get(&config.topic_name).filter(up_to_date) {
-            return FoundTopic::Existing(existing);
+            return Some(FoundTopic::Existing(existing));
         }
         self.change(|table| match table.get(&config.topic_name) {
-            Some(existing) if up_to_date(&existing) => (FoundTopic::Existing(existing), false),
+            Some(existing) if up_to_date(&existing) => (Some(FoundTopic::Existing(existing)), false),
             Some(existing) => {
                 let read_queue_nums = existing.read_queue_nums.max(queues);
                 let write_queue_nums = existing.write_queue_nums.max(queues);
                 let altered = TopicConfig { order, read_queue_nums, write_queue_nums, ..existing.config.clone() };
-                (FoundTopic::Created(table.set(altered)), true)
+                (Some(FoundTopic::Created(table.set(altered))), true)
             }
-            None => (FoundTopic::Created(table.set(config)), true),
+            None if table.is_leaving(&config.topic_name) => (None, false),
+            None => (Some(FoundTopic::Created(table.set(config))), true),
         })
     }
 
@@ -304,11 +323,17 @@ impl Topics {
         })
     }
 
-    pub fn delete(&self, name: &str) -> bool {
+    /// Takes the topic out of the table. No message makes it anew before what is returned is dropped, when its queues are gone.
+    pub fn delete(&self, name: &str) -> Leaving<'_> {
         self.change(|table| {
-            let is_removed = table.remove(name);
-            (is_removed, is_removed)
-        })
+            table.leaving.lock().insert(name.to_owned());
+            ((), table.remove(name))
+        });
+        Leaving { topics: self, name: name.to_owned() }
+    }
+
+    fn is_leaving(&self, name: &str) -> bool {
+        self.leaving.lock().contains(name)
     }
 
     fn remove(&self, name: &str) -> bool {
@@ -571,7 +596,20 @@ mod tests {
         assert_eq!(refused.to_string(), "unsupported key: no.such");
         assert!(!topics.contains("a"));
         assert_eq!(topics.update_all(vec![topic("a"), topic("b")]).unwrap().len(), 2);
-        assert!(topics.delete("a") && !topics.delete("a"));
+        drop(topics.delete("a"));
+        assert!(!topics.contains("a") && topics.contains("b"));
+    }
+
+    /// What is put into its old queues goes with them.
+    #[test]
+    fn a_topic_that_is_being_deleted_is_not_made_by_a_message() {
+        let Table { topics, .. } = empty();
+        topics.update(topic("a")).unwrap();
+        let by_message = || topics.find_or_create("a", topic_names::AUTO_CREATE, 4, 0, true);
+        let leaving = topics.delete("a");
+        assert!(by_message().is_none() && topics.find_or_create_own(topic("a")).is_none());
+        drop(leaving);
+        assert!(by_message().is_some_and(|found| found.is_created()));
     }
 
     #[test]

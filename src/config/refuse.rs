@@ -25,6 +25,12 @@ pub fn refuse_broker(config: &BrokerConfig) -> Option<(&'static str, String)> {
             let why = format!("brokerId={id} cannot be obeyed: a master's is 0; set it so, or brokerRole=SLAVE if this is to be a slave");
             (config.broker_role != BrokerRole::Slave && id != 0).then_some(("brokerId", why))
         })
+        .or_else(|| {
+            let (port, listen_port) = (config.ha_listen_port, config.listen_port);
+            let is_taken = port > 0 && (port == listen_port || port == listen_port - 2) && config.broker_role != BrokerRole::Slave;
+            let why = format!("haListenPort={port} cannot be obeyed: with listenPort={listen_port} the broker itself takes that port");
+            is_taken.then_some(("haListenPort", why))
+        })
         .or_else(|| on("enableControllerMode", config.enable_controller_mode, "the controller mode is not served yet"))
         .or_else(|| on("enableDLegerCommitLog", config.enable_dleger_commit_log, "DLedger keeps messages in another format, which is not served"))
         .or_else(|| {

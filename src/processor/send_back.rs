@@ -49,7 +49,8 @@ pub(super) fn process(broker: &Arc<Broker>, request: &RemotingCommand) -> Result
 
 /// The message is acknowledged with its topic on the disk: after a kill nobody could read it otherwise.
 fn own_topic_on_disk(broker: &Arc<Broker>, name: String, queue_count: i32, sys_flag: i32) -> Result<Arc<Topic>, Refusal> {
-    let found = retry::own_topic(broker, name, queue_count, sys_flag, false);
+    let absent = || Refusal::system_error(format!("topic[{name}] not exist"));
+    let found = retry::own_topic(broker, name.clone(), queue_count, sys_flag, false).ok_or_else(absent)?;
     if found.is_created() {
         broker.topics.persist().map_err(|why| Refusal::unwritten(&why))?;
     }

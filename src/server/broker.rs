@@ -108,9 +108,15 @@ impl Broker {
             warn!("the name servers could not be told in time");
         }
         let services = Arc::clone(&self.services);
-        self.config.on_change(Box::new(move |config| match store_config(config) {
-            Ok(config) => services.store.reconfigure(config),
-            Err(error) => warn!(%error, "the store keeps its configuration"),
+        let broker_role = services.started_with.broker_role;
+        self.config.on_change(Box::new(move |config| {
+            // Which slaves a send waits for depends on the role, and that of a command holds after the next start.
+            let mut config = config.clone();
+            config.broker_role = broker_role;
+            match store_config(&config) {
+                Ok(config) => services.store.reconfigure(config),
+                Err(error) => warn!(%error, "the store keeps its configuration"),
+            }
         }));
         Ok(())
     }

@@ -35,6 +35,8 @@ use stop::Stop;
 
 /// How long requests that were read are waited for; the rest of the stop's time is for the disk.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// And of that, how long a slave may take to say that it has a message. One that has left would be waited for longer than a stop takes.
+const SLAVES_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Tasks that a reactor runs before it looks for what has arrived meanwhile. tokio's 61 are 4 ms when each reads 16 sends.
 const TASKS_PER_LOOK: u32 = 4;
@@ -213,7 +215,7 @@ impl Running {
             .filter_map(|namesrv| namesrv.listener.as_ref())
             .chain(self.broker.iter().flat_map(|broker| &broker.listeners))
             .collect();
-        drain(&listeners, stop).await;
+        drain(&listeners, self.broker.as_ref(), stop).await;
         if let Some(broker) = &self.broker {
             broker.close(stop).await;
         }
@@ -221,10 +223,17 @@ impl Running {
 }
 
 /// All listeners at the same time.
-async fn drain(listeners: &[&Listener], stop: &mut Stop) {
+async fn drain(listeners: &[&Listener], broker: Option<&broker::Broker>, stop: &mut Stop) {
     listeners.iter().for_each(|listener| listener.stop_accepting());
     listeners.iter().for_each(|listener| listener.stop_reading());
     let kept_for_the_disk = stop.left().saturating_sub(DRAIN_MAX);
+    if let Some(broker) = broker {
+        for listener in listeners {
+            if !listener.drain(SLAVES_PATIENCE).await {
+                broker.services.store.stop_waiting_for_slaves();
+            }
+        }
+    }
     let mut answered = true;
     for listener in listeners {
         // While one is waited for the others drain too.

@@ -435,6 +435,7 @@ mod tests {
             "authorizationEnabled=true",
             "tls.server.mode=enforcing",
             "brokerRole=SLAVE\nbrokerId=0",
+            "haListenPort=10911",
             "brokerId=1",
             "enableControllerMode=true",
             "enableDLegerCommitLog=true",

@@ -25,6 +25,8 @@ const WRITE_AHEAD_BYTES_MIN: usize = 1024 * 1024;
 const WRITE_AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The least window: enough for one record of the largest size, and for a small disk.
 const RESERVE_STEP_BYTES_MIN: usize = 1024 * 1024;
+/// An exabyte: a log that began behind it would soon be at the end of all offsets.
+const BEGIN_MAX: i64 = 1 << 60;
 /// Reads this close to the end, of what this process has appended, go through the mapping: its pages were written moments ago.
 const HOT_BYTES: i64 = 16 * 1024 * 1024;
 
@@ -113,7 +115,7 @@ impl CommitLog {
 
     /// Whether a log in which nothing is yet may begin here.
     pub(super) fn may_begin_at(&self, start: i64) -> bool {
-        self.files.last().is_none() && start > 0 && start % self.files.file_bytes() as i64 == 0
+        self.files.last().is_none() && (1..BEGIN_MAX).contains(&start) && start % self.files.file_bytes() as i64 == 0
     }
 
     pub(super) fn begin_at(&self, tail: &mut LogTail, start: i64) {

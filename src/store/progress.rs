@@ -130,6 +130,15 @@ impl Progress {
         answer(listener, settled);
     }
 
+    /// The store is about to be closed: who waits for slaves hears at once that they have not said so.
+    pub(super) fn stop_waiting_for_replicas(&self, listener: &dyn ArrivalListener) {
+        let settled = self.waiters.take(|needs| match needs.replicas {
+            0 => (i64::MIN, PutMessageStatus::PutOk),
+            _ => (i64::MAX, PutMessageStatus::FlushSlaveTimeout),
+        });
+        answer(listener, settled);
+    }
+
     /// Answers those whose time is over: with what was still missing, of which the slaves' part is said first, as in Java. Who has waited
     /// for the slaves alone goes on waiting for the disk.
     pub(super) fn expire(&self, clock: &SharedClock, listener: &dyn ArrivalListener) {

@@ -375,6 +375,11 @@ impl MessageStore {
         self.flusher.progress.forget_replica(replica);
     }
 
+    /// At a stop: no put waits for a slave any more.
+    pub fn stop_waiting_for_slaves(&self) {
+        self.flusher.progress.stop_waiting_for_replicas(&*self.base.arrivals);
+    }
+
     /// For a put that nobody waits for: consumers wait for its message, which with SYNC_FLUSH they see when it is on the disk.
     pub fn flush_soon(&self, put: &PutResult) {
         if put.needs.disk {

@@ -42,6 +42,8 @@ const PAGE_ANSWER_MAX: Duration = Duration::from_secs(30);
 const PAGE_COUNT: i32 = 2_000;
 /// So often a table may change while it is read page by page before the next turn tries again.
 const RESTARTS_MAX: usize = 5;
+/// Topics, or groups, that are taken over: a master whose pages do not end must not fill the memory here.
+const ENTRIES_MAX: usize = 500_000;
 /// The key of the answer to 28 that says where the master's log ends.
 const LOG_END_KEY: &str = "commitLogMaxOffset";
 
@@ -368,6 +370,9 @@ impl<T> Pages<T> {
         self.version = Some(version);
         let before = self.table.len();
         self.table.extend(page);
+        if self.table.len() > ENTRIES_MAX {
+            return Err(CopyError::NoEnd);
+        }
         if total <= 0 || self.table.len() >= total as usize {
             return Ok(true);
         }

@@ -232,11 +232,15 @@ async fn follow(broker: &Arc<Broker>, term: &Arc<SlaveTerm>) {
         let addr = broker.slave.ha_addr(&broker.config.load());
         let why = match &addr {
             Some(addr) => follow_at(broker, term, addr).await.to_string(),
+            // At a start the first answer of a name server is under way.
+            None if said.is_empty() => String::new(),
             None => "no name server knows of one yet, and haMasterAddress is not set".to_owned(),
         };
         broker.slave.link.lock().is_connected = false;
         // What stays as it is needs no line every 5 s.
-        if why != said || seldom.is_due(broker.clock.nanos()) {
+        if why.is_empty() {
+            said = "none is known yet".to_owned();
+        } else if why != said || seldom.is_due(broker.clock.nanos()) {
             warn!(master = addr, why, "the master's log is not followed; trying again every {RECONNECT:?}");
             said = why;
         }
@@ -361,7 +365,7 @@ impl<'a> Link<'a> {
     fn checked(&mut self, header: HaHeader) -> Result<usize, LinkEnd> {
         let HaHeader { physical_offset: offset, body_bytes } = header;
         let length = usize::try_from(body_bytes).ok().filter(|bytes| *bytes <= BODY_BYTES_MAX).ok_or(LinkEnd::Length(body_bytes))?;
-        match self.at.map(|at| at + self.begun.len() as i64) {
+        match self.at.map(|at| at.saturating_add(self.begun.len() as i64)) {
             Some(end) if end != offset => return Err(LinkEnd::Elsewhere { offset, end }),
             Some(_) => {}
             None if length > 0 => self.at = Some(offset),
@@ -396,7 +400,7 @@ impl<'a> Link<'a> {
             Some(None) => return Ok(()),
             None => return Err(LinkEnd::Panicked),
         }
-        let came = self.at.map_or(0, |at| at + self.begun.len() as i64);
+        let came = self.at.map_or(0, |at| at.saturating_add(self.begun.len() as i64));
         self.broker.slave.master_end.fetch_max(came, Ordering::Relaxed);
         if self.begun.len() > BEGUN_BYTES_MAX { Err(LinkEnd::TooLong) } else { Ok(()) }
     }
