@@ -4,9 +4,10 @@
 //! `FERROCKET_WRITE=1 cargo test --test conf_files` writes the annotated ones anew.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on ends")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ferrocket::config::{self, Became, BrokerConfig, Keys, NamesrvConfig};
+use ferrocket::config::{self, Became, BrokerConfig, BrokerRole, Keys, NamesrvConfig};
 
 fn conf(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
@@ -59,12 +60,22 @@ fn the_examples_start() {
     }
     assert_eq!(names, ["broker-a", "broker-a", "broker-b"]);
     for kind in ["async", "sync"] {
-        for name in ["broker-a", "broker-b"] {
-            assert_eq!(read(&format!("2m-2s-{kind}/{name}.properties")).unwrap().in_sync_replicas, if kind == "sync" { 2 } else { 1 });
+        let brokers =
+            ["broker-a", "broker-a-s", "broker-b", "broker-b-s"].map(|name| read(&format!("2m-2s-{kind}/{name}.properties")).unwrap());
+        for pair in brokers.chunks(2) {
+            let (master, slave) = (&pair[0], &pair[1]);
+            assert_eq!((&slave.broker_name, &slave.broker_cluster_name), (&master.broker_name, &master.broker_cluster_name));
+            assert_eq!((master.broker_id, slave.broker_id), (0, 1));
+            assert_eq!(slave.broker_role, BrokerRole::Slave);
+            assert_eq!(master.broker_role, if kind == "sync" { BrokerRole::SyncMaster } else { BrokerRole::AsyncMaster });
+            assert_eq!(master.in_sync_replicas, if kind == "sync" { 2 } else { 1 });
+            assert_eq!(slave.mapped_file_size_commit_log, master.mapped_file_size_commit_log);
         }
-    }
-    for slave in ["2m-2s-async/broker-a-s", "2m-2s-async/broker-b-s", "2m-2s-sync/broker-a-s", "2m-2s-sync/broker-b-s"] {
-        read(&format!("{slave}.properties")).unwrap();
+        // All four run on one machine as written: each has its ports and its directory.
+        let ports: BTreeSet<i32> = brokers.iter().flat_map(|one| [one.listen_port - 2, one.listen_port, one.ha_listen_port]).collect();
+        assert_eq!(ports.len(), 12, "2m-2s-{kind}: {ports:?}");
+        let homes: BTreeSet<&str> = brokers.iter().map(|one| one.store_path_root_dir.as_str()).collect();
+        assert_eq!(homes.len(), 4, "2m-2s-{kind}: {homes:?}");
     }
 }
 
