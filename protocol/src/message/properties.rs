@@ -84,7 +84,7 @@ pub fn remove(properties: &mut Vec<u8>, name: &str) -> bool {
     let before = properties.len();
     let mut at = 0;
     while at < properties.len() {
-        let end = properties[at..].iter().position(|byte| *byte == PROPERTY_SEPARATOR).map_or(properties.len(), |run| at + run + 1);
+        let end = scan::find_byte(&properties[at..], PROPERTY_SEPARATOR).map_or(properties.len(), |run| at + run + 1);
         let pair = &properties[at..end];
         if pair.starts_with(name.as_bytes()) && pair.get(name.len()) == Some(&NAME_VALUE_SEPARATOR) {
             properties.drain(at..end);

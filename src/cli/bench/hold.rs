@@ -4,6 +4,7 @@
 //! is for all of them.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -66,19 +67,20 @@ pub(super) async fn run(args: &HoldArgs, runtime: &Runtime) -> Result<(), BenchE
     let attaching = clock.nanos();
     let renewed = Arc::new(AtomicU64::new(0));
     let progress = Progress::start("hold", Goal::Messages(common.connections as u64), runtime);
+    let crowd = Crowd::start(clock)?;
     let mut holding = Vec::new();
     for at in 0..common.connections {
         let queue_id = at % ends.len();
-        let mut holder = Holder {
-            connection: LoadConnection::open(common.addr).await?,
+        let holder = Holder {
             pull: PullFrame::new(common.header, 0, GROUP, &common.topic, queue_id as i32, 1),
             offset: ends[queue_id],
             renewed: Arc::clone(&renewed),
             woken: progress.counter(),
             clock: clock.clone(),
         };
-        holder.ask().await?;
-        holding.push(runtime.spawn("holder", holder.run()));
+        let attached = crowd.runtime.spawn("attach", holder.attach(common.addr)).join().await;
+        let (holder, connection) = attached.ok_or(BenchError::Worker)??;
+        holding.push(crowd.runtime.spawn("holder", holder.run(connection)));
     }
     let attached_nanos = clock.nanos() - attaching;
     clock.sleep(SETTLE).await;
@@ -186,9 +188,33 @@ async fn wake(common: &CommonArgs, clock: &SharedClock) -> Result<(), BenchError
     Ok(())
 }
 
-/// One connection with one pull that waits.
+/// A thread of their own for those who wait: reading 10,000 answers must not look like a server that keeps the sender waiting.
+struct Crowd {
+    runtime: Runtime,
+    thread: Option<tokio::runtime::Runtime>,
+}
+
+impl Crowd {
+    fn start(clock: &SharedClock) -> Result<Self, BenchError> {
+        let thread = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| BenchError::Io { what: "start the holders", error })?;
+        Ok(Self { runtime: Runtime::new(thread.handle().clone(), clock.clone()), thread: Some(thread) })
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
+    }
+}
+
+/// One connection's pull that waits.
 struct Holder {
-    connection: LoadConnection,
     pull: PullFrame,
     offset: i64,
     renewed: Arc<AtomicU64>,
@@ -197,18 +223,24 @@ struct Holder {
 }
 
 impl Holder {
-    async fn ask(&mut self) -> Result<(), BenchError> {
+    async fn attach(mut self, addr: SocketAddr) -> Result<(Self, LoadConnection), BenchError> {
+        let mut connection = LoadConnection::open(addr).await?;
+        self.ask(&mut connection).await?;
+        Ok((self, connection))
+    }
+
+    async fn ask(&mut self, connection: &mut LoadConnection) -> Result<(), BenchError> {
         let mut out = BytesMut::new();
         self.pull.write(&mut out, self.offset);
-        self.connection.write(&out).await
+        connection.write(&out).await
     }
 
     /// Until its last message comes: so many nanoseconds after it was sent.
-    async fn run(mut self) -> Result<u64, BenchError> {
+    async fn run(mut self, mut connection: LoadConnection) -> Result<u64, BenchError> {
         loop {
-            self.connection.read().await?;
+            connection.read().await?;
             let now = self.clock.nanos();
-            while let Some(frame) = self.connection.next_frame()? {
+            while let Some(frame) = connection.next_frame()? {
                 let what = "a held pull";
                 let answer = RemotingCommand::decode(frame).map_err(|error| BenchError::Decode { what, error })?;
                 if !answer.is_response() {
@@ -216,7 +248,7 @@ impl Holder {
                 }
                 if [response_code::PULL_NOT_FOUND, response_code::PULL_RETRY_IMMEDIATELY].contains(&answer.code) {
                     self.renewed.fetch_add(1, Ordering::Relaxed);
-                    self.ask().await?;
+                    self.ask(&mut connection).await?;
                     continue;
                 }
                 succeeded(what, &answer)?;
@@ -228,7 +260,7 @@ impl Holder {
                 if message.body.len() > UNIQUE_KEY_BYTES {
                     // One of the sends beside.
                     self.offset += 1;
-                    self.ask().await?;
+                    self.ask(&mut connection).await?;
                     continue;
                 }
                 let Some(sent_nanos) = sequence_of(message.body) else {
