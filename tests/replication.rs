@@ -17,7 +17,7 @@ use ferrocket::runtime::{Clock, ManualClock};
 use ferrocket::store::{Fs, MemoryFs, StoreConfig};
 use ferrocket_protocol::body::ha::HaRuntimeInfo;
 use ferrocket_protocol::body::kv::KvTable;
-use ferrocket_protocol::ha::{HA_HEADER_BYTES, HaHeader, encode_report};
+use ferrocket_protocol::ha::{HA_HEADER_BYTES, HaHeader, LOGS_DIFFER_REPORT, encode_report};
 use ferrocket_protocol::message::MessageInner;
 use ferrocket_protocol::{RemotingCommand, request_code, response_code};
 use support::{Client, PATIENCE, Setup, TestBroker, remark, send_request};
@@ -237,7 +237,7 @@ async fn reports_that_cannot_be_true_close_the_connection_and_do_no_more() {
     };
     store.when_durable(&put, Box::new(tell));
     let end = store.max_phy_offset();
-    for first in [-1, i64::MIN, end + 1, i64::MAX, i64::from_be_bytes(*b"GET / HT")] {
+    for first in [-1, i64::MIN, LOGS_DIFFER_REPORT, end + 1, i64::MAX, i64::from_be_bytes(*b"GET / HT")] {
         PlainSlave::reporting(&broker, first).await.expect_closed().await;
     }
     // Back, and beyond what it was sent.
@@ -251,6 +251,11 @@ async fn reports_that_cannot_be_true_close_the_connection_and_do_no_more() {
     lying.read_to(end).await;
     lying.report(end + 8).await;
     lying.expect_closed().await;
+    // One that has found another log here: after its first report, since as that it is nonsense.
+    let mut differing = PlainSlave::reporting(&broker, 0).await;
+    differing.read_to(end).await;
+    differing.report(LOGS_DIFFER_REPORT).await;
+    differing.expect_closed().await;
     // One that ends inside of a report.
     let mut torn = PlainSlave::reporting(&broker, 0).await;
     torn.read_to(end).await;

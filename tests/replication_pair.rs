@@ -255,7 +255,7 @@ async fn a_slave_reads_and_leaves_the_rest_to_its_master() {
     assert!(!client.is_answered(waiting).await);
     producer.send_many("T", 0, 1).await;
     let mut link = pair.port.accept_again(&pair.clock).await;
-    link.report().await;
+    link.resume(&pair.slave, &log_bytes_at(&pair.master_fs, pair.master.folder(), &pair.master.broker.store)).await;
     pair.send_missing(&mut link).await;
     assert_eq!(client.response(waiting).await.code, response_code::SUCCESS);
 
@@ -296,7 +296,7 @@ async fn halves_of_a_masters_log_are_open_where_it_is_carried_on() {
         slave = slave.stop().await.with_small_files().with_clock(&clock).config(as_slave_of(port.addr)).start().await;
         assert_eq!(slave.broker.transactions.open_count(), 2 * (life + 1));
         link = port.accept_again(&clock).await;
-        link.report().await;
+        link.resume(&slave, &bytes).await;
     }
     drop((producer, link));
     slave.broker.change_role(Role::Master).unwrap();

@@ -31,6 +31,10 @@ impl HaHeader {
     }
 }
 
+/// A report of ours that no log can end at: the slave's log differs from the master's, and it leaves. A master of the original notes the
+/// number, and finds that nobody waits for it.
+pub const LOGS_DIFFER_REPORT: i64 = i64::from_be_bytes(*b"\xffdiffers");
+
 pub fn encode_report(physical_offset: i64) -> [u8; HA_REPORT_BYTES] {
     physical_offset.to_be_bytes()
 }
@@ -59,7 +63,8 @@ mod tests {
     #[test]
     fn a_report_is_an_offset_of_eight_bytes() {
         assert_eq!(encode_report(4_096), *b"\0\0\0\0\0\0\x10\0");
-        for offset in [0, 1, i64::MAX, -1] {
+        const { assert!(LOGS_DIFFER_REPORT < 0) };
+        for offset in [0, 1, i64::MAX, -1, LOGS_DIFFER_REPORT] {
             assert_eq!(decode_report(encode_report(offset)), offset);
         }
     }

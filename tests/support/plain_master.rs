@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ferrocket::config::{BrokerConfig, BrokerRole};
 use ferrocket::runtime::ManualClock;
-use ferrocket_protocol::ha::{HA_REPORT_BYTES, HaHeader, decode_report};
+use ferrocket_protocol::ha::{HA_REPORT_BYTES, HaHeader, LOGS_DIFFER_REPORT, decode_report, encode_report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -61,6 +61,17 @@ impl SlaveLink {
         decode_report(bytes)
     }
 
+    /// A slave has the last records that it has sent again, of a master with these bytes; where its log ends, as it says then.
+    pub async fn resume(&mut self, slave: &TestBroker, bytes: &[u8]) -> i64 {
+        let (start, end) = (self.report().await, end_of(slave));
+        assert!(start <= end && (start > 0 || end == 0), "{start} of {end}");
+        if start < end {
+            self.write_all(&frames(start, &bytes[start as usize..end as usize], &[10_000, 77])).await;
+            assert_eq!(self.report().await, end, "it says nothing of what it has before all of it was compared");
+        }
+        end
+    }
+
     /// Reports come until one of this end does, never a smaller one than before.
     pub async fn reports_up_to(&mut self, end: i64) {
         let mut last = -1;
@@ -80,11 +91,20 @@ impl SlaveLink {
     }
 
     /// The slave closes the connection; what it said before, in bytes.
-    pub async fn closed(mut self, story: &str) -> usize {
+    pub async fn closed(self, story: &str) -> usize {
+        self.last_words(story).await.len()
+    }
+
+    async fn last_words(mut self, story: &str) -> Vec<u8> {
         let mut rest = Vec::new();
         // A reset, too, is an end: the slave had not read everything.
         let _ = tokio::time::timeout(PATIENCE, self.read.read_to_end(&mut rest)).await.expect(story);
-        rest.len()
+        rest
+    }
+
+    /// The slave says that its log is another one and closes the connection, without a word of what it has.
+    pub async fn differs(self, story: &str) {
+        assert_eq!(self.last_words(story).await, encode_report(LOGS_DIFFER_REPORT), "{story}");
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ferrocket_protocol::ha::{HA_HEADER_BYTES, HA_REPORT_BYTES, HaHeader, decode_report};
+use ferrocket_protocol::ha::{HA_HEADER_BYTES, HA_REPORT_BYTES, HaHeader, LOGS_DIFFER_REPORT, decode_report};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -39,6 +39,10 @@ pub(super) enum FeedEnd {
     InsideReport,
     #[error("it reports that its log ends at {0}, which cannot be")]
     Negative(i64),
+    #[error(
+        "it says that its log differs from this one, and where: in its own log; it must begin anew with an empty store, or be the master"
+    )]
+    Differs,
     #[error(
         "it reports that its log ends at {report}, and ours ends at {end}: it has what this master lacks, and must begin anew with an empty store"
     )]
@@ -100,6 +104,7 @@ impl FedSlave {
     fn believe(&self, report: i64, end: i64) -> Result<(), FeedEnd> {
         let (before, sent) = (self.reported(), self.sent());
         match report {
+            LOGS_DIFFER_REPORT => Err(FeedEnd::Differs),
             ..0 => Err(FeedEnd::Negative(report)),
             _ if report < before => Err(FeedEnd::Back { report, before }),
             _ if before < 0 && report > end => Err(FeedEnd::Ahead { report, end }),
@@ -239,7 +244,7 @@ impl Feed {
             // It is where the log ends; or before its first file, and then it gets heartbeats alone, as in Java.
             let is_missing = next < self.store.min_phy_offset();
             if is_missing && !std::mem::replace(&mut is_told_missing, true) {
-                warn!(slave = %self.slave.addr, at = next, begins = self.store.min_phy_offset(), "the log has no longer what this slave lacks: it must begin anew with an empty store");
+                warn!(slave = %self.slave.addr, at = next, begins = self.store.min_phy_offset(), "the log has no longer what this slave lacks: unless it comes back with a later end, it must begin anew with an empty store");
             }
             tokio::select! {
                 () = follower.grown_beyond(next), if !is_missing => {}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A slave's log follows its master's: the original's DefaultHAClient. Finds the master, says where its own log ends, appends what comes,
-//! and begins again 5 s after whatever ended that.
+//! A slave's log follows its master's: the original's DefaultHAClient. Finds the master, has itself sent the last records that it has and
+//! compares them (`Overlap`), appends what follows, and begins again 5 s after whatever ended that.
 //!
-//! The wire has no check of what both have already: a log that does not end where the master goes on is left as it is, and an operator is
-//! told what to do. What the master's tables have is `metadata`'s.
+//! A log that is not as the master's, or does not end where the master goes on, is left as it is, and an operator is told what to do.
+//! What the master's tables have is `metadata`'s.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use ferrocket_protocol::ha::{HA_HEADER_BYTES, HaHeader, encode_report};
+use ferrocket_protocol::ha::{HA_HEADER_BYTES, HaHeader, LOGS_DIFFER_REPORT, encode_report};
 use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::runtime::{Seldom, Shutdown};
-use crate::store::{FlushDiskType, MessageStore, RawAppendError};
+use crate::store::{FlushDiskType, MessageStore, Overlap, RawAppendError};
 
 /// Before the next attempt, as the original waits.
 const RECONNECT: Duration = Duration::from_secs(5);
@@ -36,6 +36,10 @@ const READ_BYTES: usize = 512 * 1024;
 /// What is kept of a record, or of a file's blank end, that is not whole yet. The original takes requests of 16 MiB, and a master with a
 /// greater frame has it set by hand.
 const BEGUN_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// With so many heartbeats after one another a master has nothing more: one may be under way before what was asked for.
+const IDLE_HEARTBEATS: u32 = 2;
+/// How long a master that was told that the logs differ may take to close the connection: closed here first, it might not read that.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// What a broker knows of its master, and how following it goes. Of a master nothing of it is used.
 #[derive(Debug)]
@@ -122,6 +126,18 @@ enum LinkEnd {
          move its store away and start it with an empty one"
     )]
     Elsewhere { offset: i64, end: i64 },
+    #[error(
+        "the log here is not the master's: the two differ at {0}, before the end of the log here, and no replication can mend that; stop this \
+         broker, move its store away and start it with an empty one"
+    )]
+    Differs(i64),
+    #[error("the last records of the log here could not be read to compare them: {0}")]
+    Unreadable(io::Error),
+    #[error(
+        "the master has nothing where the log here is to be compared with its: either it has deleted that, or its log is shorter; if this stays, \
+         stop this broker, move its store away and start it with an empty one, or let it be the master"
+    )]
+    NothingThere,
     #[error(
         "the log here is longer than the master's, which would write other messages in the same places: stop this broker, move its store \
          away and start it with an empty one; or let it be the master"
@@ -228,10 +244,16 @@ pub(in crate::broker) fn start(broker: &Arc<Broker>) -> Arc<SlaveTerm> {
 async fn follow(broker: &Arc<Broker>, term: &Arc<SlaveTerm>) {
     let mut told = broker.slave.told.subscribe();
     let (mut said, seldom) = (String::new(), Seldom::default());
+    // A master of which the first file is the one that the log here ends in has nothing of the file before, and stays silent about it.
+    let mut in_last_file = false;
     loop {
         let addr = broker.slave.ha_addr(&broker.config.load());
         let why = match &addr {
-            Some(addr) => follow_at(broker, term, addr).await.to_string(),
+            Some(addr) => {
+                let ended = follow_at(broker, term, addr, in_last_file).await;
+                in_last_file = matches!(ended, LinkEnd::NothingThere);
+                ended.to_string()
+            }
             // At a start the first answer of a name server is under way.
             None if said.is_empty() => String::new(),
             None => "no name server knows of one yet, and haMasterAddress is not set".to_owned(),
@@ -255,17 +277,21 @@ async fn follow(broker: &Arc<Broker>, term: &Arc<SlaveTerm>) {
     }
 }
 
-async fn follow_at(broker: &Arc<Broker>, term: &Arc<SlaveTerm>, addr: &str) -> LinkEnd {
+async fn follow_at(broker: &Arc<Broker>, term: &Arc<SlaveTerm>, addr: &str, in_last_file: bool) -> LinkEnd {
     let connected = tokio::select! {
         connected = TcpStream::connect(addr) => connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)),
         () = broker.clock.sleep(CONNECT_MAX) => return LinkEnd::ConnectTimeout,
     };
     let link = match connected {
-        Ok(stream) => Link::new(broker, term, stream).await,
+        Ok(stream) => Link::new(broker, term, stream, in_last_file).await,
         Err(error) => return LinkEnd::NoConnection(error),
     };
+    let link = match link {
+        Ok(link) => link,
+        Err(ended) => return ended,
+    };
     broker.slave.link.lock().is_connected = true;
-    info!(master = addr, from = link.reported, "follows the master's log");
+    info!(master = addr, from = link.reported, end = broker.store.max_phy_offset(), "follows the master's log");
     link.run().await
 }
 
@@ -280,6 +306,10 @@ struct Link<'a> {
     body_left: usize,
     /// The master's log from `at` on that has come and is not in ours: mostly the beginning of a record.
     begun: Vec<u8>,
+    /// What the log here has from `at` on, until the master's was found to be the same.
+    overlap: Option<Overlap>,
+    /// Heartbeats since the last piece.
+    heartbeats: u32,
     /// `None`: the log here is empty, and begins where the master's first piece does.
     at: Option<i64>,
     reported: i64,
@@ -288,33 +318,55 @@ struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    async fn new(broker: &'a Arc<Broker>, term: &'a Arc<SlaveTerm>, stream: TcpStream) -> Self {
-        if syncs(&broker.store) {
-            // What is reported counts as being on the disk.
-            let store = Arc::clone(&broker.store);
-            broker.runtime.spawn_blocking("flush a slave's log", move || store.flush_log()).join().await;
-        }
-        let end = broker.store.max_phy_offset();
+    async fn new(broker: &'a Arc<Broker>, term: &'a Arc<SlaveTerm>, stream: TcpStream, in_last_file: bool) -> Result<Self, LinkEnd> {
+        let store = Arc::clone(&broker.store);
+        let look = move || {
+            if syncs(&store) {
+                // What is reported counts as being on the disk.
+                store.flush_log();
+            }
+            store.overlap(if in_last_file { store.last_file_start() } else { 0 })
+        };
+        let looked = broker.runtime.spawn_blocking("read a slave's last records", look).join().await;
+        let overlap = looked.ok_or(LinkEnd::Panicked)?.map_err(LinkEnd::Unreadable)?;
+        let end = overlap.as_ref().map_or(broker.store.max_phy_offset(), Overlap::start);
         let now = broker.clock.nanos();
-        Self {
+        Ok(Self {
             broker,
             term,
             stream,
             inbox: BytesMut::new(),
             body_left: 0,
             begun: Vec::new(),
+            overlap,
+            heartbeats: 0,
             at: (end > 0).then_some(end),
             reported: end,
             read_nanos: now,
             written_nanos: now,
-        }
+        })
     }
 
     async fn run(mut self) -> LinkEnd {
-        match self.exchange().await {
-            Ok(never) => match never {},
-            Err(end) => end,
+        let Err(ended) = self.exchange().await;
+        if matches!(ended, LinkEnd::Differs(_) | LinkEnd::Ahead) {
+            let clock = &self.broker.clock;
+            // The master's operator is told, too, if that can still be; ours is in any case.
+            tokio::select! {
+                _ = self.say_that_logs_differ() => {}
+                () = clock.sleep(FAREWELL_MAX) => {}
+            }
         }
+        ended
+    }
+
+    async fn say_that_logs_differ(&mut self) -> io::Result<()> {
+        self.stream.write_all(&encode_report(LOGS_DIFFER_REPORT)).await?;
+        self.stream.shutdown().await?;
+        while self.stream.read_buf(&mut self.inbox).await? > 0 {
+            self.inbox.clear();
+        }
+        Ok(())
     }
 
     async fn exchange(&mut self) -> Result<Infallible, LinkEnd> {
@@ -345,13 +397,14 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// What has been read: headers are checked, and the bytes behind them gathered.
+    /// What has been read: headers are checked, and the bytes behind them compared, or gathered.
     fn take_pieces(&mut self) -> Result<(), LinkEnd> {
         loop {
             let bytes = self.body_left.min(self.inbox.len());
             self.begun.extend_from_slice(&self.inbox[..bytes]);
             self.inbox.advance(bytes);
             self.body_left -= bytes;
+            self.compare()?;
             if self.body_left > 0 {
                 return Ok(());
             }
@@ -371,10 +424,32 @@ impl<'a> Link<'a> {
             None if length > 0 => self.at = Some(offset),
             None => {}
         }
-        if length > 0 && self.broker.slave.is_ahead.load(Ordering::Acquire) {
+        if self.broker.slave.is_ahead.load(Ordering::Acquire) {
             return Err(LinkEnd::Ahead);
         }
-        Ok(length)
+        self.heartbeats = if length > 0 { 0 } else { self.heartbeats + 1 };
+        match &self.overlap {
+            Some(overlap) if self.heartbeats >= IDLE_HEARTBEATS => {
+                Err(if self.at == Some(overlap.start()) { LinkEnd::NothingThere } else { LinkEnd::Ahead })
+            }
+            _ => Ok(length),
+        }
+    }
+
+    /// What has come of the part that the log here has, too. What follows it is left.
+    fn compare(&mut self) -> Result<(), LinkEnd> {
+        let (Some(overlap), Some(at)) = (&self.overlap, self.at) else { return Ok(()) };
+        let both = self.begun.len().min((overlap.end() - at) as usize);
+        if let Some(offset) = overlap.difference(at, &self.begun[..both]) {
+            return Err(LinkEnd::Differs(offset));
+        }
+        let at = at + both as i64;
+        if at == overlap.end() {
+            self.overlap = None;
+        }
+        self.begun.drain(..both);
+        self.at = Some(at);
+        Ok(())
     }
 
     /// Whole records go into the log, where that may wait for the disk.
@@ -408,6 +483,9 @@ impl<'a> Link<'a> {
     /// With SYNC_FLUSH the master hears of what the disk has, so that what it takes for acknowledged is on both; the original's slave tells
     /// what is in its log.
     async fn report_growth(&mut self) -> Result<(), LinkEnd> {
+        if self.overlap.is_some() {
+            return Ok(());
+        }
         let store = &self.broker.store;
         let end = if syncs(store) { store.flushed_offset().min(store.max_phy_offset()) } else { store.max_phy_offset() };
         if end > self.reported { self.report(end).await } else { Ok(()) }
