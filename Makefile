@@ -1,5 +1,5 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: test check containers fmt lint unit deny release diff travel crash mixed replication compat quickstart compat-oracle fuzz bench bench-quick counters counters-write torture-races small-memory
+.PHONY: test check containers fmt lint unit deny release diff travel crash mixed replication replication-kills replication-oracle compat quickstart compat-oracle fuzz bench bench-quick counters counters-write torture-races small-memory
 test: check counters torture-races diff travel crash mixed replication containers
 check: fmt lint unit deny
 containers: compat quickstart
@@ -21,8 +21,11 @@ crash:  release ; cargo run -q --locked -p compat-tests --bin crash
 # 200,000 topics start, are routed and listed, in one process with the name server and apart.
 many-topics: ; FERROCKET_TOPICS=200000 cargo test --locked --test routes -- more_topics_than_a_frame_holds
 mixed:  release ; cargo run -q --locked -p compat-tests --bin mixed
-# Masters and slaves of either make. Needs a JDK and Maven.
+# Masters and slaves of either make, in every pairing of which one end is ours. Needs a JDK and Maven. `replication-kills`: 20 kills of a
+# master under load, however long they take; `replication-oracle`: the original's own pairs, asked anew.
 replication: release ; cargo run -q --locked -p compat-tests --bin replication
+replication-kills: release ; cargo run -q --locked -p compat-tests --bin replication -- --kills $${KILLS:-20}
+replication-oracle: ; cargo run -q --locked -p compat-tests --bin replication -- --oracle
 # 128 MiB for the server, thousands of clients that never read or never end, and 64 senders. Needs root for a control group of its own;
 # says what it used instead.
 small-memory: release ; cargo run -q --locked -p compat-tests --bin small_memory
@@ -31,7 +34,7 @@ compat: ; cargo run -q --locked -p compat-tests --bin compat-tests -- --server b
 # The README's snippets under docker compose, on the host and in a second container.
 quickstart: ; cargo run -q --locked -p compat-tests --bin quickstart
 # Everything that is kept of the original, asked anew.
-compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests --bin compat-tests -- --server oracle --fresh && $(MAKE) tolerance
+compat-oracle: ; cargo run -q --locked -p compat-tests --bin differential -- --record --oracle-only && cargo run -q --locked -p compat-tests --bin compat-tests -- --server oracle --fresh && $(MAKE) replication-oracle tolerance
 # What the original's JSON parsers make of odd headers and bodies (needs java and mvn); protocol/tests/tolerance.rs compares.
 tolerance: ; java -cp "$$(scripts/oracle.sh 5.5.0)/*" compat-tests/tolerance/Tolerance.java compat-tests/tolerance/inputs.txt protocol/tests/fixtures/tolerance.tsv
 # Each fuzz target (the decoders, and a broker asked with hostile names) for a minute; skipped aloud without a nightly toolchain and cargo-fuzz.
