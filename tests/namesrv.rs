@@ -262,6 +262,7 @@ async fn addresses_are_those_that_the_asking_client_reaches() {
 async fn nobody_registers_in_the_place_of_the_broker_of_this_process() {
     let story = with(|_| {}).await;
     let own = OwnBroker {
+        acting_master: false,
         cluster: "C".into(),
         name: "own".into(),
         id: 0,

@@ -134,6 +134,7 @@ impl RegistrationSource for TestBroker {
         let broker_addr = self.addr.lock().clone();
         let (host, port) = broker_addr.rsplit_once(':').unwrap();
         BrokerSnapshot {
+            acting_not_active_millis: None,
             advertised: Advertised::new(AdvertiseRules::default(), host, true, port.parse().unwrap()),
             identity: Identity {
                 broker_name: "b".into(),

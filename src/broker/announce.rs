@@ -41,6 +41,7 @@ impl RegistrationSource for ConfiguredBroker {
                 part_topics: config.enable_split_registration.then_some(config.split_registration_size.max(0) as usize),
                 single_topics: config.enable_single_topic_register,
             },
+            acting_not_active_millis: self.started_with.enable_slave_acting_master.then_some(config.broker_not_active_timeout_millis),
             timeout: Duration::from_millis(config.register_broker_timeout_mills.max(0) as u64),
             data_version,
             topics,
@@ -64,7 +65,7 @@ fn identity(config: &BrokerConfig, started_with: &BrokerConfig) -> Identity {
 }
 
 /// The addresses of `namesrvAddr`.
-fn name_servers(config: &BrokerConfig) -> Vec<String> {
+pub(super) fn name_servers(config: &BrokerConfig) -> Vec<String> {
     let mut addrs: Vec<String> = Vec::new();
     for addr in config.namesrv_addr.split(';').map(str::trim).filter(|addr| !addr.is_empty()) {
         if !addrs.iter().any(|known| known == addr) {
@@ -99,6 +100,11 @@ impl Broker {
     pub fn registered_as(&self) -> impl PartialEq + use<> {
         let config = self.config.load();
         (identity(&config, &self.started_with), config.broker_permission, name_servers(&config))
+    }
+
+    /// Its place in the tables of name servers.
+    pub fn identity(&self) -> Identity {
+        identity(&self.config.load(), &self.started_with)
     }
 
     /// Name servers that do not know of this broker.

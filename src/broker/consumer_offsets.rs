@@ -221,6 +221,21 @@ impl ConsumerOffsets {
         Ok(())
     }
 
+    /// What a slave that acted for this master answers to it: where a group is further there and `may_be`, it is so here.
+    pub fn take_higher(&self, table: &[u8], version_step: i64, may_be: impl Fn(&str, &str, i32, i64) -> bool) -> Result<(), ReadError> {
+        let slave: OffsetFile = fastjson::from_slice(table)?;
+        for (key, committed) in &slave.offset_table {
+            let Some((topic, group)) = key.split_once(SEPARATOR) else { continue };
+            for (queue_id, offset) in committed {
+                let is_higher = self.committed(group, topic, *queue_id).is_none_or(|known| known < *offset);
+                if is_higher && may_be(group, topic, *queue_id, *offset) {
+                    self.commit(group, topic, *queue_id, *offset, version_step);
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub fn has_pending_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
         self.of(group, topic).is_some_and(|offsets| offsets.tables.lock().pending_resets.contains_key(&queue_id))
     }

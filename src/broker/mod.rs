@@ -63,6 +63,8 @@ use self::producers::Producers;
 use self::rebalance_lock::RebalanceLocks;
 use self::registration::{Neighbour, Registration};
 use self::replication::master::Slaves;
+use self::replication::members::{self, Members};
+use self::replication::pre_online;
 use self::replication::slave::Slave;
 use self::role::{Role, RoleState};
 use self::schedule::{Schedule, ScheduleError};
@@ -113,6 +115,7 @@ pub struct Broker {
     pub transactions: Arc<Transactions>,
     pub slave: Arc<Slave>,
     pub slaves: Arc<Slaves>,
+    pub members: Members,
     pub stats: Stats,
     pub flow_control: Arc<FlowControl>,
     /// Sends to queues that are being loaded: counted by themselves, so that a slow disk refuses no send to the others.
@@ -221,6 +224,7 @@ impl Broker {
             hold,
             rebalance_locks: RebalanceLocks::new(Arc::clone(&clock)),
             slaves: Arc::new(Slaves::new(Arc::clone(&store), Arc::clone(&cell), runtime.clone())),
+            members: Members::new(&config, store.max_phy_offset(), &runtime),
             config: cell,
             clock,
             runtime,
@@ -248,7 +252,8 @@ impl Broker {
         self.store.start(&self.runtime)?;
         self.start_role()?;
         membership::start(self);
-        self.register(neighbour);
+        pre_online::start(self, neighbour);
+        members::start(self);
         let broker = Arc::clone(self);
         let shutdown = self.runtime.shutdown().clone();
         self.runtime.spawn_essential("broker samples", async move {

@@ -14,6 +14,7 @@ use super::client_channel::ClientChannel;
 use super::consumer_offsets::{Pulled, TopicOffsets};
 use super::filter::Subscription;
 use super::hold::{Piece, Waiter, Waits, Wants};
+use super::replication::members::MASTER_ID;
 use super::topics::Topic;
 use super::{Broker, Disk};
 use crate::config::BrokerConfig;
@@ -22,8 +23,6 @@ use crate::store::{GET_BYTES_MAX, GetMessage, GetMessageResult, GetMessageStatus
 
 /// A subscription that a pull brought is parsed anew after this time, so that it does not look forgotten.
 const PULLED_SUBSCRIPTION_FRESH_MILLIS: i64 = 60_000;
-/// The id of a master.
-const MASTER_ID: i64 = 0;
 /// Groups that may pull although pulling is refused to clients that only pull.
 const TOOL_GROUPS: [&str; 10] = [
     "DEFAULT_CONSUMER",
@@ -502,7 +501,8 @@ impl PullRequest<'_> {
             }
             // The original sends a consumer back as long as the name server has ever known a master; when it is gone the consumer then
             // asks again without a pause. Here it waits for messages as on a master.
-            if !found.suggest_pulling_from_slave && broker.slave.is_connected() {
+            let master_is_there = broker.slave.is_connected() && broker.members.smallest_id() == MASTER_ID;
+            if !found.suggest_pulling_from_slave && master_is_there {
                 suggested_broker_id = MASTER_ID;
                 kind = if kind == PullKind::Found { kind } else { PullKind::AskAgain };
             }

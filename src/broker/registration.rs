@@ -18,7 +18,7 @@ use ferrocket_protocol::header::route::{QueryDataVersionResponseHeader, Register
 use ferrocket_protocol::{RemotingCommand, Str, fastjson, version};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::broker::topics::Topic;
 use crate::remoting::{CallError, RemotingClient};
@@ -282,6 +282,24 @@ impl Registration {
             let mut done = name_server.done.subscribe();
             // The sender lives in `name_server`.
             let _ = done.wait_for(|done| *done >= mine).await;
+        }
+    }
+
+    /// A sign of life to every name server, for which nobody waits: BROKER_HEARTBEAT, or the question that those of 4.x know, too.
+    pub fn send_heartbeats(&self, known_to_4: bool, timeout: Duration) {
+        if self.0.leaving.has_begun() {
+            return;
+        }
+        let snapshot = self.0.source.snapshot();
+        let heartbeat = if known_to_4 { message::version_query(&snapshot) } else { message::heartbeat(&snapshot) };
+        for name_server in self.0.all() {
+            let (client, heartbeat) = (self.0.client.clone(), heartbeat.clone());
+            self.0.runtime.spawn("heartbeat", async move {
+                // Its registration says what there is to say, and tries again.
+                if let Err(error) = client.invoke_oneway(&name_server.addr, heartbeat, timeout).await {
+                    debug!(name_server = name_server.addr, %error, "no heartbeat");
+                }
+            });
         }
     }
 

@@ -80,6 +80,16 @@ impl Broker {
         start(self, self.standing.lock().role)
     }
 
+    /// Clients may be told of this broker: it begins what it does by itself.
+    pub(super) fn end_isolation(self: &Arc<Self>) -> io::Result<()> {
+        let standing = self.standing.lock();
+        if standing.role == Role::Master && !standing.is_closed {
+            start_by_itself(self)?;
+        }
+        self.members.end_isolation();
+        Ok(())
+    }
+
     /// The store is to be closed: no role runs anything any more.
     pub(super) fn end_role(&self) {
         let mut standing = self.standing.lock();
@@ -95,8 +105,9 @@ fn start(broker: &Arc<Broker>, role: Role) -> io::Result<()> {
                 broker.transactions.reopen(&broker.consumer_offsets).map_err(io::Error::other)?;
             }
             broker.store.set_copy(false);
-            broker.schedule.start(Arc::clone(&broker.store), &broker.runtime)?;
-            transaction::check::start(broker)?;
+            if !broker.members.is_isolated() {
+                start_by_itself(broker)?;
+            }
             listen_to_slaves(broker)
         }
         Role::Slave => {
@@ -104,6 +115,12 @@ fn start(broker: &Arc<Broker>, role: Role) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// What a master does by itself.
+fn start_by_itself(broker: &Arc<Broker>) -> io::Result<()> {
+    broker.schedule.start(Arc::clone(&broker.store), &broker.runtime)?;
+    transaction::check::start(broker)
 }
 
 /// Where the machine chose the broker's port it chooses this one, too: that port says nothing of its neighbours.

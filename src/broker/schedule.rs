@@ -371,6 +371,18 @@ impl Schedule {
         Ok(is_news)
     }
 
+    /// What a slave that delivered for this master answers to it: nothing is delivered again that one of them has delivered.
+    pub fn take_higher(&self, table: &[u8]) -> Result<(), ReadError> {
+        let slave: DelayOffsets = fastjson::from_slice(table)?;
+        let mut table = self.table.lock();
+        for (level, delivered) in slave.offset_table {
+            let known = table.offsets.entry(level).or_default();
+            *known = delivered.max(*known);
+        }
+        self.file.changed();
+        Ok(())
+    }
+
     /// Takes the offsets every `flushDelayOffsetInterval`, and writes them as soon as the disk has what they speak of.
     fn persist_when_flushed(&self, store: &MessageStore) {
         let (now, interval) = (self.clock.now_millis(), self.persist_interval_millis);

@@ -70,7 +70,8 @@ config! {
         broker_election_priority "brokerElectionPriority": i32 = i32::MAX => Inert(why::REPLICATION);
         /// Refuse requests with SYSTEM_BUSY when too much is in flight.
         broker_fast_failure_enable "brokerFastFailureEnable": bool = true => Live;
-        broker_heartbeat_interval "brokerHeartbeatInterval": i32 = 1000 => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster: milliseconds between two signs of life to the name servers.
+        broker_heartbeat_interval "brokerHeartbeatInterval": i32 = 1000 => Live;
         /// 0 of a master; of a slave the number above 0 by which clients and name servers tell it from others.
         broker_id "brokerId": i64 = 0 => Restart;
         /// The address that is registered with name servers, stored in messages and, when set, given to every client. Unset: the first non-loopback IPv4 address is stored and registered, and clients get an address on which they reach this server. A change by command is registered at once; message ids and stored messages keep the address of the start.
@@ -79,7 +80,8 @@ config! {
         broker_ip2 "brokerIP2": String = unset() => Live;
         /// Name of this broker within its cluster; the host name when unset.
         broker_name "brokerName": String = unset() => Restart;
-        broker_not_active_timeout_millis "brokerNotActiveTimeoutMillis": i64 = 10_000 => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster: after so many milliseconds without a sign of life name servers take this broker for gone.
+        broker_not_active_timeout_millis "brokerNotActiveTimeoutMillis": i64 = 10_000 => Live;
         /// 4 read, 2 write, 6 both: what clients may do with this broker.
         broker_permission "brokerPermission": i32 = 6 => Live;
         /// Create the topic named after the broker.
@@ -100,7 +102,8 @@ config! {
         commercial_size_per_msg "commercialSizePerMsg": i32 = 4096 => Inert(why::DEAD);
         commercial_timer_count "commercialTimerCount": i32 = 1 => Inert(why::DEAD);
         commercial_trans_count "commercialTransCount": i32 = 1 => Inert(why::DEAD);
-        compatible_with_old_name_srv "compatibleWithOldNameSrv": bool = true => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster: give signs of life, and ask for the brokers of this name, in the words that name servers of 4.x know, too.
+        compatible_with_old_name_srv "compatibleWithOldNameSrv": bool = true => Live;
         /// Register with name servers in the deflated form. One that cannot read it is told in the plain one.
         compressed_register "compressedRegister": bool = false => Live;
         /// Keys (semicolons between) that updateBrokerConfig refuses.
@@ -145,15 +148,15 @@ config! {
         enable_pop_metrics "enablePopMetrics": bool = true => Inert(why::POP);
         enable_property_filter "enablePropertyFilter": bool = false => Inert(why::SQL_BITMAP);
         enable_register_producer "enableRegisterProducer": bool = true => Inert(why::ALWAYS);
-        enable_remote_escape "enableRemoteEscape": bool = false => Inert(why::REPLICATION);
+        enable_remote_escape "enableRemoteEscape": bool = false => Inert(why::ESCAPE);
         enable_remoting_metrics "enableRemotingMetrics": bool = true => Inert(why::METRICS);
         enable_request_metrics "enableRequestMetrics": bool = true => Inert(why::METRICS);
         enable_retry_topic_v2 "enableRetryTopicV2": bool = false => Inert(why::POP);
         /// Tell name servers of a changed topic alone (217); otherwise the whole table goes, up to 1,000 topics.
         enable_single_topic_register "enableSingleTopicRegister": bool = false => Live;
         enable_skip_long_awaiting_ack "enableSkipLongAwaitingAck": bool = false => Inert(why::POP);
-        /// SYNC_MASTER: refuse a message before it is written where too few slaves are in sync to have it soon. What else the original means by it, that slaves act for their master, is not there yet.
-        enable_slave_acting_master "enableSlaveActingMaster": bool = false => Live;
+        /// The slave with the smallest id acts for a master that is gone, where supportActingMaster of the name servers says so, too. SYNC_MASTER: refuse a message before it is written where too few slaves are in sync to have it soon.
+        enable_slave_acting_master "enableSlaveActingMaster": bool = false => Restart;
         /// Answer the tables of topics and groups in parts, to askers that can read parts.
         enable_split_metadata "enableSplitMetadata": bool = true => Live;
         /// Register in parts of splitRegistrationSize topics. A table that no frame holds goes in parts anyway.
@@ -294,14 +297,16 @@ config! {
         revive_scan_time "reviveScanTime": i64 = 10_000 => Inert(why::POP);
         /// Where the original keeps its scripts; nothing is read from there.
         rocketmq_home "rocketmqHome": String = unset() => Restart;
-        send_heartbeat_timeout_millis "sendHeartbeatTimeoutMillis": i32 = 1000 => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster: how long the connection for a sign of life may take, in milliseconds.
+        send_heartbeat_timeout_millis "sendHeartbeatTimeoutMillis": i32 = 1000 => Live;
         send_message_thread_pool_nums "sendMessageThreadPoolNums": i32 = cpus().min(4) => Inert(why::POOLS);
         /// Sends that wait for their answer (for the disk, or a new topic to be announced), at most; more are refused as busy.
         send_thread_pool_queue_capacity "sendThreadPoolQueueCapacity": i32 = 10_000 => Live;
         server_load_balancer_enable "serverLoadBalancerEnable": bool = true => Inert(why::POP);
         /// How long a pull waits when long polling is off.
         short_polling_time_mills "shortPollingTimeMills": i64 = 1000 => Live;
-        skip_pre_online "skipPreOnline": bool = false => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster and totalReplicas: tell clients of this broker at once, without what was consumed at a slave meanwhile.
+        skip_pre_online "skipPreOnline": bool = false => Restart;
         skip_when_ck_re_put_reach_max_times "skipWhenCKRePutReachMaxTimes": bool = false => Inert(why::POP);
         /// Of a slave: let consumers read from it. Of a master: send consumers to a slave whose messages are no longer in memory here.
         slave_read_enable "slaveReadEnable": bool = false => Live;
@@ -313,7 +318,8 @@ config! {
         start_accept_send_request_time_stamp "startAcceptSendRequestTimeStamp": i64 = 0 => Live;
         store_reply_message_enable "storeReplyMessageEnable": bool = true => Inert(why::REQUEST_REPLY);
         subscription_expired_timeout "subscriptionExpiredTimeout": i64 = 600_000 => Inert(why::FIXED_EXPIRY);
-        sync_broker_member_group_period "syncBrokerMemberGroupPeriod": i32 = 1000 => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster: milliseconds between two questions to the name servers which brokers of this name live.
+        sync_broker_member_group_period "syncBrokerMemberGroupPeriod": i32 = 1000 => Live;
         sync_broker_metadata_period "syncBrokerMetadataPeriod": i64 = 5000 => Inert(why::REPLICATION);
         sync_controller_metadata_period "syncControllerMetadataPeriod": i64 = 10_000 => Inert(why::REPLICATION);
         /// Written into each message and its reply as TRACE_ON.
@@ -635,7 +641,8 @@ config! {
         /// SYNC_FLUSH: milliseconds after which a send is answered FLUSH_DISK_TIMEOUT.
         sync_flush_timeout "syncFlushTimeout": i32 = 5000 => Live;
         sync_from_last_file "syncFromLastFile": bool = false => Inert(why::REPLICATION);
-        sync_master_flush_offset_when_startup "syncMasterFlushOffsetWhenStartup": bool = false => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster: a slave that was told nothing yet notes where its master's log ended at the start; only haStatus (907) shows it.
+        sync_master_flush_offset_when_startup "syncMasterFlushOffsetWhenStartup": bool = false => Live;
         timer_check_metrics_when "timerCheckMetricsWhen": String = text("05") => Inert(why::NO_SETTER);
         timer_cold_data_check_interval_ms "timerColdDataCheckIntervalMs": i32 = 60_000 => Inert(why::COLD_DATA);
         timer_congest_num_each_slot "timerCongestNumEachSlot": i32 = i32::MAX => Inert(why::TIMER);
@@ -671,7 +678,8 @@ config! {
         timer_wheel_snapshot_flush "timerWheelSnapshotFlush": bool = false => Inert(why::TIMER);
         timer_wheel_snapshot_interval_ms "timerWheelSnapshotIntervalMs": i32 = 10_000 => Inert(why::TIMER);
         topic_queue_lock_num "topicQueueLockNum": i32 = 32 => Inert(why::TUNING);
-        total_replicas "totalReplicas": i32 = 1 => Inert(why::REPLICATION);
+        /// With enableSlaveActingMaster, above 1: before clients are told of this broker it hears from the others of its name, and a master takes back what was consumed at the slave that acted for it.
+        total_replicas "totalReplicas": i32 = 1 => Restart;
         transient_store_pool_enable "transientStorePoolEnable": bool = false => Inert(why::TUNING);
         transient_store_pool_size "transientStorePoolSize": i32 = 5 => Inert(why::TUNING);
         trans_rocksdb_enable "transRocksDBEnable": bool = false => Inert(why::ROCKSDB);

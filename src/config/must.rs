@@ -72,7 +72,8 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
             range!(0 to 100)
         }
         // Nothing can be divided by 0, nobody waits without end for nothing, and a period of 0 would keep a processor busy.
-        "cleanResourceInterval"
+        "brokerHeartbeatInterval"
+        | "cleanResourceInterval"
         | "defaultQueryMaxNum"
         | "deleteFileBatchMax"
         | "flushConsumeQueueThoroughInterval"
@@ -91,10 +92,13 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         | "maxTransferCountOnMessageInDisk"
         | "maxTransferCountOnMessageInMemory"
         | "registerBrokerTimeoutMills"
+        | "sendHeartbeatTimeoutMillis"
         | "sendThreadPoolQueueCapacity"
         | "splitMetadataSize"
         | "splitRegistrationSize"
+        | "syncBrokerMemberGroupPeriod"
         | "syncFlushTimeout"
+        | "totalReplicas"
         | "transactionOpMsgMaxSize" => range!(1 to 2147483647),
         // The original keeps registerNameServerPeriod between 10 and 60 seconds.
         "fileReservedTime"
@@ -106,9 +110,11 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         | "transactionOpBatchInterval"
         | "waitSecondsForService" => range!(0 to 2147483647),
         // Added to a time: 100 years.
-        "flushDelayOffsetInterval" | "scanNotActiveBrokerInterval" | "transactionCheckInterval" | "transactionMetricFlushInterval" => {
-            range!(1 to 3153600000000)
-        }
+        "brokerNotActiveTimeoutMillis"
+        | "flushDelayOffsetInterval"
+        | "scanNotActiveBrokerInterval"
+        | "transactionCheckInterval"
+        | "transactionMetricFlushInterval" => range!(1 to 3153600000000),
         "shortPollingTimeMills" | "transactionTimeOut" => range!(0 to 3153600000000),
         // A slave of the original reads into 4 MiB, the header of 12 bytes too, and waits for ever for what does not fit.
         "haTransferBatchSize" => range!(bytes 1 to 4194292),
@@ -187,6 +193,8 @@ mod tests {
     /// Every key with a number that anybody reads, and the least and the most that it may be.
     const NUMBERS: &[(&str, i64, i64)] = &[
         ("accessMessageInMemoryMaxRatio", 0, 100),
+        ("brokerHeartbeatInterval", 1, INT_MAX),
+        ("brokerNotActiveTimeoutMillis", 1, CENTURY_MILLIS),
         ("brokerPermission", 0, 7),
         ("cleanResourceInterval", 1, INT_MAX),
         ("consumerOffsetUpdateVersionStep", 1, i64::MAX),
@@ -229,6 +237,7 @@ mod tests {
         ("registerBrokerTimeoutMills", 1, INT_MAX),
         ("registerNameServerPeriod", 0, INT_MAX),
         ("scanNotActiveBrokerInterval", 1, CENTURY_MILLIS),
+        ("sendHeartbeatTimeoutMillis", 1, INT_MAX),
         ("sendThreadPoolQueueCapacity", 1, INT_MAX),
         // 0 or less: no connection is closed for idleness, as in the original.
         ("serverChannelMaxIdleTimeSeconds", -INT_MAX - 1, INT_MAX),
@@ -237,7 +246,9 @@ mod tests {
         ("splitMetadataSize", 1, INT_MAX),
         ("splitRegistrationSize", 1, INT_MAX),
         ("startAcceptSendRequestTimeStamp", 0, i64::MAX),
+        ("syncBrokerMemberGroupPeriod", 1, INT_MAX),
         ("syncFlushTimeout", 1, INT_MAX),
+        ("totalReplicas", 1, INT_MAX),
         ("transactionCheckInterval", 1, CENTURY_MILLIS),
         ("transactionCheckMax", 0, INT_MAX),
         ("transactionMetricFlushInterval", 1, CENTURY_MILLIS),

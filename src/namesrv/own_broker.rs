@@ -28,6 +28,8 @@ pub struct OwnBroker {
     pub name: String,
     pub id: i64,
     pub ha_server_addr: String,
+    /// `enableSlaveActingMaster`.
+    pub acting_master: bool,
     pub advertised: Advertised,
     pub data_version: DataVersion,
 }
@@ -42,7 +44,7 @@ impl NameServer {
             name: broker.name.clone(),
             id: broker.id,
             ha_server_addr: broker.ha_server_addr.clone(),
-            acting_master: Some(false),
+            acting_master: Some(broker.acting_master),
             data_version: broker.data_version.clone(),
             topics,
             connection: OWN_BROKER,

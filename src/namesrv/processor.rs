@@ -360,7 +360,7 @@ pub(super) fn notify(server: &NameServer, changes: impl IntoIterator<Item = MinI
     for change in changes {
         info!(min_id = change.min_id, min_addr = change.min_addr, tell = change.tell.join(";"), "a broker set has another smallest id");
         let header = NotifyMinBrokerIdChangeRequestHeader {
-            min_broker_id: Some(change.min_id),
+            min_broker_id: change.min_id,
             min_broker_addr: Some(Str::from(change.min_addr)),
             offline_broker_addr: change.offline_addr.map(Str::from),
             ha_broker_addr: change.ha_server_addr.map(Str::from),

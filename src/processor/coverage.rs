@@ -94,9 +94,6 @@ pub const UNSERVED: &[(i32, Unserved)] = &[
     (code::UPDATE_AND_CREATE_STATIC_TOPIC, NotYet(STATIC_TOPICS)),
     (code::ADD_BROKER, NotYet(REPLICATION)),
     (code::REMOVE_BROKER, NotYet(REPLICATION)),
-    (code::NOTIFY_MIN_BROKER_ID_CHANGE, NotYet(REPLICATION)),
-    (code::EXCHANGE_BROKER_HA_INFO, NotYet(REPLICATION)),
-    (code::RESET_MASTER_FLUSH_OFFSET, NotYet(REPLICATION)),
     (code::CONTROLLER_ALTER_SYNC_STATE_SET, NotYet(REPLICATION)),
     (code::CONTROLLER_ELECT_MASTER, NotYet(REPLICATION)),
     (code::CONTROLLER_REGISTER_BROKER, NotYet(REPLICATION)),
@@ -191,7 +188,11 @@ pub const FEATURES: &[Feature] = &[
     Feature { name: "Static topics", shown_by: ShownBy::Codes(&[513]) },
     Feature { name: "Lite topics", shown_by: ShownBy::Codes(&[200_070]) },
     Feature { name: MASTER, shown_by: ShownBy::Codes(&[907]) },
-    Feature { name: "Slaves that act for their master, and the controller", shown_by: ShownBy::Codes(&[903, 906, 1001]) },
+    Feature {
+        name: "Slaves that act for their master for consumers (`enableSlaveActingMaster`)",
+        shown_by: ShownBy::Codes(&[904, 905, 906]),
+    },
+    Feature { name: "The controller, and several brokers in one process", shown_by: ShownBy::Codes(&[903, 1001]) },
 ];
 
 pub const RARE_COMMANDS: &str = "Rarer commands of mqadmin: `brokerConsumeStats`, `queryCq`, `cleanExpiredCQ`, `cleanUnusedTopic`, `deleteExpiredCommitLog`, `setCommitLogReadAheadMode`, the figures of `statsAll`, and a message given to one consumer (`queryMsgById -g -d`)";

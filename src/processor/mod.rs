@@ -27,6 +27,7 @@ use tracing::debug;
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::remoting::{Peer, Replies, RequestHandler};
+use crate::store::PutMessageStatus;
 
 use lane::Lanes;
 use routes::{Row, Wait, row_of};
@@ -50,6 +51,10 @@ fn not_supported(peer: &Peer, code: i32) -> Refusal {
     Refusal::new(response_code::REQUEST_CODE_NOT_SUPPORTED, format!(" request type {code} not supported"))
 }
 
+fn busy_elsewhere() -> Refusal {
+    Refusal::new(response_code::SYSTEM_BUSY, "[REJECTREQUEST]system busy, start flow control for a while")
+}
+
 /// What a slave leaves to its master: SendMessageProcessor and PullMessageProcessor of the original, `rejectRequest`.
 fn left_to_the_master(broker: &Broker, config: &BrokerConfig, row: &Row) -> Result<(), Refusal> {
     let is_left = match row.wait {
@@ -57,10 +62,17 @@ fn left_to_the_master(broker: &Broker, config: &BrokerConfig, row: &Row) -> Resu
         Wait::Pull | Wait::LitePull => !config.slave_read_enable,
         _ => false,
     };
-    match is_left && broker.is_slave() {
-        true => Err(Refusal::new(response_code::SYSTEM_BUSY, "[REJECTREQUEST]system busy, start flow control for a while")),
-        false => Ok(()),
+    if !is_left || !broker.is_slave() {
+        return Ok(());
     }
+    let comes_back = row.route.code == request_code::CONSUMER_SEND_MSG_BACK;
+    // With acting masters it gets as far as the store, which takes nothing; what comes back would have to go to a master.
+    Err(match row.wait {
+        Wait::Send if !broker.started_with.enable_slave_acting_master => busy_elsewhere(),
+        Wait::Send if comes_back => Refusal::system_error(format!("no master available along with {}", config.broker_ip1)),
+        Wait::Send => put_refusal(PutMessageStatus::ServiceNotAvailable, broker, config),
+        _ => busy_elsewhere(),
+    })
 }
 
 /// BrokerFastFailure.java: a request that has waited longer than its lane allows is refused instead of served late. Here a request

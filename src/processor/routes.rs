@@ -23,6 +23,7 @@ const QUERY: &str = "tests/query_message.rs";
 const TOPIC: &str = "tests/admin_topic.rs";
 const TRANSACTION: &str = "tests/transaction.rs";
 const BROKER: &str = "tests/admin_broker.rs";
+const ACTING: &str = "tests/replication_acting.rs";
 const REPLICATION: &str = "tests/replication.rs";
 
 /// What is known of a request by its code.
@@ -160,13 +161,19 @@ routes! {
     GET_ALL_DELAY_OFFSET: Tables, AdminBroker, checks (), [], BROKER
         => admin::broker::delay_offsets(broker);
     GET_TIMER_CHECK_POINT: Connection, AdminBroker, checks (), [], REPLICATION
-        => admin::broker::timer_check_point();
+        => admin::broker::timer_check_point(broker);
     GET_TIMER_METRICS: Connection, AdminBroker, checks (), [], REPLICATION
         => admin::broker::timer_metrics();
     GET_ALL_MESSAGE_REQUEST_MODE: Connection, AdminBroker, checks (), [], REPLICATION
         => admin::broker::message_request_modes();
     GET_BROKER_HA_STATUS: Tables, AdminBroker, checks (), [], REPLICATION
         => admin::broker::ha_status(broker);
+    NOTIFY_MIN_BROKER_ID_CHANGE: Connection, AdminBroker, checks NotifyMinBrokerIdChangeRequestHeader, [Update on Cluster], ACTING
+        => admin::broker::smallest_id_changed(broker, peer, request);
+    EXCHANGE_BROKER_HA_INFO: Connection, AdminBroker, checks ExchangeHaInfoHeader, [Update on Cluster], ACTING
+        => admin::broker::exchange_ha_info(broker, request);
+    RESET_MASTER_FLUSH_OFFSET: Connection, AdminBroker, checks ResetMasterFlushOffsetHeader, [Update on Cluster], ACTING
+        => admin::broker::reset_master_flush_offset(broker, request);
 
     PULL_MESSAGE: Connection, Pull, reads PullMessageRequestHeader, [Sub on Topic & Group], PULL
         => pull_message::process(broker, peer, request);

@@ -108,11 +108,11 @@ impl Broker {
             warn!("the name servers could not be told in time");
         }
         let services = Arc::clone(&self.services);
-        let broker_role = services.started_with.broker_role;
+        let (broker_role, acting) = (services.started_with.broker_role, services.started_with.enable_slave_acting_master);
         self.config.on_change(Box::new(move |config| {
             // Which slaves a send waits for depends on the role, and that of a command holds after the next start.
             let mut config = config.clone();
-            config.broker_role = broker_role;
+            (config.broker_role, config.enable_slave_acting_master) = (broker_role, acting);
             match store_config(&config) {
                 Ok(config) => services.store.reconfigure(config),
                 Err(error) => warn!(%error, "the store keeps its configuration"),

@@ -108,6 +108,7 @@ impl Neighbour for Beside {
             name: at.broker_name.clone(),
             id: at.broker_id,
             ha_server_addr: at.ha_server_addr.clone(),
+            acting_master: snapshot.acting_not_active_millis.is_some(),
             advertised: snapshot.advertised.clone(),
             data_version: snapshot.data_version.clone(),
         };

@@ -73,7 +73,7 @@ header! {
 
     /// NOTIFY_MIN_BROKER_ID_CHANGE (905), name server to broker.
     pub struct NotifyMinBrokerIdChangeRequestHeader {
-        "minBrokerId" => min_broker_id: Option<i64>,
+        "minBrokerId" => min_broker_id: i64! required,
         "brokerName" => broker_name: Option<Str>,
         "minBrokerAddr" => min_broker_addr: Option<Str>,
         "offlineBrokerAddr" => offline_broker_addr: Option<Str>,

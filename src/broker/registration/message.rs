@@ -13,7 +13,8 @@ use ferrocket_protocol::body::{
 use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::frame::FRAME_BYTES_MAX;
 use ferrocket_protocol::header::route::{
-    QueryDataVersionRequestHeader, RegisterBrokerRequestHeader, RegisterTopicRequestHeader, UnregisterBrokerRequestHeader,
+    BrokerHeartbeatRequestHeader, QueryDataVersionRequestHeader, RegisterBrokerRequestHeader, RegisterTopicRequestHeader,
+    UnregisterBrokerRequestHeader,
 };
 use ferrocket_protocol::{RemotingCommand, fastjson, perm, request_code};
 
@@ -77,6 +78,8 @@ pub struct BrokerSnapshot {
     pub force: bool,
     pub form: Form,
     pub timeout: Duration,
+    /// `enableSlaveActingMaster`: after so much silence, in milliseconds, the broker is not there (`brokerNotActiveTimeoutMillis`).
+    pub acting_not_active_millis: Option<i64>,
     pub data_version: DataVersion,
     pub topics: Vec<Arc<Topic>>,
 }
@@ -146,7 +149,8 @@ pub(super) fn registration(
         cluster_name: at.cluster_name.clone().into(),
         ha_server_addr: at.ha_server_addr.clone().into(),
         broker_id: at.broker_id,
-        enable_acting_master: Some(false),
+        heartbeat_timeout_millis: snapshot.acting_not_active_millis,
+        enable_acting_master: Some(snapshot.acting_not_active_millis.is_some()),
         // 5.5 says false whatever it sends, and what it then compressed can be read by nobody.
         compressed: part.compressed,
         body_crc32: (crc32fast::hash(&body) & 0x7FFF_FFFF) as i32,
@@ -191,4 +195,16 @@ pub(super) fn version_query(snapshot: &BrokerSnapshot) -> RemotingCommand {
         broker_id: at.broker_id,
     };
     RemotingCommand::request_with(request_code::QUERY_DATA_VERSION, &header).with_body(fastjson::to_vec(&snapshot.data_version))
+}
+
+/// BROKER_HEARTBEAT.
+pub(super) fn heartbeat(snapshot: &BrokerSnapshot) -> RemotingCommand {
+    let at = &snapshot.identity;
+    let header = BrokerHeartbeatRequestHeader {
+        broker_name: at.broker_name.clone().into(),
+        broker_addr: at.broker_addr.clone().into(),
+        cluster_name: at.cluster_name.clone().into(),
+        ..BrokerHeartbeatRequestHeader::default()
+    };
+    RemotingCommand::request_with(request_code::BROKER_HEARTBEAT, &header)
 }

@@ -4,5 +4,7 @@
 mod feed;
 mod flow;
 pub mod master;
+pub mod members;
 pub mod metadata;
+pub mod pre_online;
 pub mod slave;

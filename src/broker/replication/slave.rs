@@ -178,6 +178,11 @@ impl Slave {
         });
     }
 
+    /// Of a master no more is known than where it replicates, if that; the rest name servers will say.
+    pub(super) fn know_only(&self, ha_addr: Option<String>) {
+        self.told.send_replace(ToldMaster { addr: None, ha_addr });
+    }
+
     /// Changes when a name server says something new.
     pub(super) fn master_news(&self) -> watch::Receiver<ToldMaster> {
         self.told.subscribe()
