@@ -1,5 +1,5 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: test check containers fmt lint unit deny release diff travel crash mixed replication replication-kills replication-oracle compat quickstart compat-oracle fuzz bench bench-quick counters counters-write torture-races small-memory
+.PHONY: test check containers fmt lint unit deny release diff travel crash mixed replication replication-kills replication-oracle compat quickstart compat-oracle fuzz bench bench-quick bench-replication counters counters-write torture-races small-memory
 test: check counters torture-races diff travel crash mixed replication containers
 check: fmt lint unit deny
 containers: compat quickstart
@@ -43,4 +43,5 @@ fuzz:   ; scripts/fuzz.sh
 # under ten minutes.
 BENCH = target/release/ferrocket bench compare --dir $${BENCH_DIR:-/tmp/ferrocket-bench} --page BENCHMARKS.md
 bench-quick: release ; $(BENCH) --quick --seconds 3 --warmup-java-seconds 6 --fill-messages 800000 --retry-minutes 6 --java "$$(scripts/oracle.sh $${ORACLE_VERSION:-4.9.7})"
+bench-replication: release ; $(BENCH) --only W17,W17-lag,W17-catch-up --java "$$(scripts/oracle.sh 4.9.7)" --java "$$(scripts/oracle.sh 5.5.0)"
 bench:  release ; $(BENCH) --heaps lean,shipped --java "$$(scripts/oracle.sh 4.9.7)" --java "$$(scripts/oracle.sh 5.5.0)"

@@ -90,6 +90,46 @@ fn groups_at_the_tail_receive_everything_once() {
     assert!(report["bodies_checked"].as_u64().unwrap() >= 3 * 500 / 64);
 }
 
+/// W17: what is acknowledged is at the slave too, consumers are served there, and one that was away catches up.
+#[test]
+fn a_pair_is_measured_as_one_and_a_slave_catches_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut master = Server::start(folder.path(), &with_any_ports(&["--set", "brokerName=b", "--set", "haListenPort=0"]));
+    let namesrv = master.namesrv().to_string();
+    let addr = master.broker("b");
+    let port = free_port();
+    let (replica, data) = (format!("127.0.0.1:{port}"), folder.path().join("slave").display().to_string());
+    let listen = format!("listenPort={port}");
+    let mut slave_line = vec!["--data", &data, "--namesrvAddr", &namesrv, "--set", &listen, "--set", "bindAddress=127.0.0.1"];
+    for setting in ["brokerName=b", "brokerId=1", "brokerRole=SLAVE", "slaveReadEnable=true"] {
+        slave_line.extend(["--set", setting]);
+    }
+    let pid = master.child.id();
+    let mut line = vec!["bench", "catch-up", "--json", "--addr"];
+    let (master_addr, pids) = (addr.to_string(), pid.to_string());
+    line.extend([&*master_addr, "--replica", &replica, "--messages", "2000", "--server-pid", &pids, "--copy-to", "."]);
+    line.extend(["--", env!("CARGO_BIN_EXE_ferrocket")].into_iter().chain(slave_line.iter().copied()));
+    let caught = report(&command(folder.path(), &line).output().unwrap());
+    assert!(caught["messages"].as_u64().unwrap() <= 2_000, "{caught}");
+    for figure in ["behind_megabytes", "bare_copy_megabytes_per_second", "of_bare_copy_percent"] {
+        assert!(caught["figures"][figure].as_f64().unwrap() > 0.0, "{figure}: {caught}");
+    }
+    assert!(!folder.path().join("ferrocket-bench-copy").exists());
+
+    let mut slave = Server::start(folder.path(), &slave_line);
+    slave.broker("b");
+    let pids = format!("{pid},{}", slave.child.id());
+    let shape = format!("--connections 2 --depth 8 --messages 1000 --replica {replica} --server-pid {pids}");
+    let sent = report(&run(folder.path(), addr, "send", &shape));
+    assert_eq!(sent["messages"], 1_000);
+    let alone = report(&run(folder.path(), addr, "send", &format!("--messages 100 --server-pid {pid}")));
+    let memory = |report: &Value| report["server"]["anonymous_mib"].as_f64().unwrap();
+    assert!(memory(&sent) > memory(&alone), "of both: {sent}, of one: {alone}");
+    let shape = format!("--topic lag --connections 2 --rate 500 --seconds 0.5 --warmup-seconds 0.1 --consume-addr {replica}");
+    let lag = report(&run(folder.path(), addr, "e2e", &shape));
+    assert_eq!(lag["messages"], 250);
+}
+
 #[test]
 fn many_topics_are_made_sent_to_and_consumed() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@
 //! `suite` and `compare`.
 
 mod ask;
+mod catch_up;
 mod compare;
 mod connection;
 mod control;
@@ -24,6 +25,7 @@ mod image;
 mod meter;
 mod original;
 mod pace;
+mod pair;
 mod progress;
 mod pull;
 mod pull_frame;
@@ -76,6 +78,8 @@ pub(super) enum Bench {
     Hold(hold::HoldArgs),
     /// Join many consumers to one group: heartbeats, lists of members, and the news when one leaves
     Group(group::GroupArgs),
+    /// Stop a slave, send more to its master, and measure how fast it has that once it is started again
+    CatchUp(catch_up::CatchUpArgs),
     /// Start a server on a store in some state and measure until it serves, and what it uses when idle
     Start(start::StartArgs),
     /// Put the load of `send` on a server that only answers: the limit of this machine today
@@ -107,9 +111,10 @@ struct CommonArgs {
     /// Threads of the generator
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// The server's process, to report its CPU and memory; its children count with it
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
+    /// The server's process, to report its CPU and memory; its children count with it, and of several, as of a master and its slave, the
+    /// sum
+    #[arg(long = "server-pid", id = "server_pid", value_name = "PID", value_delimiter = ',')]
+    server_pids: Vec<u32>,
     /// Count the server's system calls too (with perf, which costs it some CPU)
     #[arg(long, requires = "server_pid")]
     count_syscalls: bool,
@@ -131,7 +136,7 @@ impl CommonArgs {
             connections: 1,
             header: HeaderForm::Json,
             threads: 1,
-            server_pid: None,
+            server_pids: Vec::new(),
             count_syscalls: false,
             json: false,
             label: String::new(),
@@ -212,7 +217,7 @@ impl Bench {
             Self::Group(args) => args.common.threads,
             Self::Flush(args) => args.send.common.threads,
             Self::Echo(args) => args.common.threads,
-            Self::Start(_) | Self::Suite(_) | Self::Compare(_) | Self::Table(_) => 1,
+            Self::CatchUp(_) | Self::Start(_) | Self::Suite(_) | Self::Compare(_) | Self::Table(_) => 1,
             Self::Transactions(args) => args.common.threads,
         };
         let tokio = tokio::runtime::Builder::new_multi_thread()
@@ -231,6 +236,7 @@ impl Bench {
                 Self::Hold(args) => hold::run(args, &runtime).await,
                 Self::Group(args) => group::run(args, &runtime).await,
                 Self::Flush(args) => flush::run(args, &runtime).await,
+                Self::CatchUp(args) => catch_up::run(args, &runtime).await,
                 Self::Start(args) => start::run(args, &runtime).await,
                 Self::Echo(args) => echo::run(args, &runtime).await,
                 Self::Suite(args) => suite::run(args, &runtime).await,

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::meter::Usage;
 use super::original::{Heap, Original, PATIENCE};
-use super::server::Server;
+use super::pair::{Pair, PairAddrs, PairCommands};
+use super::server::{START_MAX, Server, own_binary};
 use super::suite::{Choice, measured, on_echo, on_server};
 use super::workload::{Needs, WORKLOADS, Workload};
 use super::{BenchError, table};
@@ -68,7 +69,8 @@ const FOREIGN_CPU_PERCENT_MAX: f64 = 5.0;
 const SETTLED_CORE_SHARE: f64 = 0.2;
 const SETTLE_LOOK: Duration = Duration::from_millis(300);
 const SETTLE_LOOKS_MAX: usize = 30;
-const START_MAX: Duration = Duration::from_secs(120);
+
+const ASYNC_FLUSH: &str = "flushDiskType=ASYNC_FLUSH";
 
 #[derive(Debug)]
 enum Contender {
@@ -155,12 +157,13 @@ struct Visit<'a> {
 
 impl Visit<'_> {
     async fn run(&self, lines: &mut Lines) -> Result<(), BenchError> {
-        for (needs, flush) in [(Needs::AsyncFlush, "ASYNC_FLUSH"), (Needs::SyncFlush, "SYNC_FLUSH")] {
+        for (needs, flush) in [(Needs::AsyncFlush, ASYNC_FLUSH), (Needs::SyncFlush, "flushDiskType=SYNC_FLUSH")] {
             let mut workloads = self.args.choice.of(needs).peekable();
             if workloads.peek().is_none() {
                 continue;
             }
-            let command = self.fresh(flush)?;
+            self.clear()?;
+            let command = self.command(&self.home(), self.args.addr, &[flush, "brokerId=0"], None)?;
             let mut server = Server::start(&command, Some(&self.log()))?;
             server.first_send(self.args.addr, START_MAX, self.runtime).await?;
             self.warm_up()?;
@@ -173,10 +176,14 @@ impl Visit<'_> {
             // Its store goes away with it: nothing is gained by an orderly stop.
             server.kill(self.runtime.clock()).await?;
         }
+        for (needs, role) in [(Needs::SyncPair, "brokerRole=SYNC_MASTER"), (Needs::AsyncPair, "brokerRole=ASYNC_MASTER")] {
+            self.run_pair(needs, role, lines).await?;
+        }
         // A start takes seconds to minutes with the original, and varies little: once.
         if self.number == 0 {
             for workload in self.args.choice.of(Needs::Start) {
-                let command = self.fresh("ASYNC_FLUSH")?;
+                self.clear()?;
+                let command = self.command(&self.home(), self.args.addr, &[ASYNC_FLUSH, "brokerId=0"], None)?;
                 let mut line = self.on_server_to_start(workload);
                 line.push("--".to_owned());
                 line.extend(command);
@@ -184,6 +191,58 @@ impl Visit<'_> {
             }
         }
         self.clear()
+    }
+
+    async fn run_pair(&self, needs: Needs, role: &str, lines: &mut Lines) -> Result<(), BenchError> {
+        let mut workloads = self.args.choice.of(needs).peekable();
+        if workloads.peek().is_none() {
+            return Ok(());
+        }
+        self.clear()?;
+        let addrs = PairAddrs::beside(self.args.addr);
+        let of_master = [ASYNC_FLUSH, "brokerId=0", role, "inSyncReplicas=2"];
+        let commands = PairCommands {
+            master: self.command(&self.home(), addrs.master, &of_master, Some(addrs.namesrv))?,
+            slave: self.command(
+                &self.slave_home(),
+                addrs.slave,
+                &[ASYNC_FLUSH, "brokerId=1", "brokerRole=SLAVE", "slaveReadEnable=true"],
+                Some(addrs.namesrv),
+            )?,
+            addrs,
+        };
+        let mut pair = Pair::start(&commands, &self.log(), self.runtime).await?;
+        self.warm_up()?;
+        if needs == Needs::AsyncPair {
+            if let Some(slave) = pair.slave.take() {
+                slave.stop(self.runtime.clock()).await?;
+            }
+        }
+        for workload in workloads {
+            let mut pids = vec![pair.master.id()];
+            pids.extend(pair.slave.as_ref().map(Server::id));
+            for pid in &pids {
+                self.settle(*pid).await?;
+            }
+            let mut line = on_server(workload, self.args.addr, self.args.seconds);
+            let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            let at_slave = if workload.line[0] == "e2e" { "--consume-addr" } else { "--replica" };
+            line.extend([at_slave, &addrs.slave.to_string(), "--server-pid", &pids].map(str::to_owned));
+            if needs == Needs::AsyncPair {
+                self.fill_less(&mut line, "--messages");
+                let (dir, log) = (self.dir.display().to_string(), self.log().display().to_string());
+                line.extend(["--copy-to", &dir, "--server-log", &log, "--"].map(str::to_owned));
+                line.extend(commands.slave.iter().cloned());
+            }
+            lines.measure(
+                workload,
+                &line,
+                self.contender.name(),
+                self.number,
+                if needs == Needs::SyncPair { self.args.retries } else { 0 },
+            )?;
+        }
+        pair.end(self.runtime.clock()).await
     }
 
     /// What the workload before it left to the disk and to the server (an index that is behind) is not the next one's load.
@@ -202,6 +261,10 @@ impl Visit<'_> {
 
     fn home(&self) -> PathBuf {
         self.dir.join("server")
+    }
+
+    fn slave_home(&self) -> PathBuf {
+        self.dir.join("slave")
     }
 
     fn store(&self) -> PathBuf {
@@ -234,40 +297,27 @@ impl Visit<'_> {
             std::fs::rename(&queues, passed.join(count.to_string())).map_err(failed(&queues))?;
         }
         remove(&home)?;
+        remove(&self.slave_home())?;
         rustix::fs::sync();
         Ok(())
     }
 
-    /// An empty directory, and the command that starts the server on it.
-    fn fresh(&self, flush: &str) -> Result<Vec<String>, BenchError> {
-        self.clear()?;
-        let home = self.home();
-        std::fs::create_dir_all(&home).map_err(|error| BenchError::Process { file: home.clone(), error: error.to_string() })?;
-        match self.contender {
-            Contender::Java(original) => original.command(&home, self.args.addr, flush),
-            Contender::Ours => {
-                let binary = std::env::current_exe().map_err(|error| BenchError::Io { what: "find this binary", error })?;
-                let listen = format!("listenPort={}", self.args.addr.port());
-                let flush = format!("flushDiskType={flush}");
-                let (binary, home) = (binary.display().to_string(), home.display().to_string());
-                let words = [
-                    &binary,
-                    "--data",
-                    &home,
-                    "--namesrv-port",
-                    "0",
-                    "--log",
-                    "warn",
-                    "--set",
-                    &listen,
-                    "--set",
-                    &flush,
-                    "--set",
-                    PATIENCE,
-                ];
-                Ok(words.iter().map(|word| (*word).to_owned()).collect())
-            }
+    /// The command that starts the server in `home`, which is made.
+    fn command(&self, home: &Path, addr: SocketAddr, keys: &[&str], namesrv: Option<SocketAddr>) -> Result<Vec<String>, BenchError> {
+        std::fs::create_dir_all(home).map_err(|error| BenchError::Process { file: home.to_owned(), error: error.to_string() })?;
+        let mut settings: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        if let Contender::Java(original) = self.contender {
+            settings.extend(namesrv.map(|namesrv| format!("namesrvAddr={namesrv}")));
+            return original.command(home, addr, &settings);
         }
+        settings.extend([format!("listenPort={}", addr.port()), "brokerName=measured".to_owned(), PATIENCE.to_owned()]);
+        settings.push(format!("brokerIP1={}", addr.ip()));
+        let (home, namesrv) = (home.display().to_string(), namesrv.map(|namesrv| namesrv.to_string()));
+        let found_by = namesrv.as_deref().map_or(["--namesrv-port", "0"], |namesrv| ["--namesrvAddr", namesrv]);
+        let words: Vec<&str> = ["--data", &home, "--log", "warn"].into_iter().chain(found_by).collect();
+        let mut command = own_binary(&words)?;
+        command.extend(settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]));
+        Ok(command)
     }
 
     /// Once at full breadth, so that Java has compiled what it will.
@@ -280,11 +330,15 @@ impl Visit<'_> {
         measured(warmup.id, &on_server(warmup, self.args.addr, seconds)).map(|_| ())
     }
 
-    fn on_server_to_start(&self, workload: &Workload) -> Vec<String> {
-        let mut line: Vec<String> = workload.line.iter().map(|word| (*word).to_owned()).collect();
-        if let (Some(messages), Some(at)) = (self.args.fill_messages, line.iter().position(|word| word == "--fill-messages")) {
+    fn fill_less(&self, line: &mut [String], argument: &str) {
+        if let (Some(messages), Some(at)) = (self.args.fill_messages, line.iter().position(|word| word == argument)) {
             line[at + 1] = messages.to_string();
         }
+    }
+
+    fn on_server_to_start(&self, workload: &Workload) -> Vec<String> {
+        let mut line: Vec<String> = workload.line.iter().map(|word| (*word).to_owned()).collect();
+        self.fill_less(&mut line, "--fill-messages");
         let (addr, store, log) = (self.args.addr.to_string(), self.store().display().to_string(), self.log().display().to_string());
         line.extend(["--addr", &addr, "--data", &store, "--server-log", &log].iter().map(|word| (*word).to_owned()));
         line

@@ -24,6 +24,10 @@ impl Control {
         Self { client: RemotingClient::new(runtime), addr: addr.to_string() }
     }
 
+    pub(super) fn addr(&self) -> &str {
+        &self.addr
+    }
+
     pub(super) async fn ask(&self, what: &'static str, request: RemotingCommand) -> Result<RemotingCommand, BenchError> {
         self.client.succeed(&self.addr, request, ANSWER_MAX).await.map_err(|error| BenchError::Ask { what, error })
     }

@@ -43,7 +43,7 @@ pub(super) async fn run(args: &DrainArgs, runtime: &Runtime) -> Result<(), Bench
     if args.cold {
         pull::forget_files()?;
     }
-    let window = Window::open(common.server_pid, common.count_syscalls)?;
+    let window = Window::open(&common.server_pids, common.count_syscalls)?;
     let started = clock.nanos();
     let live = {
         let (args, beside) = (args.live_line(), runtime.clone());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bench e2e`: an open loop of sends, and groups of consumers at the tail by long polling.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 
 use super::flow::{Flow, Load};
@@ -20,6 +22,9 @@ pub(in crate::cli) struct E2eArgs {
     /// Connections of each group
     #[arg(long, default_value_t = 1)]
     pub(super) consumers: usize,
+    /// They consume from there: a slave of the broker, so that the latency holds the replication too
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) consume_addr: Option<SocketAddr>,
     /// Messages asked for in one pull
     #[arg(long, default_value_t = 32)]
     pub(super) batch: i32,
@@ -41,6 +46,7 @@ pub(super) async fn run(args: &E2eArgs, runtime: &Runtime) -> Result<(), BenchEr
         load: Load::Open { per_second: args.rate },
         groups: args.groups,
         consumers: args.consumers,
+        consume_addr: args.consume_addr.unwrap_or(args.common.addr),
         batch: args.batch,
         warmup_seconds: args.warmup_seconds,
         seconds: args.seconds,

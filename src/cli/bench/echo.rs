@@ -48,7 +48,7 @@ pub(super) async fn run(args: &EchoArgs, runtime: &Runtime) -> Result<(), BenchE
     let mut server = EchoServer::start()?;
     let mut common = args.common.clone();
     common.addr = server.addr;
-    common.server_pid = Some(server.child.id());
+    common.server_pids = vec![server.child.id()];
     let load = Load::new(&common, &args.load);
     let (report, acknowledged, _) = load.run("echo", &common, runtime).await?;
     let echoed = server.end()?;

@@ -8,6 +8,7 @@
 mod consume;
 mod produce;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::frames::{FrameShape, Template, UNIQUE_KEY_BYTES, topics};
 use super::meter::Window;
 use super::progress::{Goal, Progress};
 use super::report::{Latency, Report, latency_histogram};
-use super::{ANSWER_MAX, BenchError, CommonArgs, GROUP, ask, join_all};
+use super::{ANSWER_MAX, BenchError, CommonArgs, GROUP, ask, join_all, pair};
 use crate::runtime::{Runtime, SharedClock, Shutdown, Task};
 
 /// How often it is looked whether everything has arrived.
@@ -38,6 +39,7 @@ pub(super) struct Flow<'a> {
     pub(super) groups: usize,
     /// Connections of each group; the queues are shared among them.
     pub(super) consumers: usize,
+    pub(super) consume_addr: SocketAddr,
     /// Messages asked for in one pull.
     pub(super) batch: i32,
     pub(super) warmup_seconds: f64,
@@ -113,6 +115,9 @@ impl Flow<'_> {
         ask::create_topics(common, &names).await?;
         let attaching = clock.nanos();
         let before = ask::max_offsets(common, &names).await?;
+        if self.consume_addr != common.addr {
+            pair::know_topics(self.consume_addr, &names, runtime).await?;
+        }
         let consumers = self.attach(&names, &before).await?;
         let attached = clock.nanos();
 
@@ -150,7 +155,7 @@ impl Flow<'_> {
             producing.push(runtime.spawn("producer", producer.run()));
         }
         clock.sleep(Duration::from_nanos(shared.counts_from.saturating_sub(clock.nanos()))).await;
-        let window = Window::open(common.server_pid, common.count_syscalls)?;
+        let window = Window::open(&common.server_pids, common.count_syscalls)?;
         let sent = Tally::sum(join_all(producing, &progress, clock).await?);
         let sent_all = clock.nanos();
         let expected = sent.all * self.groups as u64;
@@ -205,7 +210,7 @@ impl Flow<'_> {
         for group in 0..self.groups {
             let group = format!("{GROUP}-{group}");
             for share in 0..self.consumers.min(ends.len()) {
-                let mut consumer = Consumer::new(LoadConnection::open(self.common.addr).await?, self.common.header, self.batch);
+                let mut consumer = Consumer::new(LoadConnection::open(self.consume_addr).await?, self.common.header, self.batch);
                 for (at, end) in ends.iter().enumerate().skip(share).step_by(self.consumers) {
                     consumer.add(&group, &names[at / queues], (at % queues) as i32, *end);
                 }

@@ -55,7 +55,7 @@ pub(super) async fn run(args: &GroupArgs, runtime: &Runtime) -> Result<(), Bench
     }
     // Of this run alone: a server remembers members for some time.
     let group = format!("{}-{}", common.topic, clock.now_millis());
-    let usage = || common.server_pid.map(Usage::of).transpose();
+    let usage = || (!common.server_pids.is_empty()).then(|| Usage::of_all(&common.server_pids)).transpose();
     let (order, orders) = watch::channel(Order::Live);
     let seen = Arc::new(Seen::default());
     let progress = Progress::start("group", Goal::Messages(members * (args.heartbeats + 1)), runtime);
@@ -89,7 +89,7 @@ pub(super) async fn run(args: &GroupArgs, runtime: &Runtime) -> Result<(), Bench
         }
     }
 
-    let window = Window::open(common.server_pid, common.count_syscalls)?;
+    let window = Window::open(&common.server_pids, common.count_syscalls)?;
     let beating = clock.nanos();
     let mut crew = crew;
     for round in 1..=args.heartbeats {

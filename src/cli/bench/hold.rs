@@ -62,7 +62,7 @@ pub(super) async fn run(args: &HoldArgs, runtime: &Runtime) -> Result<(), BenchE
     let ends = ask::max_offsets(common, &names).await?;
 
     part(&format!("{} connections come and wait alone, {} s", common.connections, args.seconds));
-    let usage = || common.server_pid.map(Usage::of).transpose();
+    let usage = || (!common.server_pids.is_empty()).then(|| Usage::of_all(&common.server_pids)).transpose();
     let before = usage()?;
     let attaching = clock.nanos();
     let renewed = Arc::new(AtomicU64::new(0));

@@ -35,8 +35,12 @@ pub(super) struct Usage {
 impl Usage {
     /// Of one process and all its descendants.
     pub(super) fn of(pid: u32) -> Result<Self, BenchError> {
+        Self::of_all(&[pid])
+    }
+
+    pub(super) fn of_all(pids: &[u32]) -> Result<Self, BenchError> {
         let mut total = Self::default();
-        let mut processes = vec![pid];
+        let mut processes = pids.to_vec();
         while let Some(pid) = processes.pop() {
             let process = PathBuf::from(format!("/proc/{pid}"));
             let stat = Stat::read(&process)?;
@@ -102,23 +106,26 @@ impl Machine {
 
 /// What a measurement opens before its load and closes after it.
 pub(super) struct Window {
-    server: Option<(u32, Usage)>,
+    servers: Vec<u32>,
+    /// Of all of them at the beginning.
+    server: Option<Usage>,
     generator: Usage,
     machine: Machine,
     syscalls: Option<SyscallCount>,
 }
 
 impl Window {
-    pub(super) fn open(server_pid: Option<u32>, count_syscalls: bool) -> Result<Self, BenchError> {
-        let syscalls = server_pid.filter(|_| count_syscalls).map(SyscallCount::start).transpose()?;
+    pub(super) fn open(servers: &[u32], count_syscalls: bool) -> Result<Self, BenchError> {
+        let servers = servers.to_vec();
+        let syscalls = (count_syscalls && !servers.is_empty()).then(|| SyscallCount::start(&servers)).transpose()?;
         let machine = Machine::now()?;
-        let server = server_pid.map(|pid| Usage::of(pid).map(|usage| (pid, usage))).transpose()?;
-        Ok(Self { server, generator: Usage::of_generator()?, machine, syscalls })
+        let server = (!servers.is_empty()).then(|| Usage::of_all(&servers)).transpose()?;
+        Ok(Self { servers, server, generator: Usage::of_generator()?, machine, syscalls })
     }
 
     /// The figures per message of the `messages` that passed since; `threads` of the generator could be busy.
     pub(super) fn close(self, messages: u64, seconds: f64, threads: usize) -> Result<Cost, BenchError> {
-        let after = self.server.map(|(pid, before)| Usage::of(pid).map(|after| (before, after))).transpose()?;
+        let after = self.server.map(|before| Usage::of_all(&self.servers).map(|after| (before, after))).transpose()?;
         let generator = Usage::of_generator()?.cpu_seconds - self.generator.cpu_seconds;
         let machine = Machine::now()?;
         let syscalls = self.syscalls.map(SyscallCount::stop).transpose()?;
@@ -212,9 +219,10 @@ fn per_million(cpu_seconds: f64, messages: u64) -> f64 {
 struct SyscallCount(Child);
 
 impl SyscallCount {
-    fn start(pid: u32) -> Result<Self, BenchError> {
+    fn start(pids: &[u32]) -> Result<Self, BenchError> {
+        let pids = pids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let mut perf = Command::new("perf");
-        perf.args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string()]);
+        perf.args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", &pids]);
         let started = perf.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         started.map(Self).map_err(|error| BenchError::Io { what: "start perf, which counts system calls", error })
     }
@@ -292,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_window_sees_what_this_process_burns() {
-        let window = Window::open(Some(std::process::id()), false).unwrap();
+        let window = Window::open(&[std::process::id()], false).unwrap();
         let mut spins = 0u64;
         while Usage::of_generator().unwrap().cpu_seconds - window.generator.cpu_seconds < 0.05 {
             spins = std::hint::black_box(spins + 1);

@@ -96,16 +96,17 @@ impl Original {
     }
 
     /// Writes its configuration below `dir` and says how it is started.
-    pub(super) fn command(&self, dir: &Path, addr: SocketAddr, flush: &str) -> Result<Vec<String>, BenchError> {
+    pub(super) fn command(&self, dir: &Path, addr: SocketAddr, settings: &[String]) -> Result<Vec<String>, BenchError> {
         let conf = dir.join("conf");
         let io = |error: std::io::Error| BenchError::Process { file: conf.clone(), error: error.to_string() };
         std::fs::create_dir_all(&conf).map_err(io)?;
         let home = dir.display();
         let broker = format!(
-            "brokerClusterName=DefaultCluster\nbrokerName=measured\nbrokerId=0\nbrokerIP1={}\nlistenPort={}\n\
-             storePathRootDir={home}/store\nstorePathCommitLog={home}/store/commitlog\nflushDiskType={flush}\n{PATIENCE}\n",
-            addr.ip(),
-            addr.port()
+            "brokerClusterName=DefaultCluster\nbrokerName=measured\nbrokerIP1={ip}\nbrokerIP2={ip}\nlistenPort={port}\n\
+             storePathRootDir={home}/store\nstorePathCommitLog={home}/store/commitlog\n{PATIENCE}\n{settings}\n",
+            ip = addr.ip(),
+            port = addr.port(),
+            settings = settings.join("\n"),
         );
         let logback = format!(
             "<configuration><appender name=\"F\" class=\"ch.qos.logback.core.FileAppender\"><file>{home}/broker.log</file>\

@@ -55,7 +55,7 @@ pub(super) async fn run(args: &PullArgs, runtime: &Runtime) -> Result<(), BenchE
     report.connections = common.connections.min(queues.len());
     report.depth = common.queues.div_ceil(report.connections.max(1) as u32) as usize;
     let progress = Progress::start("pull", Goal::Messages(expected(&queues, args.read.rounds)), runtime);
-    let window = Window::open(common.server_pid, common.count_syscalls)?;
+    let window = Window::open(&common.server_pids, common.count_syscalls)?;
     let started = runtime.clock().nanos();
     let total = read(queues, args.read, common, &progress, runtime).await?;
     let seconds = (runtime.clock().nanos() - started) as f64 / 1e9;

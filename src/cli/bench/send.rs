@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `bench send`: closed loop (`depth` requests in flight on every connection) or open loop (`--rate`), each acknowledged and proven.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +32,9 @@ pub(in crate::cli) struct SendArgs {
     /// Use the topic as it is instead of creating it
     #[arg(long)]
     keep_topic: bool,
+    /// A slave that must have the same in the end
+    #[arg(long, value_name = "HOST:PORT")]
+    replica: Option<SocketAddr>,
     /// Read every message back that was acknowledged, not only a sample
     #[arg(long, conflicts_with = "topics")]
     read_back: bool,
@@ -116,7 +120,9 @@ pub(super) async fn measure(args: &SendArgs, runtime: &Runtime) -> Result<Report
     let before = ask::max_offsets(common, &names).await?;
     let load = Load::new(common, &args.load);
     let (mut report, acknowledged, samples) = load.run("send", common, runtime).await?;
-    prove(runtime.clock(), common, &names, &before, acknowledged).await?;
+    for addr in [common.addr].into_iter().chain(args.replica) {
+        prove(runtime.clock(), &CommonArgs { addr, ..common.clone() }, &names, &before, acknowledged).await?;
+    }
     for sample in &samples {
         let pulled = control.pull_one(&names[sample.stamp.topic as usize], sample.queue_id, sample.queue_offset).await?;
         let message = MessageView::decode(&pulled).map_err(|error| BenchError::Decode { what: "read a sample", error })?;
@@ -216,7 +222,7 @@ impl Load {
         }
         let goal = self.args.messages.map_or(Goal::Seconds(self.args.seconds), Goal::Messages);
         let progress = Progress::start(workload, goal, runtime);
-        let window = Window::open(common.server_pid, common.count_syscalls)?;
+        let window = Window::open(&common.server_pids, common.count_syscalls)?;
         let started = clock.nanos();
         let plan = match self.args.messages {
             Some(messages) => Plan { messages, end_nanos: u64::MAX, issued: AtomicU64::new(0) },

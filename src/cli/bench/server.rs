@@ -21,8 +21,16 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// The original waits for its queues to be written out when it is stopped.
 const STOP_MAX: Duration = Duration::from_secs(120);
 
+pub(super) const START_MAX: Duration = Duration::from_secs(120);
+
 /// The topic of the first send; the server creates it.
 pub(super) const FIRST_TOPIC: &str = "ferrocket-bench-start";
+
+/// This binary with these words.
+pub(super) fn own_binary(words: &[&str]) -> Result<Vec<String>, BenchError> {
+    let binary = std::env::current_exe().map_err(|error| BenchError::Io { what: "find this binary", error })?;
+    Ok([&*binary.to_string_lossy()].iter().chain(words).map(|word| (*word).to_owned()).collect())
+}
 
 /// The process, ended with this value.
 pub(super) struct Server(Child);
@@ -101,7 +109,7 @@ impl Drop for Server {
     }
 }
 
-fn first_send() -> RemotingCommand {
+pub(super) fn first_send() -> RemotingCommand {
     let header = SendMessageRequestHeaderV2::from(SendMessageRequestHeader {
         producer_group: GROUP.into(),
         topic: FIRST_TOPIC.into(),

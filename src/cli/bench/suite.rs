@@ -90,7 +90,7 @@ fn own(words: &[&str]) -> Vec<String> {
 fn timed(workload: &Workload, seconds: f64) -> Vec<String> {
     let seconds = seconds.to_string();
     match workload.line[0] {
-        "pull" => Vec::new(),
+        "pull" | "catch-up" => Vec::new(),
         "transactions" => own(&["--seconds", &seconds]),
         _ if workload.line.contains(&"--messages") => Vec::new(),
         _ => own(&["--warmup-seconds", "1", "--seconds", &seconds]),

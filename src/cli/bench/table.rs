@@ -221,6 +221,7 @@ fn verdict(figure: &Figure, ours: &Runs<'_>, javas: &[(&str, Runs<'_>)]) -> Opti
             let ratio = best_ratio(figure, ours, javas).and_then(median);
             said(format!("{times} x {}", figure.name), ratio.map(|ratio| ratio >= times))
         }
+        Must::AtLeast(bound) => said(format!("at least {bound} {}", figure.name), median(ours.figures(figure)).map(|value| value >= bound)),
         Must::AtMost(bound) => said(format!("{bound} {}", figure.name), median(ours.figures(figure)).map(|value| value <= bound)),
     })
 }

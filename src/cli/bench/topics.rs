@@ -47,6 +47,7 @@ pub(super) async fn run(args: &TopicsArgs, runtime: &Runtime) -> Result<(), Benc
         load: args.rate.map_or(Load::Closed { depth: args.depth.max(1) }, |per_second| Load::Open { per_second }),
         groups: args.groups,
         consumers: args.consumers,
+        consume_addr: args.common.addr,
         batch: args.batch,
         warmup_seconds: args.warmup_seconds,
         seconds: args.seconds,

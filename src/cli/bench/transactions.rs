@@ -66,7 +66,7 @@ pub(super) async fn run(args: &TransactionArgs, runtime: &Runtime) -> Result<(),
     for _ in 0..common.connections {
         connections.push(LoadConnection::open(common.addr).await?);
     }
-    let window = Window::open(common.server_pid, common.count_syscalls)?;
+    let window = Window::open(&common.server_pids, common.count_syscalls)?;
     let started = clock.nanos();
     let mut tasks = Vec::new();
     for (at, connection) in connections.into_iter().enumerate() {
@@ -124,7 +124,7 @@ async fn be_asked(
 ) -> Result<Report, BenchError> {
     let (common, clock) = (&args.common, runtime.clock());
     let progress = Progress::start("questions", Goal::Seconds(seconds), runtime);
-    let window = Window::open(common.server_pid, common.count_syscalls)?;
+    let window = Window::open(&common.server_pids, common.count_syscalls)?;
     let started = clock.nanos();
     let listen = |producer: Producer| runtime.spawn("transactions", producer.be_asked(seconds, progress.counter()));
     let tasks: Vec<_> = producers.into_iter().map(listen).collect();

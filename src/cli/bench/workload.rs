@@ -10,6 +10,10 @@ pub(super) enum Needs {
     AsyncFlush,
     /// Running, SYNC_FLUSH.
     SyncFlush,
+    /// A master that waits for its slave, and that slave; ASYNC_FLUSH.
+    SyncPair,
+    /// A master that does not wait; `bench catch-up` starts its slave.
+    AsyncPair,
     /// Not running: `bench start` starts it.
     Start,
 }
@@ -43,6 +47,7 @@ pub(super) struct Figure {
 pub(super) enum Must {
     Times(f64),
     AtMost(f64),
+    AtLeast(f64),
 }
 
 impl Figure {
@@ -84,6 +89,9 @@ const fn at_most(bound: f64) -> Option<Must> {
 const FILLED: Figure = less("M messages before", "/figures/messages_before_millions", None);
 const P50: Figure = less("p50 µs", "/latency_micros/p50", None);
 const P99: Figure = less("p99 µs", "/latency_micros/p99", None);
+const CATCH_UP: Figure =
+    Figure { name: "MB/s", at: "/figures/catch_up_megabytes_per_second", more_is_better: true, must: Some(Must::AtLeast(500.0)) };
+const OF_BARE_COPY: Figure = Figure { name: "% of a bare copy", at: "/figures/of_bare_copy_percent", more_is_better: true, must: None };
 
 macro_rules! figures {
     ($($figure:expr),*) => {{
@@ -102,6 +110,10 @@ const fn flush(id: &'static str, what: &'static str, line: &'static [&'static st
 
 const fn start(id: &'static str, what: &'static str, line: &'static [&'static str], figures: &'static [Figure]) -> Workload {
     Workload { id, what, needs: Needs::Start, line, quick: false, has_limit: false, figures }
+}
+
+const fn pair(id: &'static str, needs: Needs, what: &'static str, line: &'static [&'static str], figures: &'static [Figure]) -> Workload {
+    Workload { id, what, needs, line, quick: false, has_limit: false, figures }
 }
 
 const fn without_limit(mut workload: Workload) -> Workload {
@@ -286,6 +298,27 @@ pub(super) const WORKLOADS: &[Workload] = &[
         &["topics", "--topics", "10000", "--connections", "64", "--depth", "16"],
         figures![throughput(None), cpu(None), less("lag p50 µs", "/latency_micros/p50", None)],
     )),
+    quick(pair(
+        "W17",
+        Needs::SyncPair,
+        "SYNC_MASTER and a slave, async send 1 KB, 1 x 64; CPU of both",
+        &["send", "--connections", "1", "--depth", "64"],
+        figures![throughput(times(3.0)), cpu(times(4.0)), P50, P99],
+    )),
+    quick(pair(
+        "W17-lag",
+        Needs::SyncPair,
+        "consumers at the tail of the slave, open loop 10 k/s",
+        &["e2e", "--topic", "ferrocket-bench-lag", "--connections", "8", "--rate", "10000"],
+        figures![P50, less("p99 µs", "/latency_micros/p99", at_most(2000.0)), cpu(None)],
+    )),
+    quick(pair(
+        "W17-catch-up",
+        Needs::AsyncPair,
+        "a slave that is behind; CPU of both",
+        &["catch-up", "--topic", "ferrocket-bench-behind", "--messages", "3500000"],
+        figures![CATCH_UP, OF_BARE_COPY, cpu(None)],
+    )),
     quick(start(
         "R1",
         "start, empty",
@@ -351,6 +384,9 @@ mod tests {
         assert_eq!(ids.len(), WORKLOADS.len());
         for workload in WORKLOADS {
             let mut line: Vec<&str> = ["ferrocket", "bench"].into_iter().chain(workload.line.iter().copied()).collect();
+            if workload.needs == Needs::AsyncPair {
+                line.extend(["--replica", "127.0.0.1:1", "--", "slave"]);
+            }
             if workload.needs == Needs::Start {
                 line.extend(["--addr", "127.0.0.1:1", "--data", "/nowhere", "--", "server"]);
             }
