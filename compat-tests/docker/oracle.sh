@@ -7,7 +7,7 @@ version=$1
 export ROCKETMQ_HOME=/opt/oracle-home
 mkdir -p /data/home /data/store
 # A restart keeps what updateBrokerConfig wrote there.
-[ -f /data/broker.conf ] || { cat /conf/broker.conf; echo; echo namesrvAddr=127.0.0.1:9876; echo storePathRootDir=/data/store; echo storePathCommitLog=/data/store/commitlog; } >/data/broker.conf
+[ -f /data/broker.conf ] || { echo namesrvAddr=127.0.0.1:9876; cat /conf/broker.conf; echo; echo storePathRootDir=/data/store; echo storePathCommitLog=/data/store/commitlog; } >/data/broker.conf
 common="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Duser.home=/data/home --add-exports=java.base/jdk.internal.ref=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.ch=ALL-UNNAMED -cp /opt/server-$version/lib/*"
 # shellcheck disable=SC2086
 java -Xms64m -Xmx128m $common org.apache.rocketmq.namesrv.NamesrvStartup &

@@ -173,7 +173,17 @@ impl Cluster {
             container,
             started: Mutex::new(Instant::now()),
             _address_keeper: address_keeper,
+            slave: None,
         })
+    }
+
+    /// A master that may be killed, and its slave, in whose container the name server of both is.
+    pub async fn pair(&self, kind: Kind, extra: &[String]) -> Result<ServerUnderTest> {
+        let with = |lines: &[&str]| extra.iter().cloned().chain(lines.iter().map(|line| (*line).to_owned())).collect::<Vec<_>>();
+        let slave = self.server(kind, &with(&["brokerRole=SLAVE", "brokerId=1", "slaveReadEnable=true"]), false).await?;
+        let mut master = self.server(kind, &with(&[&format!("namesrvAddr={}", slave.namesrv())]), true).await?;
+        master.slave = Some(Box::new(slave));
+        Ok(master)
     }
 }
 
@@ -184,6 +194,8 @@ pub struct ServerUnderTest {
     container: ContainerAsync<GenericImage>,
     started: Mutex<Instant>,
     _address_keeper: Option<ContainerAsync<GenericImage>>,
+    /// Of a pair.
+    slave: Option<Box<ServerUnderTest>>,
 }
 
 impl ServerUnderTest {
@@ -193,7 +205,7 @@ impl ServerUnderTest {
 
     /// An IP address, because rocketmq-client-go refuses names here.
     pub fn namesrv(&self) -> String {
-        format!("{}:9876", self.address)
+        format!("{}:9876", self.slave.as_ref().map_or(&self.address, |slave| &slave.address))
     }
 
     pub fn broker_addr(&self) -> String {
@@ -220,7 +232,12 @@ impl ServerUnderTest {
     }
 
     pub async fn output(&self) -> String {
-        output(&self.container).await
+        let mut text = output(&self.container).await;
+        if let Some(slave) = &self.slave {
+            text.push_str("\nits slave:\n");
+            text.push_str(&output(&slave.container).await);
+        }
+        text
     }
 }
 

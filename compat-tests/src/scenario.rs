@@ -25,7 +25,7 @@ struct File {
     /// Clients of any family that cannot run it, each with the reason that the report shows. A key is the beginning of a client's name.
     #[serde(default)]
     without: BTreeMap<String, String>,
-    /// "own" for scenarios that restart the server or change its settings.
+    /// "own" for scenarios that restart the server or change its settings, "pair" for a master of which the same is true, and a slave.
     #[serde(default)]
     server: Server,
     /// Lines added to the server's broker.conf (only with a server of its own).
@@ -40,6 +40,7 @@ pub enum Server {
     #[default]
     Shared,
     Own,
+    Pair,
 }
 
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Scenario {
                 ensure!(listed || file.without.contains_key(family), "{family} is neither in `clients` nor in `without` with a reason");
             }
         }
-        ensure!(file.conf.is_empty() || file.server == Server::Own, "`conf` needs server = \"own\"");
+        ensure!(file.conf.is_empty() || file.server != Server::Shared, "`conf` needs a server of its own");
         Ok(Scenario {
             name: name.to_owned(),
             title: file.title,

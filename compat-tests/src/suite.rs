@@ -244,7 +244,7 @@ impl Stage {
     async fn run(&self, number: usize, job: Job) -> Result<CellOutcome> {
         let scenario = &self.scenarios[job.scenario];
         let own = if job.kind == Kind::Oracle { &self.own_oracle } else { &self.own_ferrocket };
-        let _own = if scenario.server == Server::Own { Some(own.acquire().await?) } else { None };
+        let _own = if scenario.server != Server::Shared { Some(own.acquire().await?) } else { None };
         let _permit = self.permits.acquire().await?;
         let started = Instant::now();
         let result = tokio::time::timeout(CELL_TIMEOUT, self.play(number, job, scenario))
@@ -263,8 +263,11 @@ impl Stage {
 
     async fn play(&self, number: usize, job: Job, scenario: &Scenario) -> Result<()> {
         let private;
-        let server = if scenario.server == Server::Own {
-            private = self.cluster.server(job.kind, &scenario.conf, true).await?;
+        let server = if scenario.server != Server::Shared {
+            private = match scenario.server {
+                Server::Pair => self.cluster.pair(job.kind, &scenario.conf).await?,
+                _ => self.cluster.server(job.kind, &scenario.conf, true).await?,
+            };
             await_ready(&self.agents, &private).await?;
             &private
         } else {
@@ -272,7 +275,7 @@ impl Stage {
         };
         let (agents, trace, patience) = (&self.agents, self.trace, self.patience);
         let outcome = Cell { scenario, client: job.client, trace, patience, number, agents, server }.run().await;
-        if outcome.is_err() && scenario.server == Server::Own {
+        if outcome.is_err() && scenario.server != Server::Shared {
             write_log(server).await?;
         }
         outcome

@@ -358,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn the_slave_of_this_process_has_its_master_elsewhere() {
+        let routes = RouteInfo::default();
+        let topics = [("T", 4), ("U", 4)];
+        let mut own = broker("a", 1, "h1:1", &topics);
+        own.connection = OWN_BROKER;
+        routes.register(own.clone(), RULES, 0).unwrap();
+        for id in [1, -1] {
+            assert_eq!(routes.register(broker("a", id, "h9:9", &topics), RULES, 0), Err(NotRegistered::OwnBroker), "{id}");
+        }
+        routes.register(broker("a", 0, "h2:1", &topics), RULES, 0).unwrap();
+        assert_eq!(routes.register(own, RULES, 0).unwrap().master_addr.as_deref(), Some("h2:1"));
+    }
+
+    #[test]
     fn a_slave_learns_its_master_and_brings_no_topics() {
         let routes = RouteInfo::default();
         routes.register(broker("a", 0, "h1:1", &[("T", 4), ("U", 4)]), RULES, 0).unwrap();

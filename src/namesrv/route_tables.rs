@@ -116,9 +116,11 @@ impl Departure {
         (&self.cluster, &self.addr, &self.name, self.id) == (&wanted.cluster, &wanted.addr, &wanted.name, wanted.id)
     }
 
-    /// Would this registration have its address, or its name with its id or a smaller one, which counts as the master before it?
+    /// Would this registration have its address, or its name with its id or a smaller one, which counts as the master before it? The
+    /// master of a slave is no stranger.
     fn is_wanted_by(&self, wanted: &Registration) -> bool {
-        let wants_name = self.name == wanted.name && wanted.id <= self.id;
+        let is_its_master = self.id > MASTER_ID && wanted.id == MASTER_ID;
+        let wants_name = self.name == wanted.name && wanted.id <= self.id && !is_its_master;
         wants_name || (self.cluster == wanted.cluster && self.addr == wanted.addr)
     }
 }

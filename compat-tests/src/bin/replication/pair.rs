@@ -74,9 +74,11 @@ pub(super) fn story(master_make: &Make, slave_make: &Make, home: &Path, cells: &
     })?;
     if *master_make == Make::Ferrocket && *slave_make == Make::Ferrocket {
         cells.run("the original's haStatus names the slave", || {
-            let status = tool(&["haStatus", "-b", &master_server.addr.to_string()], &namesrv.addr.to_string())?;
-            ensure!(status.contains("127.0.0.1:"), "it does not:\n{status}");
-            Ok(())
+            // A JVM on a busy machine may give up on its own requests.
+            eventually("the tool names it", CATCH_UP_LIMIT, || {
+                let status = tool(&["haStatus", "-b", &master_server.addr.to_string()], &namesrv.addr.to_string())?;
+                Ok(status.contains("127.0.0.1:").then_some(()))
+            })
         })?;
     }
     eventually("the delayed message is there", CATCH_UP_LIMIT, || Ok((client.max_offset(DELAYED, 0)? == 1).then_some(())))?;
