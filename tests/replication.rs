@@ -22,7 +22,7 @@ use ferrocket_protocol::message::MessageInner;
 use ferrocket_protocol::{RemotingCommand, request_code, response_code};
 use support::{Client, PATIENCE, Setup, TestBroker, remark, send_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const FILE_BYTES: usize = support::log::FILE_BYTES;
 const TOPIC: &str = "T";
@@ -36,8 +36,12 @@ struct PlainSlave {
 
 impl PlainSlave {
     async fn connect(broker: &TestBroker) -> Self {
+        Self::on(broker, TcpSocket::new_v4().unwrap()).await
+    }
+
+    async fn on(broker: &TestBroker, socket: TcpSocket) -> Self {
         let port = broker.broker.config.load().ha_listen_port as u16;
-        let stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.unwrap();
+        let stream = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, start: 0, log: Vec::new() }
     }
@@ -285,6 +289,82 @@ async fn no_more_slaves_connect_than_may() {
     let _another = PlainSlave::reporting(&broker, 0).await;
     broker.wait_until(|broker| broker.slaves.figures().len() == SLAVES_MAX).await;
     drop(slaves);
+    broker.stop().await;
+}
+
+/// Places are for slaves: who does not say where his log ends gives his to one that comes.
+#[tokio::test]
+async fn those_who_say_nothing_keep_no_slave_out() {
+    let (setup, _clock, _fs) = setup(|_| {});
+    let broker = setup.start().await;
+    let mut client = broker.connect().await;
+    fill(&mut client, 3).await;
+    let mut silent = Vec::new();
+    for _ in 0..SLAVES_MAX {
+        silent.push(PlainSlave::connect(&broker).await);
+    }
+    broker.wait_until(|broker| broker.slaves.figures().len() == SLAVES_MAX).await;
+    let mut slave = PlainSlave::reporting(&broker, 0).await;
+    slave.read_to(broker.broker.store.max_phy_offset()).await;
+    silent.remove(0).expect_closed().await;
+    broker.stop().await;
+}
+
+/// What makes no report is no sign of life, and neither are reports of one that takes nothing.
+#[tokio::test]
+async fn a_connection_lives_by_reports_and_by_taking_what_it_is_sent() {
+    let (setup, clock, _fs) = setup(|config| config.ha_housekeeping_interval = 20_000);
+    let broker = setup.start().await;
+    let mut dribbling = PlainSlave::connect(&broker).await;
+    broker.wait_until(|broker| broker.slaves.figures().len() == 1).await;
+    for _ in 0..5 {
+        dribbling.stream.write_all(&[0]).await.unwrap();
+        broker.advance(&clock, Duration::from_secs(4)).await;
+    }
+    broker.wait_until(|broker| broker.slaves.figures().is_empty()).await;
+    dribbling.expect_closed().await;
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut deaf = PlainSlave::on(&broker, socket).await;
+    deaf.report(0).await;
+    broker.wait_until(|broker| broker.slaves.figures().first().is_some_and(|slave| slave.reported_offset == 0)).await;
+    // More than sockets keep.
+    let large = MessageInner { body: vec![b'x'; 12_000].into(), ..message() };
+    for _ in 0..1_500 {
+        assert!(broker.broker.store.put_message(&large).status.is_stored());
+    }
+    let began = std::time::Instant::now();
+    while !broker.broker.slaves.figures().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "it reports and takes nothing, and is kept");
+        // It may be closed already.
+        let _ = deaf.stream.write_all(&encode_report(0)).await;
+        clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    broker.stop().await;
+}
+
+/// A slave that comes again before its last connection was found to be dead is one copy. What cannot be told apart are two slaves behind one
+/// address: there the older counts again with its next report.
+#[tokio::test]
+async fn a_slave_that_comes_again_is_no_second_copy() {
+    let (setup, _clock, _fs) = setup(sync_master(3));
+    let broker = setup.start().await;
+    broker.create_topic(TOPIC, 4);
+    let mut client = broker.connect().await;
+    let mut before = PlainSlave::reporting(&broker, 0).await;
+    let sent = client.begin(send_request(TOPIC, 0, "A", "x")).await;
+    broker.wait_until(|broker| broker.store.max_phy_offset() > 0).await;
+    let end = broker.broker.store.max_phy_offset();
+    before.read_and_report(end).await;
+    broker.wait_until(|broker| broker.slaves.figures()[0].reported_offset == end).await;
+    let mut again = PlainSlave::reporting(&broker, 0).await;
+    again.read_and_report(end).await;
+    broker.wait_until(|broker| broker.slaves.figures().iter().all(|slave| slave.reported_offset == end)).await;
+    assert!(!client.is_answered(sent).await, "one slave, by two connections");
+    before.report(end).await;
+    assert_eq!(client.response(sent).await.code, response_code::SUCCESS);
     broker.stop().await;
 }
 

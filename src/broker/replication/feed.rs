@@ -33,8 +33,12 @@ pub(super) enum FeedEnd {
     Left,
     #[error("the connection broke: {0}")]
     Broke(#[from] io::Error),
-    #[error("it has said nothing for longer than haHousekeepingInterval")]
+    #[error("it has said nothing that makes sense for longer than haHousekeepingInterval")]
     Silent,
+    #[error("it has taken nothing for longer than haHousekeepingInterval")]
+    Deaf,
+    #[error("it had not said where its log ends, and all places were taken")]
+    Displaced,
     #[error("it ended inside of a report")]
     InsideReport,
     #[error("it reports that its log ends at {0}, which cannot be")]
@@ -70,6 +74,8 @@ pub(super) struct FedSlave {
     /// When its log last ended where ours did; or when it came.
     caught_up_nanos: AtomicU64,
     flow: Mutex<Flow>,
+    /// Its place is given to another.
+    pub(super) displaced: Notify,
 }
 
 impl FedSlave {
@@ -81,7 +87,13 @@ impl FedSlave {
             sent: AtomicI64::new(-1),
             caught_up_nanos: AtomicU64::new(now_nanos),
             flow: Mutex::new(Flow::new(now_nanos)),
+            displaced: Notify::new(),
         }
+    }
+
+    /// What it has said counts no longer, until it says it again.
+    pub(super) fn doubt(&self, store: &MessageStore) {
+        store.forget_replica(&self.name);
     }
 
     pub(super) fn reported(&self) -> i64 {
@@ -125,6 +137,8 @@ pub(super) struct Feed {
     /// A command has changed the configuration.
     pub(super) reconfigured: Arc<Notify>,
     pub(super) reported_first: Notify,
+    /// Called when it has said for the first time where its log ends.
+    pub(super) on_first_report: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Feed {
@@ -133,13 +147,9 @@ impl Feed {
         let Err(ended) = tokio::select! {
             ended = self.read_reports() => ended,
             ended = self.send_log() => ended,
+            () = self.slave.displaced.notified() => return FeedEnd::Displaced,
         };
         ended
-    }
-
-    /// What the slave has counts no longer.
-    pub(super) fn forget(&self) {
-        self.store.forget_replica(&self.slave.name);
     }
 
     fn clock(&self) -> &SharedClock {
@@ -176,10 +186,11 @@ impl Feed {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),
             }
-            heard_nanos = self.clock().nanos();
             let (reports, rest) = buffer[..kept].as_chunks::<HA_REPORT_BYTES>();
             let rest = rest.len();
             if let Some(last) = reports.last() {
+                // Bytes that make no report are no sign of life.
+                heard_nanos = self.clock().nanos();
                 self.hear(decode_report(*last), heard_nanos)?;
             }
             buffer.copy_within(kept - rest..kept, 0);
@@ -195,6 +206,7 @@ impl Feed {
             self.slave.caught_up_nanos.store(now_nanos, Ordering::Relaxed);
         }
         if self.slave.reported.swap(report, Ordering::AcqRel) < 0 {
+            (self.on_first_report)();
             self.reported_first.notify_one();
         }
         self.store.acknowledge(&self.slave.name, report);
@@ -259,8 +271,19 @@ impl Feed {
         // Of the rest, once it was not in memory.
         let mut read: Option<(usize, Vec<u8>)> = None;
         let mut done = 0;
+        let mut taken_nanos = self.clock().nanos();
         while done < HA_HEADER_BYTES + len {
-            self.stream.writable().await?;
+            let changed = self.reconfigured.notified();
+            let deaf_nanos = taken_nanos + nanos(self.config.load().ha_housekeeping_interval);
+            tokio::select! {
+                ready = self.stream.writable() => ready?,
+                () = self.until(deaf_nanos, changed) => {
+                    if self.clock().nanos() >= deaf_nanos {
+                        return Err(FeedEnd::Deaf);
+                    }
+                    continue;
+                }
+            }
             let before = done;
             let head = &header[done.min(HA_HEADER_BYTES)..];
             let at = done.saturating_sub(HA_HEADER_BYTES);
@@ -286,9 +309,10 @@ impl Feed {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error.into()),
             }
+            taken_nanos = self.clock().nanos();
             let body_end = offset + done.saturating_sub(HA_HEADER_BYTES) as i64;
             self.slave.sent.store(body_end, Ordering::Release);
-            self.slave.flow.lock().add(done - before, self.clock().nanos());
+            self.slave.flow.lock().add(done - before, taken_nanos);
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 //!
 //! Listens while the broker is a master (`broker/role`). Knows nothing of what a slave is sent (`feed`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,9 +40,32 @@ struct Serving {
     /// `None` when the role has ended: the port is free then.
     socket: Mutex<Option<TcpListener>>,
     ended: Shutdown,
-    connected: Mutex<HashMap<u64, Arc<FedSlave>>>,
+    /// By number, in the order in which they came.
+    connected: Mutex<BTreeMap<u64, Arc<FedSlave>>>,
     last_number: AtomicU64,
     refusals: Seldom,
+    /// One for each cause: a slave that is refused comes again every 5 s.
+    ends: Mutex<HashMap<Discriminant<FeedEnd>, Seldom>>,
+}
+
+impl Serving {
+    /// A slave says where its log ends. If a connection of its own from before is not closed yet, it must not count as a second copy: all
+    /// from its address count again when they have said so again.
+    fn doubt_those_before(&self, number: u64, store: &MessageStore) {
+        let connected = self.connected.lock();
+        let Some(ip) = connected.get(&number).map(|slave| slave.addr.ip()) else { return };
+        connected.range(..number).filter(|(_, slave)| slave.addr.ip() == ip).for_each(|(_, slave)| slave.doubt(store));
+    }
+
+    fn tell(&self, slave: SocketAddr, ended: &FeedEnd, now_nanos: u64) {
+        if !self.ends.lock().entry(discriminant(ended)).or_default().is_due(now_nanos) {
+            return;
+        }
+        match ended {
+            FeedEnd::Left | FeedEnd::Stopped => info!(%slave, "no more is sent to a slave: {ended}"),
+            _ => warn!(%slave, "a slave's connection is closed: {ended}; more of this is said once a minute"),
+        }
+    }
 }
 
 /// How a slave stands.
@@ -84,6 +108,7 @@ impl Slaves {
             connected: Mutex::default(),
             last_number: AtomicU64::new(0),
             refusals: Seldom::default(),
+            ends: Mutex::default(),
         });
         *self.serving.lock() = Some(Arc::clone(&serving));
         let slaves = Arc::clone(self);
@@ -153,6 +178,12 @@ impl Slaves {
         let slave = Arc::new(FedSlave::new(SocketAddr::new(addr.ip().to_canonical(), addr.port()), number, now));
         {
             let mut connected = serving.connected.lock();
+            // Who has not said where his log ends may be anybody.
+            let waiting = || connected.iter().find(|(_, slave)| slave.reported() < 0).map(|(number, _)| *number);
+            let longest_waiting = if connected.len() < SLAVES_MAX { None } else { waiting() };
+            if let Some(displaced) = longest_waiting.and_then(|number| connected.remove(&number)) {
+                displaced.displaced.notify_one();
+            }
             if connected.len() >= SLAVES_MAX {
                 if serving.refusals.is_due(now) {
                     warn!(slave = %slave.addr, slaves = SLAVES_MAX, "no more slaves may connect: it is closed");
@@ -173,16 +204,21 @@ impl Slaves {
             runtime: self.runtime.clone(),
             reconfigured: Arc::clone(&self.reconfigured),
             reported_first: Notify::new(),
+            on_first_report: {
+                let (serving, store) = (Arc::downgrade(serving), Arc::clone(&self.store));
+                Box::new(move || {
+                    if let Some(serving) = serving.upgrade() {
+                        serving.doubt_those_before(number, &store);
+                    }
+                })
+            },
         };
         let serving = Arc::clone(serving);
         self.runtime.spawn("slave", async move {
             let ended = serving.ended.or(feed.run()).await.unwrap_or(FeedEnd::Stopped);
-            feed.forget();
+            feed.slave.doubt(&feed.store);
             serving.connected.lock().remove(&number);
-            match ended {
-                FeedEnd::Left | FeedEnd::Stopped => info!(slave = %feed.slave.addr, "no more is sent to a slave: {ended}"),
-                _ => warn!(slave = %feed.slave.addr, "a slave's connection is closed: {ended}"),
-            }
+            serving.tell(feed.slave.addr, &ended, feed.runtime.clock().nanos());
         });
     }
 }
