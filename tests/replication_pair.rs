@@ -15,7 +15,7 @@ use ferrocket::config::{AdvertiseRules, BrokerConfig, BrokerRole, NamesrvConfig,
 use ferrocket::namesrv::{KvConfig, NameServer};
 use ferrocket::remoting::{Limits, Listener};
 use ferrocket::runtime::{ManualClock, Runtime};
-use ferrocket::store::{FlushDiskType, MemoryFs};
+use ferrocket::store::{Crash, FlushDiskType, MemoryFs, MessageStore};
 use ferrocket_protocol::body::KvTable;
 use ferrocket_protocol::body::ha::HaRuntimeInfo;
 use ferrocket_protocol::body::route::TopicRouteData;
@@ -35,6 +35,7 @@ struct Pair {
     master: TestBroker,
     master_fs: MemoryFs,
     slave: TestBroker,
+    slave_fs: MemoryFs,
     port: PlainMaster,
     clock: ManualClock,
 }
@@ -44,11 +45,12 @@ impl Pair {
         let (master_fs, port) = (MemoryFs::new(), PlainMaster::bind().await);
         let (setup, clock) = Setup::new().on(&master_fs).with_small_files().manual_clock();
         let master = setup.start().await;
-        let setup = Setup::new().on(&MemoryFs::new()).with_small_files().with_clock(&clock);
+        let slave_fs = MemoryFs::new();
+        let setup = Setup::new().on(&slave_fs).with_small_files().with_clock(&clock);
         // The clock moves in leaps, and nobody sends heartbeats.
         let patient = |config: &mut BrokerConfig| config.ha_housekeeping_interval = i32::MAX;
         let slave = setup.config(as_slave_of(port.addr)).config(patient).config(change_slave).start().await;
-        Self { master, master_fs, slave, port, clock }
+        Self { master, master_fs, slave, slave_fs, port, clock }
     }
 
     /// The slave hears where its master is, and copies its tables.
@@ -131,6 +133,93 @@ async fn the_tables_of_a_slave_follow_its_masters() {
     let (fs, path) = (pair.slave.fs.clone(), pair.slave.folder().join("config/topics.json"));
     let written = || fastjson::from_slice::<TopicConfigSerializeWrapper>(&fs.read(&path).unwrap()).unwrap();
     pair.comes_to(|slave| written() == slave.topics.snapshot()).await;
+    pair.stop().await;
+}
+
+/// Within one copy of the tables, of which a slave sees nothing: the log begins the queue anew. Whether the slave is killed before, between
+/// the two lives, or after.
+#[tokio::test]
+async fn a_topic_that_is_made_anew_begins_anew_on_the_slave() {
+    for killed_after in [0, 1, 2] {
+        let mut pair = Pair::start(|_| ()).await;
+        let mut link = pair.port.accept().await;
+        link.report().await;
+        pair.master.create_topic("T", 3);
+        let mut client = pair.master.connect().await;
+        client.consume("G", "c@1", &[("T", "*")]).await;
+        client.send_many("T", 2, 1).await;
+        client.send_many("T", 1, 2).await;
+        client.send_many("T", 0, 3).await;
+        client.commit("G", "T", 0, 3).await;
+        pair.introduce().await;
+        pair.send_missing(&mut link).await;
+        pair.comes_to(|slave| slave.consumer_offsets.committed("G", "T", 0) == Some(3)).await;
+
+        pair.master.broker.delete_topic("T").unwrap();
+        pair.master.create_topic("T", 3);
+        // The first message of each in the same piece as the last of the first life's queue.
+        client.send_many("T", 2, 2).await;
+        client.send_many("T", 0, 2).await;
+        let bytes = log_bytes_at(&pair.master_fs, pair.master.folder(), &pair.master.broker.store);
+        let mut next = end_of(&pair.slave);
+        for step in 0..3 {
+            if step == killed_after {
+                let image = pair.slave_fs.crashed(Crash::Killed);
+                drop(link);
+                let setup = Setup::new().on(&image).with_small_files().with_clock(&pair.clock).in_folder_of(&pair.slave);
+                let patient = |config: &mut BrokerConfig| config.ha_housekeeping_interval = i32::MAX;
+                let slave = setup.config(as_slave_of(pair.port.addr)).config(patient).start().await;
+                std::mem::replace(&mut pair.slave, slave).stop().await;
+                pair.slave_fs = image;
+                link = pair.port.accept_again(&pair.clock).await;
+                next = link.resume(&pair.slave, &bytes).await;
+                pair.slave.broker.slave.learn_master(Some(pair.master.addr.to_string()), None);
+            }
+            let end = bytes.len() - (bytes.len() - next as usize) * (2 - step) / 3;
+            link.write_all(&frames(next, &bytes[next as usize..end], &[4_000])).await;
+            next = end as i64;
+        }
+        link.reports_up_to(next).await;
+        let (slave, master) = (&pair.slave.broker.store, &pair.master.broker.store);
+        for queue_id in 0..3 {
+            let offsets = master.queue_offsets("T", queue_id).unwrap();
+            assert_eq!(slave.queue_offsets("T", queue_id).unwrap(), offsets, "queue {queue_id}, killed after {killed_after}");
+            for offset in offsets {
+                let unit = |store: &MessageStore| store.consume_queue_unit("T", queue_id, offset).unwrap();
+                assert_eq!(unit(slave), unit(master), "queue {queue_id} at {offset}, killed after {killed_after}");
+            }
+        }
+        pair.comes_to(|slave| slave.consumer_offsets.committed("G", "T", 0).is_none()).await;
+        drop((client, link));
+        pair.stop().await;
+    }
+}
+
+/// A start knows nothing of what was gone before it.
+#[tokio::test]
+async fn the_queues_of_a_topic_that_is_gone_go_after_a_restart_too() {
+    let mut pair = Pair::start(|_| ()).await;
+    let mut link = pair.port.accept().await;
+    link.report().await;
+    pair.master.create_topic("T", 1);
+    pair.master.create_topic("Other", 1);
+    let mut client = pair.master.connect().await;
+    client.send_many("T", 0, 3).await;
+    pair.introduce().await;
+    pair.send_missing(&mut link).await;
+    client.send_many("Other", 0, 1).await;
+    pair.master.broker.delete_topic("T").unwrap();
+    pair.comes_to(|slave| !slave.topics.contains("T")).await;
+    assert_eq!(pair.slave.broker.store.queue_ids("T"), [0], "its log has not come so far");
+    drop(link);
+    let setup = pair.slave.stop().await.with_small_files().with_clock(&pair.clock).config(as_slave_of(pair.port.addr));
+    pair.slave = setup.config(|config| config.ha_housekeeping_interval = i32::MAX).start().await;
+    let mut link = pair.port.accept_again(&pair.clock).await;
+    link.resume(&pair.slave, &log_bytes_at(&pair.master_fs, pair.master.folder(), &pair.master.broker.store)).await;
+    pair.send_missing(&mut link).await;
+    pair.slave.broker.slave.learn_master(Some(pair.master.addr.to_string()), None);
+    pair.comes_to(|slave| slave.store.queue_ids("T").is_empty()).await;
+    drop((client, link));
     pair.stop().await;
 }
 
@@ -278,7 +367,7 @@ async fn halves_of_a_masters_log_are_open_where_it_is_carried_on() {
     link.report().await;
     pair.master.create_topic("T", 1);
     pair.introduce().await;
-    let Pair { master, master_fs, mut slave, port, clock } = pair;
+    let Pair { master, master_fs, mut slave, port, clock, .. } = pair;
     let mut producer = master.connect().await;
     for (life, keys) in [["a", "b"], ["c", "d"]].into_iter().enumerate() {
         for key in keys {

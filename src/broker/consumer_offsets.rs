@@ -57,6 +57,9 @@ struct Tables {
     pending_resets: BTreeMap<i32, i64>,
 }
 
+/// Topics and groups, as keys of the file, of which a slave has offsets and its master none.
+pub type Lacking = BTreeSet<String>;
+
 /// What a pull of a queue leaves behind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pulled {
@@ -196,11 +199,25 @@ impl ConsumerOffsets {
         self.changed();
     }
 
-    /// What a master answers to GET_ALL_CONSUMER_OFFSET, of the groups that are wanted: as in the original its offsets of a group and a
-    /// topic replace those here, and what it has none of stays.
-    pub fn take_over(&self, table: &[u8], is_wanted: impl Fn(&str) -> bool) -> Result<(), ReadError> {
+    /// What a master answers to GET_ALL_CONSUMER_OFFSET, of the groups that are wanted: its offsets of a group and a topic replace those
+    /// here. What it has none of goes when it had none the last time either (`lacking`, which becomes what it lacks now): a topic that was
+    /// made anew begins without offsets, but a master that was away may not have heard yet of what groups have committed here.
+    pub fn take_over(&self, table: &[u8], is_wanted: impl Fn(&str) -> bool, lacking: &mut Lacking) -> Result<(), ReadError> {
         let master: OffsetFile = fastjson::from_slice(table)?;
         let mut is_news = false;
+        let mut lacks = Lacking::new();
+        for (group, of_group) in self.groups.read().iter().filter(|(group, _)| is_wanted(group)) {
+            of_group.topics.write().retain(|topic, _| {
+                let key = format!("{topic}{SEPARATOR}{group}");
+                let stays = master.offset_table.contains_key(&key) || !lacking.contains(&key);
+                is_news |= !stays;
+                if stays && !master.offset_table.contains_key(&key) {
+                    lacks.insert(key);
+                }
+                stays
+            });
+        }
+        *lacking = lacks;
         for (key, committed) in master.offset_table {
             let Some((topic, group)) = key.split_once(SEPARATOR).filter(|(_, group)| is_wanted(group)) else { continue };
             let offsets = self.of_or_new(group, topic);

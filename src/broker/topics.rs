@@ -344,14 +344,13 @@ impl Topics {
         removed.is_some()
     }
 
-    /// The table of a master, with its version, in place of this one; gives the topics that are here no more. `None`: it is this one.
-    pub fn take_over(&self, master_version: DataVersion, table: BTreeMap<String, TopicConfig>) -> Option<Vec<String>> {
+    /// The table of a master, with its version, in place of this one; whether it is another.
+    pub fn take_over(&self, master_version: DataVersion, table: BTreeMap<String, TopicConfig>) -> bool {
         let mut version = self.version.lock();
         if *version == master_version {
-            return None;
+            return false;
         }
-        let gone: Vec<String> = self.names().into_iter().filter(|name| !table.contains_key(name)).collect();
-        for name in &gone {
+        for name in self.names().iter().filter(|name| !table.contains_key(*name)) {
             self.remove(name);
         }
         for (name, mut config) in table {
@@ -362,7 +361,7 @@ impl Topics {
         }
         *version = master_version;
         self.changes.fetch_add(1, Ordering::Release);
-        Some(gone)
+        true
     }
 
     /// Remembers where each topic's counters stand; called every `SAMPLE_PERIOD`.

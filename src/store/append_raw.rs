@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::appender::LogEnd;
 use super::commit_log::AppendError;
@@ -43,6 +43,12 @@ struct Stretch {
     record_bytes: usize,
     /// 0 without one.
     blank_bytes: usize,
+}
+
+impl Stretch {
+    fn has(&self, queue: &Arc<ConsumeQueue>) -> bool {
+        self.records.iter().any(|record| record.place.as_ref().is_some_and(|(placed, ..)| Arc::ptr_eq(placed, queue)))
+    }
 }
 
 struct RawRecord {
@@ -99,11 +105,22 @@ impl MessageStore {
                     let record_bytes = view.total_bytes();
                     if record_bytes + BLANK_HEAD_BYTES <= room {
                         let unit = self.base.queues.files.dispatch.unit_of(&view);
-                        let queue = unit.and_then(|unit| Some((self.queue_of(view.topic, view.queue_id, offset)?, unit)));
-                        if let Some((queue, _)) = &queue {
-                            queue.ensure_loaded(&self.base.queues.files, &self.base.log)?;
+                        let queue = match unit {
+                            Some(_) => self.queue_of(view.topic, view.queue_id, offset)?,
+                            None => None,
+                        };
+                        if view.queue_offset == 0
+                            && let Some(queue) = &queue
+                            && (queue.lock_tail().next() > 0 || stretch.has(queue))
+                        {
+                            if stretch.record_bytes == 0 {
+                                self.begin_anew(queue)?;
+                                continue;
+                            }
+                            // What comes before is put into the queue as it was.
+                            break;
                         }
-                        let place = queue.map(|(queue, unit)| (queue, view.queue_offset, unit));
+                        let place = queue.zip(unit).map(|(queue, unit)| (queue, view.queue_offset, unit));
                         stretch.records.push(RawRecord { place, physical_offset: offset, store_timestamp: view.store_timestamp });
                         stretch.record_bytes += record_bytes;
                         continue;
@@ -128,13 +145,28 @@ impl MessageStore {
         Ok(stretch)
     }
 
-    /// `None` for a topic that may have no queue: as after a recovery its messages are in the log, where no consumer finds them.
-    fn queue_of(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Arc<ConsumeQueue>> {
+    /// Loaded. `None` for a topic that may have no queue: as after a recovery its messages are in the log, where no consumer finds them.
+    fn queue_of(&self, topic: &str, queue_id: i32, offset: i64) -> Result<Option<Arc<ConsumeQueue>>, StoreError> {
         let queue = self.base.queues.get_or_create(topic, queue_id, true);
-        if queue.is_none() && self.base.complaints.append.is_due(self.base.clock.nanos()) {
-            warn!(?topic, offset, "the master's log has messages whose topic is no legal name: they are passed over");
+        match &queue {
+            Some(queue) => queue.ensure_loaded(&self.base.queues.files, &self.base.log)?,
+            None if self.base.complaints.append.is_due(self.base.clock.nanos()) => {
+                warn!(?topic, offset, "the master's log has messages whose topic is no legal name: they are passed over");
+            }
+            None => {}
         }
-        queue
+        Ok(queue)
+    }
+
+    /// The master has a first message where this queue has had others: its topic was deleted there and made anew, of which the log says
+    /// nothing else. What the topic's queues have up to the end of this one is of its former life; a recovery goes by the same rule.
+    fn begin_anew(&self, queue: &ConsumeQueue) -> Result<(), StoreError> {
+        for other in self.base.queues.of_topic(&queue.topic) {
+            other.ensure_loaded(&self.base.queues.files, &self.base.log)?;
+        }
+        let end = queue.max_physical_end();
+        info!(topic = %queue.topic, queue_id = queue.queue_id, "the master has made the topic anew: so are its queues here");
+        self.delete_queues(&queue.topic, &|other| other.queue_id == queue.queue_id || other.max_physical_end() <= end)
     }
 
     fn append_stretch(&self, start: i64, bytes: &[u8], stretch: &Stretch) -> Result<(), RawAppendError> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tracing::error;
 
+use super::consume_queue::ConsumeQueue;
 use super::message_store::MessageStore;
 use super::queue_writes::QUEUES_PER_PASS;
 use super::{StoreError, at_path};
@@ -120,12 +121,17 @@ impl MessageStore {
 
     /// Forgets a topic's queues and removes their files. Its messages stay in the log until they expire.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        self.delete_queues(topic, &|_| true)
+    }
+
+    /// As `delete_topic`, of some of its queues.
+    pub(super) fn delete_queues(&self, topic: &str, is_going: &dyn Fn(&ConsumeQueue) -> bool) -> Result<(), StoreError> {
         let failed = || at_path("checkpoint", &self.base.root);
         // Marks that need the topic's queues would be worth nothing without them, and a start after a kill would read the whole log. On a
         // full disk they stay where they are: it must not keep the queues.
         self.write_queues_while(|| true);
         self.queue_writer.sync(&self.base, &self.flusher).map_err(failed())?;
-        self.queue_writer.delete_topic(&self.base, topic, || self.preallocate())?;
+        self.queue_writer.delete_queues(&self.base, topic, is_going, || self.preallocate())?;
         // A recovery that met the topic's old messages would take them for those of a topic of the same name made since.
         self.write_queues_while(|| true);
         self.queue_writer.sync(&self.base, &self.flusher).map_err(failed())?;

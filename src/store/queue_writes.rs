@@ -196,9 +196,16 @@ impl QueueWriter {
     }
 
     /// Removes a topic's queues and their files. `between` runs now and then.
-    pub(super) fn delete_topic(&self, base: &Base, topic: &str, between: impl Fn()) -> Result<(), StoreError> {
-        let announced = self.announce_deletion(base, topic);
-        let removed = announced.and_then(|()| self.remove_queues(base, topic, between));
+    pub(super) fn delete_queues(
+        &self,
+        base: &Base,
+        topic: &str,
+        is_going: &dyn Fn(&ConsumeQueue) -> bool,
+        between: impl Fn(),
+    ) -> Result<(), StoreError> {
+        let is_going = |queue: &ConsumeQueue| *queue.topic == *topic && is_going(queue);
+        let announced = self.announce_deletion(base, &is_going);
+        let removed = announced.and_then(|()| self.remove_queues(base, topic, &is_going, between));
         // No queue's file may be written back while its directory goes.
         let mut writes = self.writes.lock();
         writes.left_by_deletion = None;
@@ -217,10 +224,9 @@ impl QueueWriter {
     }
 
     /// Until the topic is gone a mark counts the queues that stay, and needs no unit of it: such a one is on the disk before the first goes.
-    fn announce_deletion(&self, base: &Base, topic: &str) -> Result<(), StoreError> {
+    fn announce_deletion(&self, base: &Base, is_going: &dyn Fn(&ConsumeQueue) -> bool) -> Result<(), StoreError> {
         let mut writes = self.writes.lock();
-        let stays =
-            |queue: &Arc<ConsumeQueue>| *queue.topic != *topic && queue.has_files() && !writes.unsynced.contains_key(&queue.cache_id());
+        let stays = |queue: &Arc<ConsumeQueue>| !is_going(queue) && queue.has_files() && !writes.unsynced.contains_key(&queue.cache_id());
         let left = base.queues.all().iter().filter(|queue| stays(queue)).count() as u32;
         // Nobody must miss the topic's queues at a start.
         queue_ends::forget(base.fs.as_ref(), &base.root).map_err(at_path("remove the ends of the ConsumeQueues in", &base.root))?;
@@ -231,8 +237,16 @@ impl QueueWriter {
     }
 
     /// Some at a time, from the last on: a topic may have very many, and whoever writes queues has his turn after each step.
-    fn remove_queues(&self, base: &Base, topic: &str, between: impl Fn()) -> Result<(), StoreError> {
-        for queues in base.queues.of_topic(topic).rchunks(QUEUES_PER_PASS) {
+    fn remove_queues(
+        &self,
+        base: &Base,
+        topic: &str,
+        is_going: &dyn Fn(&ConsumeQueue) -> bool,
+        between: impl Fn(),
+    ) -> Result<(), StoreError> {
+        let mut going = base.queues.of_topic(topic);
+        going.retain(|queue| is_going(queue));
+        for queues in going.rchunks(QUEUES_PER_PASS) {
             let writes = self.writes.lock();
             for queue in queues.iter().rev() {
                 queue.destroy(&base.queues.files).map_err(at_path("remove", queue.dir()))?;
@@ -368,7 +382,7 @@ mod tests {
             assert!(store.queue_writer.writes.try_lock().is_some());
             left.borrow_mut().push(queues.of_topic("T").len());
         };
-        store.queue_writer.delete_topic(&store.base, "T", between).unwrap();
+        store.queue_writer.delete_queues(&store.base, "T", &|_| true, between).unwrap();
         assert_eq!(left.into_inner(), [2 * QUEUES_PER_PASS + 1, QUEUES_PER_PASS + 1, 1, 0]);
         store.shutdown().unwrap();
     }

@@ -19,12 +19,13 @@ use ferrocket_protocol::data_version::DataVersion;
 use ferrocket_protocol::fastjson::ReadError;
 use ferrocket_protocol::header::admin::group::{GetAllSubscriptionGroupRequestHeader, GetAllSubscriptionGroupResponseHeader};
 use ferrocket_protocol::header::admin::topic::{GetAllTopicConfigRequestHeader, GetAllTopicConfigResponseHeader};
-use ferrocket_protocol::topic_names::SYSTEM_TRANS_GROUP;
+use ferrocket_protocol::topic_names::{LMQ_PREFIX, SYSTEM_TRANS_GROUP, is_system};
 use ferrocket_protocol::{RemotingCommand, Str, fastjson, request_code};
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::slave::SlaveTerm;
+use crate::broker::consumer_offsets::Lacking;
 use crate::broker::persist::PersistError;
 use crate::broker::{Broker, WriteError};
 use crate::remoting::{CallError, RemotingClient};
@@ -84,7 +85,9 @@ struct Copier {
     progress: Option<MasterProgress>,
     copied_nanos: Option<u64>,
     /// Topics that the master has no more, and where its log ended while it had none of that name.
-    gone: BTreeMap<String, i64>,
+    gone: BTreeMap<Arc<str>, i64>,
+    /// What it has no offsets of, by its last answer.
+    lacking: Lacking,
     /// What was said last of each thing that could not be copied.
     complaints: BTreeMap<&'static str, (String, Seldom)>,
 }
@@ -96,6 +99,7 @@ pub(in crate::broker) fn start(broker: &Arc<Broker>, term: Arc<SlaveTerm>) {
         progress: None,
         copied_nanos: None,
         gone: BTreeMap::new(),
+        lacking: Lacking::new(),
         complaints: BTreeMap::new(),
         term: Arc::clone(&term),
     };
@@ -169,8 +173,13 @@ impl Copier {
         let topics = self.copy_topics(master, log_end).await;
         self.heard("topics", topics);
         if let Some(offsets) = consumer_offsets {
-            let taken = self.apply(move |broker| take_offsets(broker, &offsets, |group| group != SYSTEM_TRANS_GROUP)).await;
-            self.heard("what groups have consumed", taken);
+            let mut lacking = std::mem::take(&mut self.lacking);
+            let taken = self.apply(move |broker| {
+                take_offsets(broker, &offsets, |group| group != SYSTEM_TRANS_GROUP, &mut lacking)?;
+                Ok(lacking)
+            });
+            let taken = taken.await;
+            self.lacking = self.heard("what groups have consumed", taken).flatten().unwrap_or_default();
         }
         let groups = self.copy_groups(master).await;
         self.heard("groups", groups);
@@ -224,14 +233,21 @@ impl Copier {
         }
         let Pages { version, table, .. } = pages;
         let taken = self.apply(move |broker| {
-            let gone = broker.topics.take_over(version.unwrap_or_default(), table);
+            let is_news = broker.topics.take_over(version.unwrap_or_default(), table);
             // What could not be written is again with the next turn.
             broker.topics.persist()?;
-            Ok(gone)
+            // By its queues: a start knows no more of what was gone before.
+            let mut gone = broker.store.topics();
+            gone.retain(|topic| !broker.topics.contains(topic) && !is_system(topic) && !topic.starts_with(LMQ_PREFIX));
+            Ok((is_news, gone))
         });
-        if let Some(Some(gone)) = taken.await? {
-            self.gone.extend(gone.into_iter().map(|topic| (topic, log_end)));
-            self.broker.announce();
+        if let Some((is_news, gone)) = taken.await? {
+            let known = std::mem::take(&mut self.gone);
+            let since = |topic: &Arc<str>| known.get(topic).copied().unwrap_or(log_end);
+            self.gone = gone.into_iter().map(|topic| (Arc::clone(&topic), since(&topic))).collect();
+            if is_news {
+                self.broker.announce();
+            }
         }
         Ok(())
     }
@@ -294,7 +310,7 @@ impl Copier {
             if broker.schedule.take_over(&delay_offsets)? {
                 broker.schedule.persist()?;
             }
-            take_offsets(broker, &consumer_offsets, |group| group == SYSTEM_TRANS_GROUP)
+            take_offsets(broker, &consumer_offsets, |group| group == SYSTEM_TRANS_GROUP, &mut Lacking::new())
         })
         .await?;
         Ok(())
@@ -303,18 +319,16 @@ impl Copier {
     /// A topic that is made anew on the master begins with queue offset 0: what its queues had before must be gone here, too.
     async fn forget_topics(&mut self) -> Result<(), CopyError> {
         let end = self.broker.store.max_phy_offset();
-        let ready: Vec<(String, i64)> = self.gone.extract_if(.., |_, log_end| *log_end <= end).collect();
+        let ready: Vec<(Arc<str>, i64)> = self.gone.extract_if(.., |_, log_end| *log_end <= end).collect();
         if ready.is_empty() {
             return Ok(());
         }
         self.apply(move |broker| {
             for (topic, log_end) in ready {
-                match last_end(broker, &topic)? {
-                    end if end <= log_end => {
-                        broker.delete_one_topic(&topic)?;
-                        info!(topic, "the master has the topic no more: its queues are gone here, too");
-                    }
-                    _ => warn!(topic, "the master made the topic anew before its queues were gone here: they keep what they had"),
+                // Else it was made since, for the first time or anew.
+                if last_end(broker, &topic)? <= log_end {
+                    broker.delete_one_topic(&topic)?;
+                    info!(%topic, "the master has the topic no more: its queues are gone here, too");
                 }
             }
             Ok(())
@@ -380,8 +394,8 @@ impl<T> Pages<T> {
     }
 }
 
-fn take_offsets(broker: &Broker, table: &[u8], is_wanted: impl Fn(&str) -> bool) -> Result<(), CopyError> {
-    broker.consumer_offsets.take_over(table, is_wanted)?;
+fn take_offsets(broker: &Broker, table: &[u8], is_wanted: impl Fn(&str) -> bool, lacking: &mut Lacking) -> Result<(), CopyError> {
+    broker.consumer_offsets.take_over(table, is_wanted, lacking)?;
     Ok(broker.consumer_offsets.persist()?)
 }
 
