@@ -1,5 +1,5 @@
 # Each target is one line, the same that CI calls. `scripts/test.sh` calls `make test` and installs what is missing.
-.PHONY: test check containers fmt lint unit deny release diff travel crash mixed replication replication-kills replication-oracle compat quickstart compat-oracle fuzz bench bench-quick bench-replication counters counters-write torture-races small-memory
+.PHONY: test check containers fmt lint unit deny release diff travel crash mixed replication replication-kills replication-oracle takeover compat quickstart compat-oracle fuzz bench bench-quick bench-replication counters counters-write torture-races small-memory
 test: check counters torture-races diff travel crash mixed replication containers
 check: fmt lint unit deny
 containers: compat quickstart
@@ -26,6 +26,8 @@ mixed:  release ; cargo run -q --locked -p compat-tests --bin mixed
 replication: release ; cargo run -q --locked -p compat-tests --bin replication
 replication-kills: release ; cargo run -q --locked -p compat-tests --bin replication -- --kills $${KILLS:-20}
 replication-oracle: ; cargo run -q --locked -p compat-tests --bin replication -- --oracle
+# Masters of the original hand over to Ferrocket under the load of their own clients. Needs a JDK and Maven; 5 minutes.
+takeover: release ; cargo run -q --locked -p compat-tests --bin takeover
 # 128 MiB for the server, thousands of clients that never read or never end, and 64 senders. Needs root for a control group of its own;
 # says what it used instead.
 small-memory: release ; cargo run -q --locked -p compat-tests --bin small_memory

@@ -10,6 +10,7 @@ pub mod config;
 pub mod remoting;
 pub mod store;
 
+pub mod admin;
 pub mod broker;
 pub mod namesrv;
 
@@ -17,3 +18,4 @@ pub mod processor;
 
 pub mod cli;
 pub mod server;
+pub mod takeover;

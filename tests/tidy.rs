@@ -8,20 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The floors of `ARCHITECTURE.md`: a room may import rooms of lower floors, and of its own floor only where listed in `SAME_FLOOR`.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 11] = [
     ("runtime", 1),
     ("config", 1),
     ("store", 2),
     ("remoting", 2),
+    ("admin", 3),
     ("broker", 3),
     ("namesrv", 3),
     ("processor", 4),
+    ("takeover", 5),
     ("server", 5),
     ("cli", 5),
 ];
 
 /// Rooms on one floor that may know each other, in this direction only.
-const SAME_FLOOR: [(&str, &str); 2] = [("cli", "server"), ("config", "runtime")];
+const SAME_FLOOR: [(&str, &str); 4] = [("cli", "server"), ("cli", "takeover"), ("server", "takeover"), ("config", "runtime")];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -87,13 +87,18 @@ impl Broker {
         drop(config);
         assert!(self.registration.set(registration).is_ok(), "a broker is started once");
         let broker = Arc::downgrade(self);
-        self.config.on_change(Box::new(move |config| {
-            if let Some(broker) = broker.upgrade()
-                && let Some(registration) = broker.registration.get()
-            {
-                registration.register_with(&name_servers(config));
+        self.config.on_change(Box::new(move |_| {
+            if let Some(broker) = broker.upgrade() {
+                broker.register_where_configured();
             }
         }));
+    }
+
+    /// From now on with the name servers of `namesrvAddr` as it is now.
+    pub fn register_where_configured(&self) {
+        if let Some(registration) = self.registration.get() {
+            registration.register_with(&name_servers(&self.config.load()));
+        }
     }
 
     /// As what it is registered: a change of the configuration that changes this is announced before it is answered.

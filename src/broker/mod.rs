@@ -254,6 +254,8 @@ impl Broker {
         membership::start(self);
         pre_online::start(self, neighbour);
         members::start(self);
+        let this = Arc::downgrade(self);
+        self.config.on_change(Box::new(move |config| this.upgrade().iter().for_each(|broker| broker.obey_role(config))));
         let broker = Arc::clone(self);
         let shutdown = self.runtime.shutdown().clone();
         self.runtime.spawn_essential("broker samples", async move {

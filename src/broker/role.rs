@@ -75,6 +75,20 @@ impl Broker {
         Ok(())
     }
 
+    /// Before the start: it begins as a slave, whatever the configuration says that it is to be.
+    pub fn begin_as_slave(&self) {
+        self.standing.lock().role = Role::Slave;
+        self.store.set_copy(true);
+    }
+
+    /// `brokerRole` by command: with SLAVE a master takes nothing any more, at once, as in the original. All else of a role begins with a start.
+    pub(super) fn obey_role(&self, config: &BrokerConfig) {
+        let standing = self.standing.lock();
+        if standing.role == Role::Master {
+            self.store.set_copy(Role::of(config) == Role::Slave);
+        }
+    }
+
     /// Starts what the role runs, once, when the store runs.
     pub(super) fn start_role(self: &Arc<Self>) -> io::Result<()> {
         start(self, self.standing.lock().role)

@@ -7,6 +7,7 @@ mod health;
 mod log;
 mod namesrv;
 mod server;
+mod takeover;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Namesrv(namesrv::NamesrvArgs),
     /// Run a broker alone, as mqbroker does.
     Broker(broker::BrokerArgs),
+    /// Take over from a running master, of the original or not, while clients go on.
+    Takeover(takeover::TakeoverArgs),
     /// Put load on a broker and measure it.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Some(Command::Namesrv(namesrv)) => namesrv.run(),
         Some(Command::Broker(broker)) => broker.run(),
         Some(Command::Health(health)) => health.run(),
+        Some(Command::Takeover(takeover)) => takeover.run(),
         Some(Command::Bench(bench)) => return bench.run(),
     };
     match outcome {

@@ -14,6 +14,10 @@ pub enum Standing {
     Guarded(&'static str),
 }
 
+/// Keys that fields of requests are called like.
+pub const BROKER_ID: &str = "brokerId";
+pub const BROKER_NAME: &str = "brokerName";
+
 /// One key as people see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {

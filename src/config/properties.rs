@@ -94,7 +94,7 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 /// The file with some keys changed: comments, order and every other line stay as the operator wrote them.
-pub(super) fn edit(bytes: &[u8], changes: &[(&str, String)]) -> Result<Vec<u8>, PropertiesError> {
+pub fn edit(bytes: &[u8], changes: &[(&str, String)]) -> Result<Vec<u8>, PropertiesError> {
     let properties = Properties::parse(bytes)?;
     let text = text_of(bytes);
     let lines = natural_lines(&text);

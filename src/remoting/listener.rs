@@ -42,7 +42,11 @@ impl Listener {
         limits: Limits,
         runtime: &Runtime,
     ) -> io::Result<Self> {
-        let socket = TcpListener::bind(addr).await?;
+        Self::serve(TcpListener::bind(addr).await?, handler, limits, runtime)
+    }
+
+    /// Begins to accept from a socket that was bound before.
+    pub fn serve<H: RequestHandler + ?Sized>(socket: TcpListener, handler: Arc<H>, limits: Limits, runtime: &Runtime) -> io::Result<Self> {
         let listener = Self { local_addr: socket.local_addr()?, accepting: runtime.shutdown().child(), connections: Arc::default() };
         if let Some(idle) = limits.idle {
             let sweep = sweep(Arc::clone(&listener.connections), idle, limits.idle_sweep, runtime.clone());

@@ -5,13 +5,14 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::files::Fs;
 use super::machine::Machine;
 use super::plan::BrokerPlan;
 use super::stop::Stop;
-use super::{Door, StartError, check_bind, listen};
+use super::{Door, StartError, bind, check_bind, limits_of, no_address};
 use crate::broker::registration::Neighbour;
 use crate::broker::replication::master::copies;
 use crate::broker::schedule::parse_levels;
@@ -23,7 +24,7 @@ use crate::runtime::Runtime;
 use crate::store::{self, StoreConfig, StoreError};
 
 /// The VIP port is so far below the port.
-const VIP_DISTANCE: u16 = 2;
+pub(super) const VIP_DISTANCE: u16 = 2;
 
 pub(super) struct Broker {
     pub services: Arc<Services>,
@@ -33,6 +34,8 @@ pub(super) struct Broker {
     pub begins: Option<String>,
     config: Arc<ConfigCell>,
     report: Report,
+    /// Its configuration.
+    pub file: String,
 }
 
 impl Broker {
@@ -53,6 +56,7 @@ impl Broker {
             false => format!("the store in {} has no messages; the tables in its config directory are read", root.display()),
         });
         let save = fs.saver(&plan.file.path);
+        let file = plan.file.path.clone();
         let cell = Arc::new(ConfigCell::backed(config, plan.file.bytes, runtime.clock().now_millis(), save).checked(check));
         let parts = Parts {
             config: Arc::clone(&cell),
@@ -65,34 +69,42 @@ impl Broker {
         let services = Services::open(parts).map_err(|error| StartError::Sentence(open_sentence(&error, &root)))?;
         see_to_unserved(&services, fs, plan.refuse_unserved)?;
         let handler = Arc::new(BrokerHandler::new(Arc::clone(&services)));
-        Ok(Self { services, handler, listeners: Vec::new(), begins, config: cell, report: plan.report })
+        Ok(Self { services, handler, listeners: Vec::new(), begins, config: cell, report: plan.report, file })
     }
 
-    /// Binds the port and the VIP port; requests go to `handler`, which may serve more than the broker's own.
-    pub(super) async fn listen<H: RequestHandler>(
-        &mut self,
-        handler: Arc<H>,
-        limits: &Limits,
-        runtime: &Runtime,
-    ) -> Result<u16, StartError> {
-        let (bind_address, wanted, idle_seconds) = {
-            let config = self.config.load();
-            (config.bind_address.clone(), config.listen_port as u16, config.server_channel_max_idle_time_seconds)
-        };
-        let door = |port, port_key| Door { bind_address: &bind_address, port, port_key, idle_seconds, report: &self.report };
-        let listener = listen(door(wanted, "listenPort"), Arc::clone(&handler), limits, runtime).await?;
-        let port = listener.local_addr().port();
-        self.listeners.push(listener);
+    /// Binds the port and the VIP port; who connects waits until they are served.
+    pub(super) async fn bind(&self) -> Result<Vec<TcpListener>, StartError> {
+        let config = self.config();
+        let wanted = config.listen_port as u16;
+        let door = |port, port_key| Door { bind_address: &config.bind_address, port, port_key, report: &self.report };
+        let mut sockets = vec![bind(door(wanted, "listenPort")).await?];
+        let port = sockets[0].local_addr().map_err(no_address)?.port();
         if let Some(vip_port) = port.checked_sub(VIP_DISTANCE).filter(|vip_port| *vip_port > 0) {
-            match listen(door(vip_port, "listenPort (the VIP port is two below it)"), handler, limits, runtime).await {
-                Ok(listener) => self.listeners.push(listener),
+            match bind(door(vip_port, "listenPort (the VIP port is two below it)")).await {
+                Ok(socket) => sockets.push(socket),
                 // A port that was chosen by the machine says nothing about its neighbours.
                 Err(error) if wanted == 0 => info!(%error, "no VIP port"),
                 Err(error) => return Err(error),
             }
         }
         self.services.listening_on(port);
-        Ok(port)
+        Ok(sockets)
+    }
+
+    /// Requests go to `handler`, which may serve more than the broker's own.
+    pub(super) fn serve<H: RequestHandler>(
+        &mut self,
+        sockets: Vec<TcpListener>,
+        handler: Arc<H>,
+        limits: &Limits,
+        runtime: &Runtime,
+    ) -> Result<(), StartError> {
+        let limits = limits_of(limits, self.config.load().server_channel_max_idle_time_seconds);
+        for socket in sockets {
+            let listener = Listener::serve(socket, Arc::clone(&handler), limits.clone(), runtime).map_err(no_address)?;
+            self.listeners.push(listener);
+        }
+        Ok(())
     }
 
     /// Starts what runs beside the requests and registers with the name servers. Returns when they were told, or a second later.

@@ -11,12 +11,14 @@ mod namesrv;
 pub mod plan;
 mod screen;
 mod stop;
+mod takeover;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -26,9 +28,11 @@ pub(crate) use machine::raise_open_files;
 pub use plan::{ConfigFile, Plan, Wanted};
 pub use screen::Screen;
 
-use crate::config::{Report, Unreadable};
-use crate::remoting::{Budget, ConnectionLimit, Limits, Listener, RequestHandler};
+use crate::config::{BROKER_NAME, Report, Unreadable};
+use crate::remoting::{Budget, ConnectionLimit, Limits, Listener};
 use crate::runtime::{Runtime, SystemClock};
+use crate::takeover::old_master::OldMaster;
+use crate::takeover::{Story, Wish};
 use dispatch::Dispatch;
 use memory::Memory;
 use stop::Stop;
@@ -59,6 +63,15 @@ impl StartError {
 
 /// Runs what was planned until SIGTERM or SIGINT. `say` prints the lines that people and tools wait for.
 pub fn run(plan: Plan, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
+    run_with(plan, None, screen, say)
+}
+
+/// As `run`, of a broker that takes over from another one first.
+pub fn take_over(plan: Plan, wish: Wish, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
+    run_with(plan, Some(wish), screen, say)
+}
+
+fn run_with(plan: Plan, wish: Option<Wish>, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let memory = Memory::of(&plan);
     info!(bytes = memory.budget_bytes, source = memory.source, "memory for connections");
     let connections = ConnectionLimit::new(raise_open_files());
@@ -66,12 +79,12 @@ pub fn run(plan: Plan, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartEr
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     let threads = threads.enable_all().thread_name("server").max_blocking_threads(memory.pool_threads).build();
     let threads = threads.map_err(|error| StartError::Sentence(format!("the machine gives no threads: {error}")))?;
-    let outcome = threads.block_on(serve(plan, limits, screen, say));
+    let outcome = threads.block_on(serve(plan, wish, limits, screen, say));
     threads.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-async fn serve(plan: Plan, limits: Limits, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
+async fn serve(mut plan: Plan, wish: Option<Wish>, limits: Limits, screen: Screen, say: &dyn Fn(&str)) -> Result<(), StartError> {
     let no_signals = |error: std::io::Error| StartError::Sentence(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
@@ -90,6 +103,12 @@ async fn serve(plan: Plan, limits: Limits, screen: Screen, say: &dyn Fn(&str)) -
     }
     let machine = Machine::read();
     let mut running = Running { limits, screen, ..Running::default() };
+    if let (Some(wish), Some(broker)) = (wish, &mut plan.broker) {
+        let name_servers = std::mem::take(&mut broker.config.namesrv_addr);
+        let old = OldMaster::ask(&runtime, &wish.from, Some(&name_servers)).await.map_err(StartError::Sentence)?;
+        takeover::begin(&old, broker, &fs).await?;
+        running.story = Some(Story::new(old, wish, name_servers));
+    }
     let started = tokio::select! {
         started = running.start(plan, &fs, &machine, &runtime, say) => started.map(|()| None),
         signal = signalled() => Ok(Some(signal)),
@@ -106,6 +125,12 @@ async fn serve(plan: Plan, limits: Limits, screen: Screen, say: &dyn Fn(&str)) -
             None
         }
     };
+    if let (Some(story), Some(broker)) = (&mut running.story, &running.broker) {
+        tokio::select! {
+            () = story.restore(&broker.services, say) => {}
+            signal = signalled() => info!(signal, "clients are not passed on any more"),
+        }
+    }
     let mut stop = Stop::begin(runtime.clock());
     // What was opened before a failure is closed in order too.
     running.stop(&mut stop).await;
@@ -135,6 +160,8 @@ async fn serve(plan: Plan, limits: Limits, screen: Screen, say: &dyn Fn(&str)) -
 struct Running {
     namesrv: Option<namesrv::Namesrv>,
     broker: Option<broker::Broker>,
+    /// The broker takes over from another one.
+    story: Option<Story>,
     /// Of all ports together.
     limits: Limits,
     screen: Screen,
@@ -176,7 +203,8 @@ impl Running {
                 if registers_here {
                     broker.register_with(&own_address);
                 }
-                broker.listen(both, &self.limits, runtime).await?;
+                let sockets = broker.bind().await?;
+                broker.serve(sockets, both, &self.limits, runtime)?;
                 namesrv.server.set_own_broker(broker.services.address().advertised.clone());
                 broker.start(Some((own_address, Arc::new(namesrv::Beside(Arc::clone(&namesrv.server)))))).await?;
                 say(&namesrv.boot_line(port));
@@ -187,8 +215,13 @@ impl Running {
                 say(&namesrv.boot_line(port));
             }
             (None, Some(broker)) => {
-                broker.listen(Arc::clone(&broker.handler), &self.limits, runtime).await?;
-                broker.start(None).await?;
+                if let Some(story) = &mut self.story {
+                    takeover::take_over(broker, story, &self.limits, runtime, say).await?;
+                } else {
+                    let sockets = broker.bind().await?;
+                    broker.serve(sockets, Arc::clone(&broker.handler), &self.limits, runtime)?;
+                    broker.start(None).await?;
+                }
                 say(&broker.boot_line());
             }
             (None, None) => {}
@@ -265,6 +298,26 @@ pub fn look_through(plan: &Plan) -> Result<Vec<String>, StartError> {
     Ok(said)
 }
 
+/// What a takeover would do: who the old master is, and what stands in the way. Changes nothing.
+pub async fn check_takeover(old: &OldMaster, plan: &Plan, say: &dyn Fn(&str)) -> Result<(), StartError> {
+    let Some(broker) = &plan.broker else { return Ok(()) };
+    say(&format!(
+        "takes over {} of cluster {} from {} ({}, {}), into {}",
+        old.key(BROKER_NAME),
+        old.key("brokerClusterName"),
+        old.addr,
+        old.version,
+        old.key("brokerRole"),
+        broker.config.store_path_root_dir
+    ));
+    say_report(&broker.report, &broker.file.path, Screen { is_terminal: true, is_verbose: false }, say);
+    let obstacles = takeover::obstacles(old, broker, &Fs::machine()).await?;
+    match obstacles.is_empty() {
+        true => Ok(()),
+        false => Err(StartError::Sentence(format!("this cannot be taken over: {}", obstacles.join("; ")))),
+    }
+}
+
 /// The table of a file's keys.
 fn say_report(report: &Report, file: &str, screen: Screen, say: &dyn Fn(&str)) {
     doubts(report).iter().for_each(|doubt| warn!("{doubt}"));
@@ -282,7 +335,11 @@ fn bind_host(bind_address: &str) -> Result<IpAddr, StartError> {
 
 /// Does this machine have the address? Asked before a command changes it.
 fn check_bind(bind_address: &str) -> Result<(), StartError> {
-    let addr = SocketAddr::new(bind_host(bind_address)?, 0);
+    check_bind_port(bind_address, 0)
+}
+
+fn check_bind_port(bind_address: &str, port: u16) -> Result<(), StartError> {
+    let addr = SocketAddr::new(bind_host(bind_address)?, port);
     std::net::TcpListener::bind(addr).map(drop).map_err(|error| cannot_listen(addr, &error, "listenPort", &Report::default()))
 }
 
@@ -291,33 +348,35 @@ struct Door<'a> {
     bind_address: &'a str,
     port: u16,
     port_key: &'a str,
-    idle_seconds: i32,
     report: &'a Report,
 }
 
 /// Binds, or says in one sentence why not and what to do.
-async fn listen<H: RequestHandler + ?Sized>(
-    door: Door<'_>,
-    handler: Arc<H>,
-    limits: &Limits,
-    runtime: &Runtime,
-) -> Result<Listener, StartError> {
+async fn bind(door: Door<'_>) -> Result<TcpListener, StartError> {
     let addr = SocketAddr::new(bind_host(door.bind_address)?, door.port);
-    // As in the original, 0 or less: however idle, no connection is closed for it.
-    let idle = u64::try_from(door.idle_seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
-    // The sweep is what makes idleness precise.
-    let idle_sweep = idle.map_or(limits.idle_sweep, |idle| limits.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
-    let limits = Limits { idle, idle_sweep, ..limits.clone() };
     if addr.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
         // As in Java, 0.0.0.0 is every address of the machine: one socket for IPv6 takes IPv4 too.
         let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port());
-        match Listener::bind(both, Arc::clone(&handler), limits.clone(), runtime).await {
+        match TcpListener::bind(both).await {
             // A machine without IPv6, or one that keeps the two apart.
             Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => info!(%error, "no IPv6"),
             bound => return bound.map_err(|error| cannot_listen(addr, &error, door.port_key, door.report)),
         }
     }
-    Listener::bind(addr, handler, limits, runtime).await.map_err(|error| cannot_listen(addr, &error, door.port_key, door.report))
+    TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, &error, door.port_key, door.report))
+}
+
+/// Those of one server's port.
+fn limits_of(limits: &Limits, idle_seconds: i32) -> Limits {
+    // As in the original, 0 or less: however idle, no connection is closed for it.
+    let idle = u64::try_from(idle_seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    // The sweep is what makes idleness precise.
+    let idle_sweep = idle.map_or(limits.idle_sweep, |idle| limits.idle_sweep.min(idle / 4).max(Duration::from_millis(100)));
+    Limits { idle, idle_sweep, ..limits.clone() }
+}
+
+fn no_address(error: std::io::Error) -> StartError {
+    StartError::Sentence(format!("a port that was bound has no address: {error}"))
 }
 
 fn cannot_listen(addr: SocketAddr, error: &std::io::Error, port_key: &str, report: &Report) -> StartError {

@@ -8,7 +8,7 @@ use ferrocket_protocol::body::TopicConfig;
 
 use super::files::Fs;
 use super::plan::NamesrvPlan;
-use super::{Door, Screen, StartError, check_bind, listen, say_report};
+use super::{Door, Screen, StartError, bind, check_bind, limits_of, no_address, say_report};
 use crate::broker::registration::{BrokerSnapshot, Identity, Learned, Neighbour};
 use crate::config::{NamesrvConfig, NamesrvConfigCell, Report};
 use crate::namesrv::{KvConfig, NameServer, OwnBroker};
@@ -52,10 +52,10 @@ impl Namesrv {
             bind_address: &self.bind_address,
             port: self.wanted_port,
             port_key: "listenPort (all in one: --namesrv-port)",
-            idle_seconds: self.idle_seconds,
             report: &self.report,
         };
-        let listener = listen(door, handler, limits, runtime).await?;
+        let socket = bind(door).await?;
+        let listener = Listener::serve(socket, handler, limits_of(limits, self.idle_seconds), runtime).map_err(no_address)?;
         let port = listener.local_addr().port();
         self.listener = Some(listener);
         self.server.start();

@@ -51,6 +51,8 @@ pub struct Slave {
     master_end: AtomicI64,
     /// The log here is longer than the master's.
     is_ahead: AtomicBool,
+    /// Where an empty log begins; -1: where the master chooses.
+    begin: AtomicI64,
 }
 
 /// Where name servers say that the master is.
@@ -159,6 +161,7 @@ impl Default for Slave {
             link: Mutex::default(),
             master_end: AtomicI64::new(-1),
             is_ahead: AtomicBool::new(false),
+            begin: AtomicI64::new(-1),
         }
     }
 }
@@ -181,6 +184,16 @@ impl Slave {
     /// Of a master no more is known than where it replicates, if that; the rest name servers will say.
     pub(super) fn know_only(&self, ha_addr: Option<String>) {
         self.told.send_replace(ToldMaster { addr: None, ha_addr });
+    }
+
+    /// An empty log begins at this place, where a file of the master's does. Without it a master sends an empty slave its last file alone.
+    pub fn begin_at(&self, offset: i64) {
+        self.begin.store(offset, Ordering::Release);
+    }
+
+    /// Its tables are asked for now.
+    pub fn copy_tables(&self) {
+        self.told.send_modify(|_| ());
     }
 
     /// Changes when a name server says something new.
@@ -336,17 +349,25 @@ impl<'a> Link<'a> {
         let overlap = looked.ok_or(LinkEnd::Panicked)?.map_err(LinkEnd::Unreadable)?;
         let end = overlap.as_ref().map_or(broker.store.max_phy_offset(), Overlap::start);
         let now = broker.clock.nanos();
+        let (at, begun) = match broker.slave.begin.load(Ordering::Acquire) {
+            _ if end > 0 => (Some(end), Vec::new()),
+            // A report of 0 asks for the last file, and one of 1 for all that follows the first byte: the highest of a record's length, which
+            // is 0 in each that is shorter than 16 MiB. With another one it is no record, and nothing is appended.
+            0 => (Some(0), vec![0]),
+            begin => ((begin > 0).then_some(begin), Vec::new()),
+        };
+        let reported = at.map_or(0, |at| at + begun.len() as i64);
         Ok(Self {
             broker,
             term,
             stream,
             inbox: BytesMut::new(),
             body_left: 0,
-            begun: Vec::new(),
+            begun,
             overlap,
             heartbeats: 0,
-            at: (end > 0).then_some(end),
-            reported: end,
+            at,
+            reported,
             read_nanos: now,
             written_nanos: now,
         })
