@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ struct Connections {
     peers: Mutex<HashMap<u64, Arc<Peer>>>,
     /// Set before the peers are asked, so that one that comes while they are is asked too.
     draining: AtomicBool,
+    /// Why all were closed. Set before that, so that one that was being accepted when that stopped is closed, too.
+    closed: OnceLock<&'static str>,
     /// Sweeps so far: the coarse time in which idleness is counted, so that a message costs no clock call.
     tick: Arc<AtomicU32>,
 }
@@ -100,7 +102,7 @@ impl Listener {
         tokio::time::timeout(patience, drained).await.is_ok() || !self.connections.any(|peer| !peer.is_drained())
     }
 
-    /// Last step: every connection ends.
+    /// Last step: every connection ends, one that is just being accepted, too.
     pub fn close_all(&self, reason: &'static str) {
         self.connections.close_all(reason);
     }
@@ -112,6 +114,7 @@ impl Connections {
     }
 
     fn close_all(&self, reason: &'static str) {
+        let reason = *self.closed.get_or_init(|| reason);
         self.all().iter().for_each(|peer| peer.close(reason));
     }
 
@@ -193,6 +196,11 @@ impl<H: RequestHandler + ?Sized> Accept<H> {
         if self.connections.draining.load(Ordering::SeqCst) {
             peer.drain();
         }
+        if let Some(reason) = self.connections.closed.get()
+            && self.accepting.has_begun()
+        {
+            peer.close(reason);
+        }
         let tick = Arc::clone(&self.connections.tick);
         let connection = Connection::new(read, Arc::clone(&peer), Arc::clone(&self.handler), tick);
         let connections = Arc::clone(&self.connections);
@@ -218,5 +226,42 @@ async fn sweep(connections: Arc<Connections>, idle: Duration, every: Duration, r
                 peer.close("idle");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrocket_protocol::RemotingCommand;
+    use tokio::io::AsyncReadExt;
+
+    use super::super::replies::Replies;
+    use super::*;
+    use crate::runtime::SystemClock;
+
+    struct Nobody;
+
+    impl RequestHandler for Nobody {
+        fn handle(&self, _: &Arc<Peer>, _: &mut RemotingCommand, _: &mut Replies) {}
+        fn connected(&self, _: &Arc<Peer>) {}
+        fn closed(&self, _: &Arc<Peer>) {}
+    }
+
+    /// A connection was accepted, then the thread that did it stood still while everything else was closed.
+    #[tokio::test]
+    async fn one_that_was_being_accepted_when_all_were_closed_is_closed_too() {
+        let runtime = Runtime::current(SystemClock::shared());
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client = TcpStream::connect(socket.local_addr().expect("its address")).await.expect("a connection");
+        let (stream, addr) = socket.accept().await.expect("the same");
+        let limits = Limits::default();
+        let permit = Arc::clone(&limits.connections.permits).acquire_owned().await.expect("never closed");
+        let (accepting, connections) = (runtime.shutdown().child(), Arc::<Connections>::default());
+        let runtime = runtime.clone();
+        let accept = Accept { socket, handler: Arc::new(Nobody), limits, accepting, connections, runtime };
+        accept.accepting.begin();
+        accept.connections.close_all("the test ends");
+        accept.start(stream, addr, permit);
+        let end = tokio::time::timeout(Duration::from_secs(60), client.read_u8()).await.expect("an end");
+        assert!(end.is_err());
     }
 }
