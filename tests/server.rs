@@ -356,7 +356,7 @@ async fn a_client_whose_feature_is_not_served_is_named_once() {
     let (namesrv, broker) = (server.namesrv(), server.broker("u"));
     for _ in 0..3 {
         let mut client = Client::connect(broker).await;
-        for code in [request_code::POP_MESSAGE, request_code::QUERY_ASSIGNMENT, request_code::SEND_REPLY_MESSAGE_V2, 27, 303, 315] {
+        for code in [request_code::POP_MESSAGE, request_code::QUERY_ASSIGNMENT, 27, 303, 315] {
             assert_eq!(client.call(RemotingCommand::request(code)).await.code, response_code::REQUEST_CODE_NOT_SUPPORTED);
         }
         let mut timed = support::send_header("T", 0, &[("TIMER_DELAY_SEC", "5")]);
@@ -385,12 +385,12 @@ async fn a_client_whose_feature_is_not_served_is_named_once() {
     // The rarer questions of tools are told apart.
     let questions = ["QUERY_CONSUME_TIME_SPAN", "VIEW_BROKER_STATS_DATA"];
     let first_bytes = ["TLS", "gRPC", "the PROXY protocol", "HTTP"];
-    for feature in ["POP consumption", "request-reply", "timed messages"].into_iter().chain(first_bytes).chain(questions) {
+    for feature in ["POP consumption", "timed messages"].into_iter().chain(first_bytes).chain(questions) {
         let lines: Vec<&str> = said.lines().filter(|line| line.contains(&format!("a client asks for {feature}, "))).collect();
         assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("127.0.0.1:"), "{feature}: {said}");
     }
-    assert_eq!(said.lines().count(), 9, "{said}");
-    for code in [request_code::POP_MESSAGE, 325, 303, 315] {
+    assert_eq!(said.lines().count(), 8, "{said}");
+    for code in [request_code::POP_MESSAGE, 303, 315] {
         assert_eq!(said.matches(&format!(" code={code}")).count(), 1, "{code}: {said}");
     }
 }

@@ -98,7 +98,7 @@ impl Cluster {
             command.extend(["-cp".into(), format!("{home}/classes:{home}/lib/*"), "ferrocket.agent.Agent".into()]);
             let parts: &[&str] = match (family, version) {
                 ("java", "4.5.2") => &["Producers", "PushConsumers", "PullConsumers"],
-                ("java", _) => &["Producers", "PushConsumers", "PullConsumers", "LiteConsumers"],
+                ("java", _) => &["Producers", "PushConsumers", "PullConsumers", "LiteConsumers", "Requests"],
                 (_, "4.9.7") => &["MqAdmin"],
                 _ => &["MqAdmin", "Admin"],
             };

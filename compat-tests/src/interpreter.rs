@@ -204,7 +204,7 @@ impl Cell<'_> {
             words.push(self.server.namesrv());
             args.insert("args".into(), json!(words));
         }
-        if op == "send" {
+        if ["send", "request"].contains(&op) {
             args.insert("messages".into(), messages(&args)?);
         }
         match args.get("by").cloned() {
@@ -341,7 +341,7 @@ fn label(mut list: Value, name: &str) -> Value {
     list
 }
 
-/// The messages of a `send`: `count` copies of the step's own fields, with # as the running number (and `{shard,tags,queue}_of` cycling).
+/// The messages of a `send` or a `request`: `count` copies of the step's own fields, with # as the running number (and `{shard,tags,queue}_of` cycling).
 fn messages(args: &Map<String, Value>) -> Result<Value> {
     let mut template = args.clone();
     for own in ["by", "as", "mode", "count", "timeout", "namesrv", "count_from", "shards", "tags_of", "queue_of"] {

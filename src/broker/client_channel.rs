@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, NotifyConsumerIdsChangedRequestHeader, ResetOffsetRequestHeader};
+use ferrocket_protocol::header::{
+    CheckTransactionStateRequestHeader, NotifyConsumerIdsChangedRequestHeader, ReplyMessageRequestHeader, ResetOffsetRequestHeader,
+};
 use ferrocket_protocol::{ExtFields, RemotingCommand, Str, request_code};
 
 use crate::remoting::{CallError, Peer, Work};
 
-/// How long an administrator's question may wait for the client; the original's 10 s.
+/// How long a question may wait for the client; the original's 10 s.
 const RELAY_MAX: Duration = Duration::from_secs(10);
 
-/// What an administrator's question comes to. `CallError` when the client does not answer within 10 s, or is gone.
+/// What a question comes to. `CallError` when the client does not answer within 10 s, or is gone.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<RemotingCommand, CallError>> + Send + 'a>>;
 
 /// Several, to be told or closed.
@@ -61,6 +63,9 @@ pub trait ClientChannel: fmt::Debug + Send + Sync {
 
     /// GET_CONSUMER_RUNNING_INFO with an administrator's fields; the answer is passed on as it is.
     fn running_info(&self, fields: ExtFields, body: Bytes) -> Answer<'_>;
+
+    /// PUSH_REPLY_MESSAGE_TO_CLIENT: the reply to a request of its own; it answers SUCCESS when it has it.
+    fn push_reply(&self, header: &ReplyMessageRequestHeader, body: Bytes) -> Answer<'_>;
 }
 
 impl ClientChannel for Peer {
@@ -113,5 +118,10 @@ impl ClientChannel for Peer {
         let mut question = RemotingCommand::request(request_code::GET_CONSUMER_RUNNING_INFO).with_body(body);
         question.ext_fields = fields;
         Box::pin(self.call(question, RELAY_MAX))
+    }
+
+    fn push_reply(&self, header: &ReplyMessageRequestHeader, body: Bytes) -> Answer<'_> {
+        let push = RemotingCommand::request_with(request_code::PUSH_REPLY_MESSAGE_TO_CLIENT, header).with_body(body);
+        Box::pin(self.call(push, RELAY_MAX))
     }
 }

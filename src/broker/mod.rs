@@ -120,6 +120,8 @@ pub struct Broker {
     pub flow_control: Arc<FlowControl>,
     /// Sends to queues that are being loaded: counted by themselves, so that a slow disk refuses no send to the others.
     pub cold_flow_control: Arc<FlowControl>,
+    /// Replies whose push to the client that asked has not been answered, or that are being stored.
+    pub reply_flow_control: Arc<FlowControl>,
     standing: Mutex<RoleState>,
     location: Location,
     address: Arc<ArcSwap<Address>>,
@@ -236,6 +238,7 @@ impl Broker {
             stats: Stats::default(),
             flow_control: Arc::new(FlowControl::default()),
             cold_flow_control: Arc::new(FlowControl::default()),
+            reply_flow_control: Arc::new(FlowControl::default()),
             address: Arc::new(ArcSwap::from_pointee(Address::at(&location, location.port))),
             standing,
             location,

@@ -25,6 +25,8 @@ pub struct Producers {
 struct Table {
     groups: HashMap<Arc<str>, BTreeMap<u64, Producer>>,
     groups_of_channel: HashMap<u64, HashSet<Arc<str>>>,
+    /// By client id, its connections, the youngest last; each counted once for every group that it is in by that id.
+    clients: HashMap<Arc<str>, BTreeMap<u64, (usize, Arc<dyn ClientChannel>)>>,
 }
 
 /// One connection of a producer group, for admin tools.
@@ -52,6 +54,8 @@ impl Producers {
         let producer = Producer { client: client.clone(), heard_millis: now };
         table.groups.entry(Arc::clone(&name)).or_default().insert(client.channel.id(), producer);
         table.groups_of_channel.entry(client.channel.id()).or_default().insert(name);
+        let of_client = table.clients.entry(Arc::clone(&client.client_id)).or_default();
+        of_client.entry(client.channel.id()).or_insert_with(|| (0, Arc::clone(&client.channel))).0 += 1;
         drop(locked);
         tracing::info!(group, client_id = %client.client_id, peer = %client.channel.remote_addr(), "a producer joined");
     }
@@ -94,6 +98,13 @@ impl Producers {
         table.groups.iter().map(|(group, members)| (group.to_string(), members.values().cloned().collect())).collect()
     }
 
+    /// The youngest connection of a producer by its client id.
+    pub fn channel_of_client(&self, client_id: &str) -> Option<Arc<dyn ClientChannel>> {
+        let table = self.table.read();
+        let mut channels = table.clients.get(client_id)?.values().rev().map(|(_, channel)| channel);
+        channels.find(|channel| channel.is_active()).cloned()
+    }
+
     /// A connection of the group that can be asked something, in turn.
     pub fn available_channel(&self, group: &str) -> Option<Arc<dyn ClientChannel>> {
         let table = self.table.read();
@@ -118,7 +129,23 @@ impl Table {
         if members.is_empty() {
             self.groups.remove(group_name);
         }
+        if let Some(left) = &left {
+            self.leave_client(&left.client.client_id, channel_id);
+        }
         left
+    }
+
+    fn leave_client(&mut self, client_id: &str, channel_id: u64) {
+        let Some(channels) = self.clients.get_mut(client_id) else { return };
+        if let Some((groups, _)) = channels.get_mut(&channel_id) {
+            *groups -= 1;
+            if *groups == 0 {
+                channels.remove(&channel_id);
+            }
+        }
+        if channels.is_empty() {
+            self.clients.remove(client_id);
+        }
     }
 }
 

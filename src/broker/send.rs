@@ -6,6 +6,7 @@
 //! connection and no answer: a send that waits for the disk or the name servers is left with whoever asked (`DueSend`).
 
 mod properties;
+pub mod reply;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -189,10 +190,16 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     fn run(&self) -> Result<Sent, SendError> {
+        let found = self.admit()?;
+        if self.request.is_batch { self.run_batch(found) } else { self.run_single(found) }
+    }
+
+    /// What a reply is checked for, too.
+    fn admit(&self) -> Result<FoundTopic, SendError> {
         self.require_accepting()?;
         let found = self.require_topic()?;
         self.require_queue(found.topic())?;
-        if self.request.is_batch { self.run_batch(found) } else { self.run_single(found) }
+        Ok(found)
     }
 
     /// The operator's `startAcceptSendRequestTimeStamp`.

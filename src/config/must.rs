@@ -92,6 +92,7 @@ pub(super) fn must(key: &str) -> Option<&'static Must> {
         | "maxTransferCountOnMessageInDisk"
         | "maxTransferCountOnMessageInMemory"
         | "registerBrokerTimeoutMills"
+        | "replyThreadPoolQueueCapacity"
         | "sendHeartbeatTimeoutMillis"
         | "sendThreadPoolQueueCapacity"
         | "splitMetadataSize"
@@ -236,6 +237,7 @@ mod tests {
         ("osPageCacheBusyTimeOutMills", 0, i64::MAX),
         ("registerBrokerTimeoutMills", 1, INT_MAX),
         ("registerNameServerPeriod", 0, INT_MAX),
+        ("replyThreadPoolQueueCapacity", 1, INT_MAX),
         ("scanNotActiveBrokerInterval", 1, CENTURY_MILLIS),
         ("sendHeartbeatTimeoutMillis", 1, INT_MAX),
         ("sendThreadPoolQueueCapacity", 1, INT_MAX),

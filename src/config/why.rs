@@ -28,7 +28,6 @@ pub(super) const RATE: &str = "deletions need no pacing";
 pub(super) const RECALL: &str = "recalling delayed messages is not there yet";
 pub(super) const RECOVERY: &str = "recovery reads the log once, with its checks";
 pub(super) const REPLICATION: &str = "replication and the controller are not there yet";
-pub(super) const REQUEST_REPLY: &str = "request-reply is not there yet";
 pub(super) const ROCKSDB: &str = "there is no RocksDB here";
 pub(super) const SCHEDULE: &str = "delayed messages are delivered level by level, in order";
 pub(super) const SQL_BITMAP: &str = "SQL92 filters are not there yet";

@@ -28,13 +28,13 @@ pub const LITE: &str = "lite topics";
 pub const POP: &str = "POP consumption";
 pub const QUESTIONS: &str = "the rarer questions of tools";
 pub const REPLICATION: &str = "replication and the controller";
-pub const REQUEST_REPLY: &str = "request-reply";
 pub const ROCKSDB: &str = "stores in RocksDB";
 pub const SQL92: &str = "SQL92 filters";
 pub const STATIC_TOPICS: &str = "static topics";
 pub const TIMED: &str = "timed messages";
 
 const CONSUMERS: &str = "tests/consumers.rs";
+const REPLY: &str = "tests/request_reply.rs";
 const TRANSACTION: &str = "tests/transaction.rs";
 
 /// The feature that a code belongs to, where it is not served yet.
@@ -79,9 +79,7 @@ pub const UNSERVED: &[(i32, Unserved)] = &[
     (code::CLEAN_UNUSED_TOPIC, NotYet(QUESTIONS)),
     (code::GET_BROKER_CONSUME_STATS, NotYet(QUESTIONS)),
     (code::QUERY_CONSUME_QUEUE, NotYet(QUESTIONS)),
-    (code::SEND_REPLY_MESSAGE, NotYet(REQUEST_REPLY)),
-    (code::SEND_REPLY_MESSAGE_V2, NotYet(REQUEST_REPLY)),
-    (code::PUSH_REPLY_MESSAGE_TO_CLIENT, NotYet(REQUEST_REPLY)),
+    (code::PUSH_REPLY_MESSAGE_TO_CLIENT, ToClients(REPLY)),
     (code::DELETE_EXPIRED_COMMITLOG, NotYet(QUESTIONS)),
     (code::QUERY_TOPICS_BY_CONSUMER, NotYet(QUESTIONS)),
     (code::QUERY_SUBSCRIPTION_BY_CONSUMER, NotYet(QUESTIONS)),

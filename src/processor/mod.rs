@@ -15,6 +15,7 @@ mod lane;
 mod pull_message;
 mod query_message;
 mod reply;
+mod reply_message;
 pub mod routes;
 mod send_back;
 mod send_message;

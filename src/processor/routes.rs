@@ -11,7 +11,10 @@ use ferrocket_protocol::{RemotingCommand, request_code as code, route};
 
 use super::lane::{Disk, Lane};
 use super::reply::{Refusal, Reply};
-use super::{admin, client_manage, consumer_manage, end_transaction, not_supported, pull_message, query_message, send_back, send_message};
+use super::{
+    admin, client_manage, consumer_manage, end_transaction, not_supported, pull_message, query_message, reply_message, send_back,
+    send_message,
+};
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::remoting::Peer;
@@ -21,6 +24,7 @@ const PULL: &str = "tests/pull.rs";
 const CONSUMERS: &str = "tests/consumers.rs";
 const QUERY: &str = "tests/query_message.rs";
 const TOPIC: &str = "tests/admin_topic.rs";
+const REPLY: &str = "tests/request_reply.rs";
 const TRANSACTION: &str = "tests/transaction.rs";
 const BROKER: &str = "tests/admin_broker.rs";
 const ACTING: &str = "tests/replication_acting.rs";
@@ -128,6 +132,11 @@ routes! {
         => send_message::process(broker, peer, request, disk);
     SEND_BATCH_MESSAGE: Connection, Send, reads SendMessageRequestHeaderV2, [Pub on Topic], SEND
         => send_message::process(broker, peer, request, disk);
+
+    SEND_REPLY_MESSAGE: Connection, Endless, reads SendMessageRequestHeader, [], REPLY
+        => reply_message::process(broker, peer, request);
+    SEND_REPLY_MESSAGE_V2: Connection, Endless, reads SendMessageRequestHeaderV2, [], REPLY
+        => reply_message::process(broker, peer, request);
 
     END_TRANSACTION: Connection, Transaction, checks EndTransactionRequestHeader, [Pub on Topic], TRANSACTION
         => end_transaction::end(broker, peer, request, disk);

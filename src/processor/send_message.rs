@@ -26,7 +26,30 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
     let fields = SendFields::read(request).map_err(super::unreadable)?;
     let config = broker.config.load();
     let Hosts { store, for_peer } = broker.hosts_for(peer);
-    let sending = SendRequest {
+    let sending = send_request(peer, request, fields, store, disk);
+    match send::send(broker, &config, &sending) {
+        Ok(Sent::Stored(result)) => Ok(Reply::Sent(sent_reply(for_peer, result))),
+        Ok(Sent::Later(result, due)) => {
+            answer_later(broker, peer, request, sent_reply(for_peer, result), due);
+            Ok(Reply::Later)
+        }
+        Ok(Sent::Oneway) => Ok(Reply::Silent),
+        Ok(Sent::WouldBlock) => Ok(Reply::WouldBlock(Cold::Read)),
+        Ok(Sent::ColdQueue(put, in_flight)) => Ok(Reply::WouldBlock(Cold::Send(put, in_flight))),
+        Err(error) => Err(refusal(error, broker, &config, peer, &sending)),
+    }
+}
+
+/// `store` is the address that the record bears.
+#[inline]
+pub(super) fn send_request<'a>(
+    peer: &Peer,
+    request: &'a RemotingCommand,
+    fields: SendFields<'a>,
+    store: SocketAddr,
+    disk: Disk,
+) -> SendRequest<'a> {
+    SendRequest {
         topic: fields.topic,
         new_topic: NewTopic { like: fields.default_topic, queue_nums: fields.default_topic_queue_nums, unit_mode: fields.unit_mode },
         queue_id: fields.queue_id,
@@ -42,17 +65,6 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
         is_batch: fields.batch,
         is_oneway: request.is_oneway(),
         disk,
-    };
-    match send::send(broker, &config, &sending) {
-        Ok(Sent::Stored(result)) => Ok(Reply::Sent(sent_reply(for_peer, result))),
-        Ok(Sent::Later(result, due)) => {
-            answer_later(broker, peer, request, sent_reply(for_peer, result), due);
-            Ok(Reply::Later)
-        }
-        Ok(Sent::Oneway) => Ok(Reply::Silent),
-        Ok(Sent::WouldBlock) => Ok(Reply::WouldBlock(Cold::Read)),
-        Ok(Sent::ColdQueue(put, in_flight)) => Ok(Reply::WouldBlock(Cold::Send(put, in_flight))),
-        Err(error) => Err(refusal(error, broker, &config, peer, &sending)),
     }
 }
 
@@ -87,8 +99,13 @@ fn answer_later(broker: &Broker, peer: &Arc<Peer>, request: &RemotingCommand, mu
     });
 }
 
+/// With what 4.x clients decide by whether to trace; they fail on an answer without any field.
+pub(super) fn stamped(refusal: Refusal, config: &BrokerConfig) -> Refusal {
+    refusal.with_field(property::MSG_REGION, config.region_id.clone()).with_field(property::TRACE_ON, bool_text(config.trace_on))
+}
+
 /// The original's code and text.
-fn refusal(error: SendError, broker: &Broker, config: &BrokerConfig, peer: &Peer, sending: &SendRequest<'_>) -> Refusal {
+pub(super) fn refusal(error: SendError, broker: &Broker, config: &BrokerConfig, peer: &Peer, sending: &SendRequest<'_>) -> Refusal {
     let busy = |why| Refusal::new(response_code::SYSTEM_BUSY, format!("{why}system busy, start flow control for a while"));
     let new = |code, remark: String| Refusal::new(code, remark);
     let topic = &sending.topic;
@@ -135,8 +152,7 @@ fn refusal(error: SendError, broker: &Broker, config: &BrokerConfig, peer: &Peer
         SendError::TooManyCold => busy("[OVERLOAD]"),
         SendError::Put(status) => put_refusal(status, broker, config),
     };
-    // 4.x clients decide by these two whether to trace, and fail on an answer without any field.
-    refusal.with_field(property::MSG_REGION, config.region_id.clone()).with_field(property::TRACE_ON, bool_text(config.trace_on))
+    stamped(refusal, config)
 }
 
 fn forbidden(config: &BrokerConfig, what: &str) -> Refusal {

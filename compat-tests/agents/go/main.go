@@ -35,6 +35,7 @@ func main() {
 	primitive.PanicHandler = func(cause interface{}) { fmt.Fprintln(os.Stderr, "panic in the client:", cause) }
 	registerProducers()
 	registerTransactions()
+	registerRequests()
 	registerConsumers()
 	ops["close"] = func(a args) (interface{}, error) {
 		h, found := handles.LoadAndDelete(a.text("by"))

@@ -157,7 +157,7 @@ impl<'a> SendFields<'a> {
     /// In the spelling that the code of `request` goes with, and as tolerant as `RemotingCommand::header`. `Err` names the first field
     /// that is missing, or no number, and without which the original cannot go on.
     pub fn read(request: &'a RemotingCommand) -> Result<Self, &'static str> {
-        let in_letters = request.code != request_code::SEND_MESSAGE;
+        let in_letters = !matches!(request.code, request_code::SEND_MESSAGE | request_code::SEND_REPLY_MESSAGE);
         let (mut topic, mut default_topic, mut properties) = (None, &[][..], &[][..]);
         let (mut queue_id, mut sys_flag, mut flag) = (0, 0, 0);
         let (mut default_topic_queue_nums, mut reconsume_times, mut max_reconsume_times) = (None, None, None);
