@@ -22,7 +22,7 @@ use ferrocket::broker::{Broker, Disk, membership};
 use ferrocket::remoting::{CallError, Work, next_channel_id};
 use ferrocket::store::{GetMessage, GetMessageStatus, MessageFilter, MessagePosition, PutMessageStatus};
 use ferrocket_protocol::body::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
-use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, ResetOffsetRequestHeader};
+use ferrocket_protocol::header::{CheckTransactionStateRequestHeader, ReplyMessageRequestHeader, ResetOffsetRequestHeader};
 use ferrocket_protocol::message::{MessageView, decode, properties};
 use ferrocket_protocol::{ExtFields, LanguageCode, Str, version};
 use support::{Setup, TestBroker, subscription};
@@ -48,6 +48,11 @@ impl TestChannel {
     fn new() -> (Arc<Self>, UnboundedReceiver<Heard>) {
         let (heard, hears) = unbounded_channel();
         (Arc::new(Self { id: next_channel_id(), active: AtomicBool::new(true), heard }), hears)
+    }
+
+    fn gone(&self) -> Answer<'_> {
+        let gone = CallError::Closed { addr: self.remote_addr() };
+        Box::pin(async move { Err(gone) })
     }
 
     fn hear(&self, heard: Heard) {
@@ -103,8 +108,11 @@ impl ClientChannel for TestChannel {
     }
 
     fn running_info(&self, _fields: ExtFields, _body: Bytes) -> Answer<'_> {
-        let gone = CallError::Closed { addr: self.remote_addr() };
-        Box::pin(async move { Err(gone) })
+        self.gone()
+    }
+
+    fn push_reply(&self, _header: &ReplyMessageRequestHeader, _body: Bytes) -> Answer<'_> {
+        self.gone()
     }
 }
 

@@ -25,8 +25,15 @@ pub struct Producers {
 struct Table {
     groups: HashMap<Arc<str>, BTreeMap<u64, Producer>>,
     groups_of_channel: HashMap<u64, HashSet<Arc<str>>>,
-    /// By client id, its connections, the youngest last; each counted once for every group that it is in by that id.
-    clients: HashMap<Arc<str>, BTreeMap<u64, (usize, Arc<dyn ClientChannel>)>>,
+    /// By client id, its connections, the youngest last.
+    clients: HashMap<Arc<str>, BTreeMap<u64, OfClient>>,
+}
+
+/// A connection of a client, and of how many groups it is by that client id.
+#[derive(Debug)]
+struct OfClient {
+    channel: Arc<dyn ClientChannel>,
+    groups: usize,
 }
 
 /// One connection of a producer group, for admin tools.
@@ -55,7 +62,8 @@ impl Producers {
         table.groups.entry(Arc::clone(&name)).or_default().insert(client.channel.id(), producer);
         table.groups_of_channel.entry(client.channel.id()).or_default().insert(name);
         let of_client = table.clients.entry(Arc::clone(&client.client_id)).or_default();
-        of_client.entry(client.channel.id()).or_insert_with(|| (0, Arc::clone(&client.channel))).0 += 1;
+        let connection = || OfClient { channel: Arc::clone(&client.channel), groups: 0 };
+        of_client.entry(client.channel.id()).or_insert_with(connection).groups += 1;
         drop(locked);
         tracing::info!(group, client_id = %client.client_id, peer = %client.channel.remote_addr(), "a producer joined");
     }
@@ -101,7 +109,7 @@ impl Producers {
     /// The youngest connection of a producer by its client id.
     pub fn channel_of_client(&self, client_id: &str) -> Option<Arc<dyn ClientChannel>> {
         let table = self.table.read();
-        let mut channels = table.clients.get(client_id)?.values().rev().map(|(_, channel)| channel);
+        let mut channels = table.clients.get(client_id)?.values().rev().map(|connection| &connection.channel);
         channels.find(|channel| channel.is_active()).cloned()
     }
 
@@ -137,9 +145,9 @@ impl Table {
 
     fn leave_client(&mut self, client_id: &str, channel_id: u64) {
         let Some(channels) = self.clients.get_mut(client_id) else { return };
-        if let Some((groups, _)) = channels.get_mut(&channel_id) {
-            *groups -= 1;
-            if *groups == 0 {
+        if let Some(connection) = channels.get_mut(&channel_id) {
+            connection.groups -= 1;
+            if connection.groups == 0 {
                 channels.remove(&channel_id);
             }
         }

@@ -213,10 +213,10 @@ impl Visit<'_> {
         };
         let mut pair = Pair::start(&commands, &self.log(), self.runtime).await?;
         self.warm_up()?;
-        if needs == Needs::AsyncPair {
-            if let Some(slave) = pair.slave.take() {
-                slave.stop(self.runtime.clock()).await?;
-            }
+        if needs == Needs::AsyncPair
+            && let Some(slave) = pair.slave.take()
+        {
+            slave.stop(self.runtime.clock()).await?;
         }
         for workload in workloads {
             let mut pids = vec![pair.master.id()];
