@@ -64,7 +64,7 @@ pub trait ClientChannel: fmt::Debug + Send + Sync {
     /// GET_CONSUMER_RUNNING_INFO with an administrator's fields; the answer is passed on as it is.
     fn running_info(&self, fields: ExtFields, body: Bytes) -> Answer<'_>;
 
-    /// PUSH_REPLY_MESSAGE_TO_CLIENT: the reply to a request of its own; it answers SUCCESS when it has it.
+    /// PUSH_REPLY_MESSAGE_TO_CLIENT: the reply to a request of its own. An error when it does not say that it has it.
     fn push_reply(&self, header: &ReplyMessageRequestHeader, body: Bytes) -> Answer<'_>;
 }
 
@@ -122,6 +122,6 @@ impl ClientChannel for Peer {
 
     fn push_reply(&self, header: &ReplyMessageRequestHeader, body: Bytes) -> Answer<'_> {
         let push = RemotingCommand::request_with(request_code::PUSH_REPLY_MESSAGE_TO_CLIENT, header).with_body(body);
-        Box::pin(self.call(push, RELAY_MAX))
+        Box::pin(self.succeed(push, RELAY_MAX))
     }
 }

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ferrocket_protocol::header::ReplyMessageRequestHeader;
-use ferrocket_protocol::header::send::SendFields;
+use ferrocket_protocol::header::send::{SendFields, SendMessageRequestHeader, SendMessageResponseHeader};
 use ferrocket_protocol::message::{id, property};
-use ferrocket_protocol::{RemotingCommand, Str, request_code, response_code, topic_names};
+use ferrocket_protocol::{RemotingCommand, Str, response_code, topic_names};
 
 use super::lane::Disk;
 use super::reply::{Refusal, Reply, bool_text};
@@ -29,7 +29,7 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
         _ => super::unreadable(field),
     })?;
     let Hosts { store, for_peer } = broker.hosts_for(peer);
-    let header = push_header(peer, request, &fields, store);
+    let header = push_header(peer, SendMessageRequestHeader::from_request(request)?, store);
     let sending = send_request(peer, request, fields, store, Disk::MustNotWait);
     let accepted = reply::accept(broker, &config, &sending).map_err(|error| refusal(error, broker, &config, peer, &sending))?;
     let queue_id = accepted.queue_id();
@@ -42,19 +42,18 @@ pub(super) fn process(broker: &Arc<Broker>, peer: &Arc<Peer>, request: &Remoting
     Ok(Reply::Later)
 }
 
-fn push_header(peer: &Peer, request: &RemotingCommand, fields: &SendFields<'_>, store: SocketAddr) -> ReplyMessageRequestHeader {
-    let group = if request.code == request_code::SEND_REPLY_MESSAGE { "producerGroup" } else { "a" };
+fn push_header(peer: &Peer, sent: SendMessageRequestHeader, store: SocketAddr) -> ReplyMessageRequestHeader {
     ReplyMessageRequestHeader {
-        producer_group: request.ext_fields.get(group).unwrap_or_default(),
-        topic: fields.topic.clone(),
-        default_topic: Str::copy_from(&String::from_utf8_lossy(fields.default_topic)),
-        default_topic_queue_nums: fields.default_topic_queue_nums.unwrap_or_default(),
-        queue_id: fields.queue_id,
-        sys_flag: fields.sys_flag,
-        born_timestamp: fields.born_timestamp,
-        flag: fields.flag,
-        reconsume_times: fields.reconsume_times,
-        unit_mode: fields.unit_mode,
+        producer_group: sent.producer_group,
+        topic: sent.topic,
+        default_topic: sent.default_topic,
+        default_topic_queue_nums: sent.default_topic_queue_nums,
+        queue_id: sent.queue_id,
+        sys_flag: sent.sys_flag,
+        born_timestamp: sent.born_timestamp,
+        flag: sent.flag,
+        reconsume_times: sent.reconsume_times,
+        unit_mode: sent.unit_mode,
         born_host: peer.remote_addr().to_string().into(),
         store_host: store.to_string().into(),
         ..Default::default()
@@ -63,24 +62,23 @@ fn push_header(peer: &Peer, request: &RemotingCommand, fields: &SendFields<'_>, 
 
 fn answer(config: &BrokerConfig, address: SocketAddr, queue_id: i32, delivery: Delivery) -> RemotingCommand {
     let Delivery { pushed, stored } = delivery;
-    let ids = match (&stored, &pushed) {
-        (Some(result), _) => Some((id::offset_id(address, result.physical_offset).to_string(), result.queue_offset)),
-        (None, Ok(())) => Some((NOT_STORED_ID.to_owned(), 0)),
-        (None, Err(_)) => None,
+    let (msg_id, queue_offset) = match (&stored, &pushed) {
+        (Some(result), _) => (id::offset_id(address, result.physical_offset).to_string(), result.queue_offset),
+        (None, Ok(())) => (NOT_STORED_ID.to_owned(), 0),
+        (None, Err(failure)) => return stamped(Refusal::system_error(remark(failure)), config).into_response(),
     };
-    let mut answer = match pushed {
+    let answer = match pushed {
         Ok(()) => RemotingCommand::response(response_code::SUCCESS),
         Err(failure) => RemotingCommand::response(response_code::SYSTEM_ERROR).with_remark(remark(&failure)),
     };
-    let fields = &mut answer.ext_fields;
-    if let Some((msg_id, queue_offset)) = ids {
-        fields.insert("msgId", msg_id);
-        fields.insert("queueId", queue_id.to_string());
-        fields.insert("queueOffset", queue_offset.to_string());
-    }
-    fields.insert(property::MSG_REGION, config.region_id.clone());
-    fields.insert(property::TRACE_ON, bool_text(config.trace_on));
-    answer
+    answer.with_header(&SendMessageResponseHeader {
+        msg_id: msg_id.into(),
+        queue_id,
+        queue_offset,
+        msg_region: Some(Str::copy_from(&config.region_id)),
+        trace_on: Some(Str::from_static(bool_text(config.trace_on))),
+        ..Default::default()
+    })
 }
 
 /// The original's texts.
@@ -88,6 +86,6 @@ fn remark(failure: &PushFailure) -> String {
     match failure {
         PushFailure::NoAsker => format!("reply message properties[{}] is null", property::REPLY_TO_CLIENT),
         PushFailure::NotThere(asker) => format!("push reply message fail, channel of <{asker}> not found."),
-        PushFailure::Failed(asker) => format!("push reply message to {asker}fail."),
+        PushFailure::Failed { asker, .. } => format!("push reply message to {asker}fail."),
     }
 }

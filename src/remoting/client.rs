@@ -69,7 +69,7 @@ impl RemotingClient {
 
     /// As `succeed`, for a request that the other side may not know and never answer: the connection stays.
     pub async fn succeed_if_known(&self, addr: &str, request: RemotingCommand, timeout: Duration) -> Result<RemotingCommand, CallError> {
-        succeeded(self.peer(addr, timeout).await?.call(request, timeout).await?)
+        self.peer(addr, timeout).await?.succeed(request, timeout).await
     }
 
     /// Sends a request that wants no response.
@@ -140,6 +140,13 @@ impl RemotingClient {
             }
         });
         Ok(peer)
+    }
+}
+
+impl Peer {
+    /// As `call`; an answer other than SUCCESS is an error.
+    pub async fn succeed(&self, request: RemotingCommand, timeout: Duration) -> Result<RemotingCommand, CallError> {
+        succeeded(self.call(request, timeout).await?)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::broker::Broker;
 use crate::broker::flow_control::InFlight;
 use crate::broker::topics::FoundTopic;
 use crate::config::BrokerConfig;
+use crate::remoting::CallError;
 use crate::store::{PutMessageStatus, PutResult};
 
 /// A reply whose topic is there, and whose place among those that wait is taken.
@@ -28,14 +29,14 @@ pub struct AcceptedReply {
 }
 
 /// Why the producer that asked has not got the reply.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum PushFailure {
     /// The reply does not say who asked.
     NoAsker,
     /// No producer of that client id is connected to this broker.
     NotThere(String),
     /// It did not take the reply within 10 s, or did not want it.
-    Failed(String),
+    Failed { asker: String, why: CallError },
 }
 
 /// What became of a reply.
@@ -117,10 +118,8 @@ impl AcceptedReply {
         properties::set(&mut pushed, property::PUSH_REPLY_TIME, now.to_string());
         header.properties = Some(Str::copy_from(&String::from_utf8_lossy(&pushed)));
         header.store_timestamp = now;
-        match channel.push_reply(&header, self.message.body.clone()).await {
-            Ok(answer) if answer.code == ferrocket_protocol::response_code::SUCCESS => Ok(()),
-            Ok(_) | Err(_) => Err(PushFailure::Failed(asker)),
-        }
+        let taken = channel.push_reply(&header, self.message.body.clone()).await;
+        taken.map(|_| ()).map_err(|why| PushFailure::Failed { asker, why })
     }
 
     async fn store(self, broker: &Arc<Broker>) -> Option<SendResult> {
