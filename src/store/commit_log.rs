@@ -36,7 +36,8 @@ pub(super) struct CommitLog {
     max_offset: AtomicI64,
     /// What lies before was written by an earlier process: who knows where its pages are.
     appended_from: AtomicI64,
-    /// The file that follows the last one, made before it is needed.
+    /// The file that follows the last one, made before it is needed. Locked from when it is taken until it is the last one itself: whoever
+    /// looked in between would make it a second time, and write zeroes over its records.
     prepared: Mutex<Option<Arc<MappedFile>>>,
 }
 
@@ -95,7 +96,8 @@ impl CommitLog {
         let file = match tail.file.take() {
             Some(file) => file,
             None => {
-                let file = self.next_file(tail.position)?;
+                let mut prepared = self.prepared.lock();
+                let file = self.next_file(&mut prepared, tail.position)?;
                 self.files.push(Arc::clone(&file));
                 file
             }
@@ -135,7 +137,8 @@ impl CommitLog {
     /// The rest of this file stays blank. The next one is made first: if that fails nothing has changed.
     fn end_file(&self, tail: &mut LogTail, file: Arc<MappedFile>) -> Result<(), AppendError> {
         let at = (tail.position - file.start_offset()) as usize;
-        let next = match self.next_file(file.end_offset()) {
+        let mut prepared = self.prepared.lock();
+        let next = match self.next_file(&mut prepared, file.end_offset()) {
             Ok(next) => next,
             Err(error) => {
                 tail.file = Some(file);
@@ -146,7 +149,7 @@ impl CommitLog {
         let written =
             self.make_room(&file, at + BLANK_HEAD_BYTES).and_then(|()| file.append(self.append_by, at, &blank).map_err(AppendError::Write));
         if let Err(error) = written {
-            *self.prepared.lock() = Some(next);
+            *prepared = Some(next);
             tail.file = Some(file);
             return Err(error);
         }
@@ -170,9 +173,8 @@ impl CommitLog {
     }
 
     /// The file that starts at `start`, made ahead or now.
-    fn next_file(&self, start: i64) -> Result<Arc<MappedFile>, AppendError> {
+    fn next_file(&self, prepared: &mut Option<Arc<MappedFile>>, start: i64) -> Result<Arc<MappedFile>, AppendError> {
         let start = start - start % self.files.file_bytes() as i64;
-        let mut prepared = self.prepared.lock();
         let file = match prepared.take() {
             Some(file) if file.start_offset() == start => file,
             _ => self.files.create(start).map_err(AppendError::CreateFile)?,
