@@ -20,7 +20,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The part of the log that is ours; others write nothing that is worth a directive of its own.
 const OURS: &str = "ferrocket";
 /// Its rooms: a part that lies in none of them logs nothing.
-const ROOMS: [&str; 9] = ["broker", "cli", "config", "namesrv", "processor", "remoting", "runtime", "server", "store"];
+const ROOMS: [&str; 11] =
+    ["admin", "broker", "cli", "config", "namesrv", "processor", "remoting", "runtime", "server", "store", "takeover"];
 
 /// Starts logging for the whole process. `filter` goes before RUST_LOG, and that before info.
 pub(super) fn start(format: Format, filter: Option<&str>) -> Result<(), StartError> {
@@ -127,7 +128,7 @@ mod tests {
         assert!(why("warn,a=b=c").contains("b=c is no level; use a level"));
         assert!(why("info,store=debug").contains("(did you mean ferrocket::store?)"));
         assert!(why("info,ferocket=debug").contains("(did you mean ferrocket?)"));
-        assert!(why("info,ferrocket::netty=debug").contains("its parts are broker, cli, config,"));
+        assert!(why("info,ferrocket::netty=debug").contains("its parts are admin, broker, cli, config,"));
         for wrong in
             ["inof=debug", "ferocket::store=debug", "info,inof", "other", "ferrocket=inof", "6", ",", "ferrocket=", "ferrocket=info=debug"]
         {

@@ -288,6 +288,7 @@ config! {
         reject_pull_consumer_enable "rejectPullConsumerEnable": bool = false => Live;
         /// Refuse half messages.
         reject_transaction_message "rejectTransactionMessage": bool = false => Live;
+        /// So many replies to requests may wait at the same time.
         reply_thread_pool_queue_capacity "replyThreadPoolQueueCapacity": i32 = 10_000 => Live;
         retrieve_message_from_pop_retry_topic_v1 "retrieveMessageFromPopRetryTopicV1": bool = true => Inert(why::POP);
         revive_ack_wait_ms "reviveAckWaitMs": i64 = 180_000 => Inert(why::POP);
@@ -316,6 +317,7 @@ config! {
         split_registration_size "splitRegistrationSize": i32 = 800 => Live;
         /// Refuse sends before this moment (milliseconds since 1970).
         start_accept_send_request_time_stamp "startAcceptSendRequestTimeStamp": i64 = 0 => Live;
+        /// Store the replies to requests, too, in the topic of the cluster for them.
         store_reply_message_enable "storeReplyMessageEnable": bool = true => Live;
         subscription_expired_timeout "subscriptionExpiredTimeout": i64 = 600_000 => Inert(why::FIXED_EXPIRY);
         /// With enableSlaveActingMaster: milliseconds between two questions to the name servers which brokers of this name live.
