@@ -111,6 +111,9 @@ pub(super) fn story(master_make: &Make, slave_make: &Make, home: &Path, cells: &
                 "the group's offset"
             } else if slave.delay_offsets()? != delayed {
                 "the progress of delayed messages"
+            } else if master.delay_offsets()? != delayed {
+                // It is killed next, and would deliver again what its file does not say yet.
+                "time until its master has written that, too"
             } else {
                 return Ok(Some(()));
             };
