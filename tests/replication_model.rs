@@ -23,6 +23,7 @@ use ferrocket::config::{BrokerConfig, BrokerRole};
 use ferrocket::runtime::ManualClock;
 use ferrocket::store::{Crash, FlushDiskType, MemoryFs, MessageStore, Operation, PutMessageStatus};
 use parking_lot::Mutex;
+use support::dice::Dice;
 use support::log::{log_bytes_at, message};
 use support::plain_master::{as_slave_of, end_of};
 use support::{PATIENCE, Setup, TestBroker};
@@ -37,17 +38,7 @@ const STEPS: usize = 1_500;
 /// Of memory, and of what a power cut takes.
 const PAGE_BYTES: usize = 4_096;
 
-/// xorshift64*: the same walk for the same seed.
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
-
     fn crash(&mut self) -> Crash {
         match self.roll(4) {
             0 => Crash::Killed,

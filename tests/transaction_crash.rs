@@ -5,6 +5,8 @@
 //! Whatever happens, a committed message is there once, one that was rolled back never, and nothing stays open for ever.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod support;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use ferrocket::runtime::{Clock, ManualClock, Parker, SharedClock};
 use ferrocket::store::{ArrivalListener, Crash, FlushDiskType, MemoryFs, MessageStore, Operation, PutMessageStatus, StoreConfig};
 use ferrocket_protocol::Str;
 use ferrocket_protocol::message::{MessageInner, MessageView, properties};
+use support::dice::Dice;
 
 const STEPS: usize = 100_000;
 /// Then the story ends well, is looked at, and another one begins.
@@ -31,18 +34,6 @@ struct Nobody;
 
 impl ArrivalListener for Nobody {
     fn arriving(&self, _topic: &str, _queue_id: i32, _max_offset: i64, _tags_code: i64, _store_time: i64) {}
-}
-
-/// xorshift64*: the same story for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

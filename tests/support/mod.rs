@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each story is a crate of its own and uses its part")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+pub mod dice;
 pub mod hostile;
 pub mod log;
 pub mod plain_master;
